@@ -1,0 +1,33 @@
+"""Hippocampus, anterior and posterior, on MSD Task04 (Antonelli et al. 2022).
+
+    python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN
+    python -m invseg_jax.evaluate --workdir RUN
+
+ROOT holds dataset.json, imagesTr and labelsTr. Variants `cpu` and `gpu`; each with `-partial` or
+`-unet` for another network (`cpu-partial`).
+"""
+
+from invseg_jax.configuration import Config, base_config, parse_variant
+
+
+def get_config(variant: str = "cpu") -> Config:
+    """The configuration of a variant."""
+    place, network = parse_variant(variant, ("cpu", "gpu"))
+    config = base_config(network)
+    config.data.layout = "msd"
+    config.data.patch = (40, 56, 40)  # nnU-Net's; most crops fit in whole
+    # Left and right hippocampi are mirror images; anterior and posterior are classes.
+    config.augment.flip = (0.5, 0.0, 0.0)
+    config.augment.affine_probability = 0.5
+    config.augment.rotation = 15.0
+    config.augment.scale = (0.85, 1.2)
+    config.steps = 1500
+    config.eval_every = 500
+    if place == "gpu":
+        config.steps = 12_000
+        config.eval_every = config.save_every = 1000
+        config.data.batch = 8
+        config.inference.batch = 8
+        config.optimiser.average = 0.999
+        config.optimiser.warmup = 500
+    return config

@@ -1,0 +1,43 @@
+"""Infant brain tissue at six months, on iSeg-2019 (Sun et al. 2021) or the embedded cohort.
+
+    python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN
+    python -m invseg_jax.train --config configs/iseg.py --data ROOT --workdir RUN
+    python -m invseg_jax.evaluate --workdir RUN
+
+ROOT holds subject-N-T1.hdr/.img, -T2, -label (or the folder iSeg-2019-Training with them).
+"""
+
+from ml_collections import ConfigDict
+
+from invseg_jax.configuration import Config, base_config, parse_variant
+
+
+def get_config(variant: str = "full") -> Config:
+    """The configuration of a variant."""
+    place, network = parse_variant(variant, ("quick", "full"))
+    config = base_config(network)
+    config.data.layout = "iseg"
+    config.data.foreground = 0.5
+    # Read where no --data is given.
+    with config.unlocked():
+        config.data.embedded = ConfigDict(dict(subjects=10, spacing=1.0, seed=0))
+    config.augment.flip = (0.5, 0.0, 0.0)  # left and right
+    config.augment.rotation = 15.0
+    config.augment.scale = (0.85, 1.2)
+    if place == "quick":
+        config.data.embedded.spacing = 2.0
+        config.data.patch = (48, 48, 48)
+        config.model.settings.channels = (32, 64, 128)
+        config.steps = 300
+        config.eval_every = config.save_every = 100
+        config.eval_cases = 2
+        config.log_every = 10
+        config.inference.overlap = 0.25
+        config.optimiser.average = 0.98
+    else:
+        config.data.patch = (96, 96, 96)
+        config.steps = 20_000
+        config.eval_every = config.save_every = 1000
+        config.optimiser.warmup = 500
+        config.optimiser.average = 0.999
+    return config

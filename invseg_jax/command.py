@@ -1,0 +1,99 @@
+"""What the command lines share: flags of their own, one-line errors, `--help`, `--debug`."""
+
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import flags
+
+from invseg_jax.errors import UserError
+
+USER_ERROR = 2
+
+
+def say(text: str) -> None:
+    """Prints one line at once, also into a file or a pipe."""
+    print(text, flush=True)
+
+
+def new_flags() -> flags.FlagValues:
+    """Flags of one command alone, so that `--help` lists no library's."""
+    values = flags.FlagValues()
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    return values
+
+
+def run(
+    main: Callable[[flags.FlagValues], None],
+    values: flags.FlagValues,
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Parses the arguments, runs a command and exits.
+
+    Args:
+        main: the command, called with the parsed flags.
+        values: its flags, from `new_flags`.
+        doc: the command file's docstring, shown by `--help`.
+        argv: the arguments, by default the process's, the program's name first.
+
+    What the user can mend (`UserError`, a wrong flag, a misspelt config key) ends with one line and
+    status 2; Ctrl-C with status 130.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if {"--help", "-h", "-help"} & set(argv):
+        print(_help(values, doc or ""))
+        sys.exit(0)
+    debug = "--debug" in argv
+    try:
+        _parse(values, argv)
+        main(values)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    try:
+        rest = values(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{' '.join(_message(error).split())} (see --help)") from error
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r} (see --help)")
+
+
+def _message(error: Exception) -> str:
+    """What an exception says.
+
+    ml_collections reports a misspelt key as an `AttributeError` of a `KeyError`, with a suggestion;
+    the `str` of either is the repr of what is said.
+    """
+    first = error.args[0] if error.args else None
+    if isinstance(error, (AttributeError, KeyError)):
+        said = _message(first) if isinstance(first, KeyError) else str(first)
+        return said if said.startswith("config: ") else f"config: {said}"
+    return str(error)
+
+
+def _help(values: flags.FlagValues, doc: str) -> str:
+    """The command's docstring, then its own flags; absl's own list is mostly about absl."""
+    lines = [doc.strip(), "", "flags:"]
+    for name in sorted(values, key=lambda name: (name in ("help", "debug"), name)):
+        flag = values[name]
+        if name != flag.name or name in ("flagfile", "undefok"):
+            continue
+        spelling = f"--{name}" if flag.boolean else f"--{name}={name.upper()}"
+        unset = flag.default is None or flag.default is False
+        default = "" if unset else f" [{flag.default}]"
+        text = f"{flag.help}{default}"
+        lines += [f"  {spelling}", textwrap.indent(textwrap.fill(text, 84), " " * 6)]
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""Every key of a configuration, its default and its meaning; `configs/` changes what it needs."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from invseg_jax.errors import UserError
+
+# A locked `ml_collections.ConfigDict`; its own annotations give each value every possible type.
+Config = Any
+
+# What each network takes, and so what `config.model.settings` holds.
+_NETWORKS: dict[str, dict[str, Any]] = {
+    "FullInvRes": dict(
+        channels=(32, 64, 128, 256),
+        couplings=2,
+        convolutions=1,
+        groups=8,
+        dropout=0.0,
+        auxiliary=1,
+        memory="reversible",
+    ),
+    "PartialInvRes": dict(
+        channels=(32, 64, 128, 192),
+        couplings=2,
+        decoder_couplings=2,
+        convolutions=1,
+        groups=8,
+        dropout=0.0,
+        skip="sum",
+        activate_head=True,
+        auxiliary=1,
+        memory="reversible",
+    ),
+    "UNet3D": dict(channels=(16, 32, 64, 96), groups=8, auxiliary=1, memory="plain"),
+}
+SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
+
+
+def base_config(network: str = "FullInvRes") -> Config:
+    """The defaults, for one of the networks.
+
+    Args:
+        network: a name in `models.MODELS`; decides which keys `model.settings` has.
+
+    Returns:
+        A locked configuration: a misspelt key is refused, with a suggestion.
+    """
+    config: Config = ConfigDict()
+    config.seed = 0  # of the weights, the crops and the augmentation
+    config.steps = 1000  # training steps; the learning rate decays to zero over them
+    config.devices = 0  # to spread a batch over; 0: as many as divide it evenly
+    config.log_every = 20  # steps
+    config.eval_every = 250  # steps
+    config.eval_cases = 8  # held-out cases scored during training; 0: all
+    config.save_every = 250  # steps
+    config.keep = 2  # checkpoints
+
+    config.model = ConfigDict()
+    config.model.name = network
+    config.model.settings = ConfigDict(_NETWORKS[network])  # arguments of the class
+
+    config.data = ConfigDict()
+    config.data.layout = "msd"  # see data/layouts
+    config.data.folds = 5  # one of them is held out
+    config.data.fold = 0
+    config.data.patch = (64, 64, 64)  # voxels
+    config.data.batch = 2  # patches a step, over all devices
+    config.data.foreground = 0.33  # share of patches centred on a voxel of a random class
+    config.data.threads = 2  # that read ahead; 0: none
+
+    config.augment = ConfigDict()  # see data/augment.py: Augmentation
+    config.augment.flip = (0.5, 0.5, 0.5)
+    config.augment.affine_probability = 0.3
+    config.augment.rotation = 30.0
+    config.augment.scale = (0.7, 1.4)
+    config.augment.stretch = 0.05
+    config.augment.spacing = (1.0, 1.0, 1.0)
+    config.augment.noise_probability = 0.1
+    config.augment.noise = (0.0, 0.1)
+    config.augment.brightness_probability = 0.15
+    config.augment.brightness = (0.75, 1.25)
+    config.augment.contrast_probability = 0.15
+    config.augment.contrast = (0.75, 1.25)
+    config.augment.gamma_probability = 0.3
+    config.augment.gamma = (0.7, 1.5)
+
+    config.optimiser = ConfigDict()  # see training/state.py: OptimiserSettings
+    config.optimiser.learning_rate = 2e-3
+    config.optimiser.warmup = 50
+    config.optimiser.weight_decay = 1e-2
+    config.optimiser.clip = 1.0
+    config.optimiser.average = 0.995
+
+    config.inference = ConfigDict()
+    config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
+    config.inference.batch = 2  # windows in one call
+    return config.lock()
+
+
+def parse_variant(variant: str, places: tuple[str, ...]) -> tuple[str, str]:
+    """Reads a variant of the form PLACE or PLACE-NETWORK, such as "cpu" or "cpu-partial".
+
+    Args:
+        variant: what follows the colon of `--config FILE.py:VARIANT`.
+        places: the file's own variants.
+
+    Returns:
+        The place, and the network's name; FullInvRes where none is given.
+
+    Raises:
+        UserError: a variant that the file does not have.
+    """
+    place, dash, short = variant.partition("-")
+    short = short if dash else "full"
+    if place not in places or short not in SHORT_NAMES:
+        networks = ", ".join(f"-{name}" for name in SHORT_NAMES)
+        raise UserError(
+            f"there is no variant {variant!r}; there are {', '.join(places)}, each with "
+            f"{networks} for another network"
+        )
+    return place, SHORT_NAMES[short]

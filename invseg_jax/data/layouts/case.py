@@ -1,0 +1,73 @@
+"""What every layout comes down to: a data set of cases, named classes and the files of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from invseg_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject.
+
+    Attributes:
+        id: name of the case, unique in its data set.
+        images: one file a modality in the data set's order, or a single 4-D file of them all.
+        label: the label map, None for a case that has none.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on disk.
+
+    Attributes:
+        name: the data set's own name.
+        root: the folder it was opened from.
+        modalities: names of the image channels, in order.
+        classes: names of the classes; the first is "background".
+        values: the value that stands on disk for each class.
+        cases: the cases in natural order of their ids.
+    """
+
+    name: str
+    root: Path
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    cases: tuple[Case, ...]
+
+
+def natural_order(text: str) -> tuple[tuple[str | int, ...], str]:
+    """Sort key that takes digits as numbers: subject-2 stands before subject-10."""
+    parts = re.split(r"([0-9]+)", text)
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), text
+
+
+def ordered(cases: Iterable[Case], root: Path) -> tuple[Case, ...]:
+    """Cases in natural order of their ids.
+
+    Raises:
+        UserError: two cases have the same id.
+    """
+    result = tuple(sorted(cases, key=lambda case: natural_order(case.id)))
+    twice = {a.id for a, b in zip(result, result[1:], strict=False) if a.id == b.id}
+    if twice:
+        raise UserError(
+            f"{root}: ids that occur more than once: {some(sorted(twice))}; give every case its own"
+        )
+    return result
+
+
+def some(items: Sequence[object], count: int = 5) -> str:
+    """The first few of many, for an error in one line."""
+    shown = ", ".join(str(item) for item in items[:count])
+    return shown if len(items) <= count else f"{shown} and {len(items) - count} more"

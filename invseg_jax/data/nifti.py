@@ -1,0 +1,267 @@
+"""NIfTI and Analyze volumes: read with every check the format allows, written atomically.
+
+The header is decoded by nibabel; the voxels are read here, because the usual readers accept
+damaged files: a flipped bit in a gzip stream goes unnoticed unless the stream is read to its end,
+where the checksum stands, and a short file whose header claims gigabytes is allocated first and
+found wanting later. What a header claims is therefore compared with a cap and with the size of
+the file before a voxel is touched.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.spm2analyze import Spm2AnalyzeHeader
+
+from invseg_jax.atomic_file import write_atomically
+from invseg_jax.data.byte_stream import Stream, open_stream, read_to_end, read_voxels
+from invseg_jax.errors import UserError
+
+# A header may claim more than any machine holds; 4 GiB is a 4-D study of 512 x 512 x 512 x 16 bit.
+MAX_BYTES = 4 << 30
+
+# nibabel mends small header faults (pixdim 0, qfac) and says so on stderr, once a file.
+_QUIET = logging.Logger("invseg_jax.nifti")
+_QUIET.disabled = True
+
+
+@dataclass
+class Volume:
+    """A volume as its file stores it.
+
+    Attributes:
+        array: voxels (D, H, W) or (D, H, W, C) in the file's own axis order: float32 where the
+            file is of a real type or scaled, else the file's integer type.
+        affine: (4, 4) float64, voxel indices to mm.
+        path: the file that was asked for.
+        oriented: False for Analyze 7.5, whose header has no orientation that can be trusted:
+            its affine gives the spacing, not the place of the volume.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    path: Path
+    oriented: bool = True
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along the three axes, in mm."""
+        d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return d, h, w
+
+
+def source_files(path: str | Path) -> tuple[Path, ...]:
+    """The files that hold a volume: one for NIfTI, header and voxels for `.hdr` / `.img`.
+
+    Raises:
+        UserError: a file is missing, or the name is not one of a volume.
+    """
+    path = Path(path)
+    if path.name.endswith((".nii", ".nii.gz")):
+        files: tuple[Path, ...] = (path,)
+    elif path.suffix in (".hdr", ".img"):
+        files = (path.with_suffix(".hdr"), path.with_suffix(".img"))
+    else:
+        raise UserError(f"{path}: not a volume; give a .nii, .nii.gz, .hdr or .img file")
+    for file in files:
+        if not file.is_file():
+            what = "is a folder, not a file" if file.is_dir() else "no such file"
+            raise UserError(f"{file}: {what}; check the path")
+    return files
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Reads a NIfTI-1, NIfTI-2 or Analyze volume and verifies what can be verified.
+
+    Axes after the third that have length 1 at the end of the shape are dropped.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.hdr` or `.img`; for the latter two the other must lie beside it.
+
+    Returns:
+        The volume: (D, H, W) or, where the file has a fourth axis, (D, H, W, C).
+
+    Raises:
+        UserError: the file is missing, empty, truncated, damaged (gzip checksum), no image, of a
+            type that is not real numbers, has an axis of no positive length, claims more than
+            `MAX_BYTES`, has no usable affine, or holds NaN or infinity.
+    """
+    path = Path(path)
+    files = source_files(path)
+    single = len(files) == 1
+    with open_stream(files[0]) as stream:
+        header = _read_header(stream, path, single=single)
+        shape, dtype, offset, size = _claims(header, path)
+        if single:
+            skip = offset - header.sizeof_hdr
+            voxels = read_voxels(stream, path, offset=offset, skip=skip, size=size)
+        else:
+            # The header of a pair may be compressed too: read on, for its checksum.
+            read_to_end(stream, path)
+    if not single:
+        with open_stream(files[1]) as stream:
+            voxels = read_voxels(stream, files[1], offset=offset, skip=offset, size=size)
+    affine = _affine(header, path)
+    array = voxels.view(dtype).reshape(shape, order="F")
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if not 3 <= array.ndim <= 4:
+        raise UserError(
+            f"{path}: a volume needs 3 axes, or 4 with the modalities last; its shape is {shape}"
+        )
+    array = _real_values(array, header, path)
+    return Volume(array, affine, path, oriented=not isinstance(header, Spm2AnalyzeHeader))
+
+
+def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) -> None:
+    """Writes a label map as uint8 NIfTI-1 (`.nii.gz`), atomically.
+
+    A reader sees either the file that was there or the whole new one. Equal label maps give equal
+    bytes.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        labels: (D, H, W), integers in 0..255.
+        affine: (4, 4), voxel indices to mm.
+
+    Raises:
+        UserError: the file cannot be written.
+        ValueError: the labels, the affine or the file's ending are not as above.
+    """
+    path = Path(path)
+    labels, affine = np.asarray(labels), np.asarray(affine, np.float64)
+    if not path.name.endswith(".nii.gz"):
+        raise ValueError(f"{path}: a label map's name ends in .nii.gz")
+    if labels.ndim != 3 or 0 in labels.shape or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are {labels.dtype} {labels.shape}, not integers (D, H, W)")
+    if labels.min() < 0 or labels.max() > 255:
+        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, not within 0..255")
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise ValueError("the affine is not (4, 4) finite numbers")
+    image = nib.Nifti1Image(labels.astype(np.uint8), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    # Some viewers read the qform alone; it cannot hold a shear, and a wrong one is worse than none.
+    image.set_qform(affine, code=1)
+    if not np.allclose(image.get_qform(), affine, atol=1e-3):
+        image.set_qform(None)
+    write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+
+
+def _read_header(stream: Stream, path: Path, *, single: bool) -> Any:
+    """Decodes the header with nibabel; `single` tells `.nii` from a `.hdr` / `.img` pair."""
+    block = stream.read(348)
+    if not block:
+        raise UserError(f"{path}: the file is empty; fetch it again")
+    if block.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path}: a git-lfs pointer, not an image; run `git lfs pull`")
+    not_image = f"{path}: not a NIfTI or Analyze image"
+    if len(block) < 348:
+        raise UserError(f"{not_image} (shorter than a header); check the file")
+    kinds: tuple[Any, ...] = (
+        (nib.Nifti1Header,) if single else (nib.Nifti1Pair.header_class, Spm2AnalyzeHeader)
+    )
+    if 540 in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")):
+        kinds = (nib.Nifti2Header if single else nib.Nifti2Pair.header_class,)
+        block += stream.read(540 - 348)
+    kind = next((kind for kind in kinds if kind.may_contain_header(block)), None)
+    if kind is None:
+        raise UserError(f"{not_image} (no such header); check the file")
+    header = kind(block, check=False)
+    if kind is not Spm2AnalyzeHeader:
+        magic = header["magic"].item()
+        if magic != (header.single_magic if single else header.pair_magic):
+            raise UserError(
+                f"{not_image} (magic {magic!r} does not go with the file's ending); "
+                "check the file's name"
+            )
+    try:
+        header.check_fix(logger=_QUIET, error_level=40)
+    except HeaderDataError as error:
+        raise UserError(f"{path}: the header is damaged ({error}); fetch the file again") from error
+    return header
+
+
+def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, int]:
+    """What the header says of the voxels: shape, type, offset and size in bytes, all sane."""
+    # Not `get_data_shape`: for a first axis of -1 it guesses at a FreeSurfer surface.
+    dims = [int(n) for n in header["dim"]]
+    shape = tuple(dims[1 : dims[0] + 1]) if 1 <= dims[0] <= 7 else ()
+    if not shape or min(shape) < 1:
+        raise UserError(
+            f"{path}: the header's dimensions {dims} are not all positive; the file is "
+            "damaged or empty, fetch it again"
+        )
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise UserError(f"{path}: voxels of type {dtype} are not real numbers; convert the file")
+    size = math.prod(shape) * dtype.itemsize
+    if size > MAX_BYTES:
+        raise UserError(
+            f"{path}: the header claims a volume of {shape}, {size / 2**30:.1f} GiB, "
+            f"above the limit of {MAX_BYTES / 2**30:g} GiB; crop or resample it"
+        )
+    try:
+        offset = int(header.get_data_offset())
+    except (ValueError, OverflowError):  # vox_offset is a float: NaN or infinity
+        offset = -1
+    if offset < 0:
+        raise UserError(
+            f"{path}: the header's vox_offset is not a place in a file; the file is "
+            "damaged, fetch it again"
+        )
+    return shape, dtype, offset, size
+
+
+def _affine(header: Any, path: Path) -> np.ndarray:
+    try:
+        affine = np.array(header.get_best_affine(), np.float64)
+    except (HeaderDataError, ValueError) as error:  # a quaternion that is none
+        raise UserError(f"{path}: no usable affine ({error}); mend its sform or qform") from error
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
+    if (
+        not np.isfinite(affine).all()
+        or not spacing.all()
+        or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4
+    ):
+        raise UserError(
+            f"{path}: no usable affine (it is singular or not finite); mend its sform or pixdim"
+        )
+    return affine
+
+
+def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
+    """Applies the header's scaling; float32, or the stored integers where there is none."""
+    try:
+        with np.errstate(all="ignore"):
+            slope, intercept = (0.0 if x is None else float(x) for x in header.get_slope_inter())
+    except HeaderDataError as error:
+        raise UserError(
+            f"{path}: the header's scaling is damaged ({error}); fetch it again"
+        ) from error
+    scaled = slope != 0.0 and (slope, intercept) != (1.0, 0.0)
+    if array.dtype.kind in "iu" and not scaled:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    result = np.empty(array.shape, np.float32, order="F")
+    # A float64 beyond float32's range becomes infinite, and is found below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(array.shape[-1]):  # plane by plane, so that float64 costs one plane
+            plane = array[..., k]
+            result[..., k] = plane.astype(np.float64) * slope + intercept if scaled else plane
+    bad = ~np.isfinite(result)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError(
+            f"{path}: {int(bad.sum())} voxels are NaN or infinite, the first at "
+            f"{first}; mend or leave out the file"
+        )
+    return result

@@ -1,0 +1,118 @@
+"""The stream of training batches: shuffled cases, random crops, read ahead by threads (Grain)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from invseg_jax.data.cache import CachedCase
+from invseg_jax.data.crops import choose_start, crop
+from invseg_jax.errors import UserError
+
+
+def training_batches(
+    cases: Sequence[CachedCase],
+    *,
+    patch: tuple[int, int, int],
+    batch: int,
+    foreground: float,
+    seed: int,
+    threads: int = 2,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    """An endless stream of batches of random crops.
+
+    Every case comes once an epoch, in another order and with another crop each time; a batch may
+    reach over the end of an epoch, so it can be larger than the number of cases. The stream is a
+    function of the seed and the cases alone: threads do not change it, and with several processes
+    the k-th batches of all of them together hold just the crops of the k-th batch of one process.
+    `get_state` and `set_state` resume it (also by Orbax, through Grain's checkpoint handler); the
+    state is the number of batches given, so resume with the same seed, batch and processes.
+
+    Threads, not processes: the cache is memory-mapped and numpy copies outside of the GIL, while
+    Grain's worker processes need parsed absl flags and seconds to start.
+
+    Args:
+        cases: cached cases that all have a label map and the same channels.
+        patch: (D, H, W) in voxels; a smaller volume is padded with zeros.
+        batch: samples a step over all processes; must divide among them.
+        foreground: probability that a crop is centred on foreground, see `choose_start`.
+        seed: 0 to 2**32 - 1.
+        threads: threads that read ahead, two batches each; 0 reads when asked, in this thread.
+        process: index of this process, `jax.process_index()`.
+        processes: number of processes, `jax.process_count()`.
+
+    Returns:
+        Iterator over dicts: image (n, *patch, C) float32 and label (n, *patch) int32, where
+        n = batch // processes.
+
+    Raises:
+        UserError: no cases, a case without label map, settings out of range; and, while
+            iterating, a cache entry that cannot be read, with the case and its folder.
+    """
+    _check_settings(patch, batch, foreground, seed, threads, processes)
+    if not 0 <= process < processes:
+        raise ValueError(f"process {process} of {processes}")
+    if not cases:
+        raise UserError("no training cases: check the split and the data's root")
+    unlabelled = [case.id for case in cases if _read(case, "label") is None]
+    if unlabelled:
+        raise UserError(
+            f"cannot train on cases without a label map: {', '.join(unlabelled)}; leave them out"
+        )
+
+    def random_crop(case: CachedCase, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image, label = _read(case, "image"), _read(case, "label")
+        start = choose_start(
+            rng,
+            label.shape,
+            patch,
+            foreground=foreground,
+            classes=case.classes,
+            voxels=lambda index: _read(case, "foreground", index),
+        )
+        return {
+            "image": crop(image, start, patch).astype(np.float32, copy=False),
+            "label": crop(label, start, patch).astype(np.int32),
+        }
+
+    stream = grain.MapDataset.source(list(cases)).seed(seed).shuffle().repeat()
+    # Divided among processes last, so that neither the order nor the crops depend on their number,
+    # and fewer cases than processes are enough.
+    stream = stream.random_map(random_crop)[process::processes]
+    # There is no remainder; without this, Grain divides the stream's length (2**63 - 1) in floating
+    # point, and a batch of one overflows.
+    stream = stream.batch(batch // processes, drop_remainder=True)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(stream.to_iter_dataset(options))
+
+
+def _read(case: CachedCase, what: str, *index: int) -> Any:
+    """`case.image`, `case.label` or `case.foreground(index)`; a fault names the case."""
+    try:
+        value = getattr(case, what)
+        return value(*index) if index else value
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"case {case.id}: {case.folder}: {what} cannot be read ({error}); delete this folder, "
+            "and it is made anew at the next start"
+        ) from error
+
+
+def _check_settings(
+    patch: Sequence[int], batch: int, foreground: float, seed: int, threads: int, processes: int
+) -> None:
+    if len(patch) != 3 or min(patch) < 1:
+        raise UserError(f"patch = {tuple(patch)}: give three sizes in voxels, each at least 1")
+    if batch < 1 or batch % processes:
+        raise UserError(
+            f"batch = {batch} does not divide among {processes} process(es): give a multiple"
+        )
+    if not 0 <= foreground <= 1:
+        raise UserError(f"foreground = {foreground}: give a probability between 0 and 1")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed = {seed}: give a number from 0 to {2**32 - 1}")
+    if threads < 0:
+        raise UserError(f"threads = {threads}: give 0 or more")

@@ -1,0 +1,55 @@
+"""From a configuration and `--data` to the cases of a data set, checked and cached."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from invseg_jax.configuration import Config
+from invseg_jax.data.cache import CachedCase, cached_cases
+from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.data.phantom import embedded_cohort
+from invseg_jax.errors import UserError
+
+Say = Callable[[str], None]
+
+
+def open_source(config: Config, root: str | None, say: Say) -> Dataset:
+    """Opens the data set at `root`, or where there is none the embedded cohort.
+
+    Args:
+        config: with `data.layout`, and `data.embedded` where the layout has an embedded cohort.
+        root: what the user gave, or None. A root that does not exist is an error.
+        say: told which data these are, in one line.
+
+    Raises:
+        UserError: no such data set, or none given and none embedded.
+    """
+    if root is not None:
+        dataset = open_dataset(config.data.layout, Path(root))
+        say(f"data: {root} ({config.data.layout} layout, {len(dataset.cases)} cases)")
+        return dataset
+    if "embedded" not in config.data:
+        raise UserError(
+            f"this configuration needs --data: the root of a data set in the {config.data.layout} "
+            "layout"
+        )
+    settings = config.data.embedded
+    folder = embedded_cohort(
+        subjects=settings.subjects, spacing=settings.spacing, seed=settings.seed, progress=say
+    )
+    say(
+        f"data: the embedded cohort, {settings.subjects} subjects simulated from the ICBM 152 "
+        f"template at {settings.spacing:g} mm; this is not iSeg-2019 ({folder})"
+    )
+    return open_dataset(config.data.layout, folder)
+
+
+def labelled_cases(dataset: Dataset, say: Say) -> list[CachedCase]:
+    """The preprocessed cases that have a label map, in order.
+
+    Raises:
+        UserError: a faulty case, or no labelled one.
+    """
+    labelled = [case for case in dataset.cases if case.label is not None]
+    if not labelled:
+        raise UserError(f"{dataset.root} holds no case with a label map")
+    return cached_cases(dataset, labelled, progress=say)

@@ -1,0 +1,128 @@
+"""Scores a trained network on cases that it was not trained on.
+
+    python -m invseg_jax.evaluate --workdir RUN
+    python -m invseg_jax.evaluate --workdir RUN --data OTHER_ROOT
+    python -m invseg_jax.evaluate --workdir RUN --split train
+
+RUN/eval (or --output) receives summary.json, cases.csv, report.html, and for each case the label
+map ID.nii.gz on the image's own grid and the picture ID.png.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from invseg_jax import command
+from invseg_jax.errors import UserError
+
+SPLITS = ("val", "train", "all")
+
+FLAGS = command.new_flags()
+flags.DEFINE_string("workdir", None, "Folder of the trained run.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "data", None, "Root of the data set; by default that of the training.", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "split",
+    "val",
+    SPLITS,
+    "val: labelled cases that are not among those trained on, told apart by content; "
+    "train: those trained on; all: both.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "output", None, "Folder of the results; by default RUN/eval.", flag_values=FLAGS
+)
+flags.mark_flag_as_required("workdir", flag_values=FLAGS)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs the command line's evaluation."""
+    workdir = Path(values.workdir)
+    output = Path(values.output) if values.output else workdir / "eval"
+    evaluate(workdir, output, root=values.data, split=values.split)
+
+
+def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str = "val") -> dict:
+    """Segments and scores the cases of a split, and writes the report.
+
+    Args:
+        workdir: the trained run.
+        output: folder of the results.
+        root: of a data set in the layout of the training; None for the data of the training.
+        split: "val", "train" or "all".
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        UserError: no trained run, no such data, or no case in the split.
+    """
+    import time
+
+    import numpy as np
+    from rich.console import Console
+
+    from invseg_jax.data.source import labelled_cases, open_source
+    from invseg_jax.evaluation.case_files import write_case_files
+    from invseg_jax.evaluation.report import CaseResult, table, write_report
+    from invseg_jax.inference.network import load_network
+    from invseg_jax.training import compilation_cache
+
+    compilation_cache.enable()
+    console = Console(highlight=False)
+    network, config, data = load_network(workdir)
+    dataset = open_source(config, root or data.root, command.say)
+    if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
+        raise UserError(
+            f"{dataset.root} has the classes {', '.join(dataset.classes)} and "
+            f"{len(dataset.modalities)} modalities; {workdir} was trained for "
+            f"{', '.join(data.classes)} and {len(data.modalities)}"
+        )
+    seen = {key for _, key in data.training}
+    cases = [
+        case
+        for case in labelled_cases(dataset, command.say)
+        if split == "all" or (case.folder.name in seen) == (split == "train")
+    ]
+    if not cases:
+        raise UserError(f"{dataset.root} holds no labelled case of the split {split!r}")
+
+    output.mkdir(parents=True, exist_ok=True)
+    results, pictures = [], {}
+    for number, case in enumerate(cases, 1):
+        begun = time.perf_counter()
+        image, truth = np.asarray(case.image), np.asarray(case.label)
+        prediction = network.probabilities(image).argmax(axis=-1).astype(np.uint8)
+        result = CaseResult.compare(case.id, prediction, truth, network.classes)
+        pictures[case.id] = write_case_files(
+            output,
+            case.id,
+            image=image,
+            prediction=prediction,
+            truth=truth,
+            classes=data.classes,
+            values=data.values,
+            affine=case.affine,
+            oriented=case.oriented,
+        )
+        results.append(result)
+        scores = "  ".join(
+            f"{name} {score:.3f}" for name, score in zip(data.classes[1:], result.dice, strict=True)
+        )
+        seconds = time.perf_counter() - begun
+        command.say(f"{number}/{len(cases)}  {case.id}  Dice {scores}  ({seconds:.1f} s)")
+    summary = write_report(
+        output,
+        results=results,
+        classes=data.classes,
+        config=config.to_dict(),
+        pictures=pictures,
+    )
+    console.print(table(results, data.classes))
+    command.say(f"report: {output / 'report.html'}")
+    return summary
+
+
+if __name__ == "__main__":
+    command.run(main, FLAGS, __doc__)

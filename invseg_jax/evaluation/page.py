@@ -1,0 +1,154 @@
+"""The report as one HTML page, which needs no other file and runs no script."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from invseg_jax.errors import UserError
+from invseg_jax.evaluation.metrics import nan_std
+
+
+def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
+    """Renders a summary as a page: the table of the Dice, the pictures, the configuration.
+
+    Args:
+        summary: What summary.json holds, see `report.write_report`.
+        pictures: PNG or JPEG files by caption, embedded in the page; one whose caption is the name
+            of a case is linked from the table.
+
+    Raises:
+        UserError: A picture cannot be read.
+    """
+    means: Mapping[str, float | None] = summary["mean"]["dice"]
+    cases = summary["cases"]
+    rows = [[_float(value) for value in case["dice"].values()] for case in cases]
+    spread = nan_std(np.array(rows, np.float64).reshape(len(rows), len(means)))
+    places = {caption: f"picture-{number}" for number, caption in enumerate(pictures, 1)}
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in means)
+    mean_row = "".join(_cell(_float(m), s) for m, s in zip(means.values(), spread, strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{_case(case["id"], places)}</th>{"".join(map(_cell, row))}</tr>\n'
+        for case, row in zip(cases, rows, strict=True)
+    )
+    figures = "".join(
+        f'<figure id="{places[caption]}"><figcaption>{escape(caption)}</figcaption>'
+        f'<img src="{_embedded(path)}" alt="{escape(caption)}"></figure>\n'
+        for caption, path in pictures.items()
+    )
+    versions = " &middot; ".join(
+        escape(f"{name} {version}") for name, version in summary["versions"].items() if version
+    )
+    number = f"{len(cases)} case" + ("" if len(cases) == 1 else "s")
+    return _PAGE.format(
+        style=_STYLE,
+        lead=f"{number}, mean Dice <strong>{_number(_float(means['mean']))}</strong>",
+        head=head,
+        mean_row=mean_row,
+        body=body,
+        figures=f"<h2>Pictures</h2>\n{figures}" if figures else "",
+        config=escape(json.dumps(summary["config"], indent=2, ensure_ascii=False)),
+        versions=versions,
+    )
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _number(value: float) -> str:
+    return "&ndash;" if math.isnan(value) else f"{value:.4f}"
+
+
+def _cell(value: float, spread: float = math.nan) -> str:
+    more = "" if math.isnan(spread) else f' <span class="sd">&plusmn; {spread:.4f}</span>'
+    return f"<td>{_number(value)}{more}</td>"
+
+
+def _case(name: str, places: Mapping[str, str]) -> str:
+    text = escape(name)
+    if name in places:
+        text = f'<a href="#{places[name]}">{text}</a>'
+    return f"<div>{text}</div>"
+
+
+def _embedded(path: Path) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the picture {path} for the report: {error.strerror}; evaluate again"
+        ) from error
+    kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+  max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
+a { color: #0b57a4; text-underline-offset: .15em; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem 0 .3rem 1.6rem; text-align: right; vertical-align: top;
+  white-space: nowrap; border-bottom: 1px solid #ddd; }
+tr > :first-child { text-align: left; padding-left: 0; position: sticky; left: 0;
+  background: #fff; }
+tr > :first-child > div { width: max-content; max-width: min(40ch, 40vw); white-space: normal;
+  overflow-wrap: anywhere; }
+thead th, tr.mean > * { border-bottom: 2px solid #1a1a1a; }
+tbody th { font-weight: normal; }
+tr.mean > * { font-weight: bold; }
+.sd { display: block; font-weight: normal; font-size: .85em; color: #555; }
+.note, footer { color: #555; font-size: .9rem; }
+figure { margin: 0 0 2rem; break-inside: avoid; }
+figcaption { font-weight: bold; margin-bottom: .3rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; display: block; border-radius: .3rem; }
+summary { cursor: pointer; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; background: #f5f5f5;
+  padding: .8rem; border-radius: .3rem; }
+@media (max-width: 30rem) { table { font-size: .85rem; }
+  th, td { padding-left: .7rem; } }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } .table { overflow: visible; }
+  img { max-height: 22cm; width: auto; } tr { break-inside: avoid; }
+  a { color: inherit; text-decoration: none; } }
+"""
+
+# The policy lets the page load nothing and run nothing, whatever a name in it may hold.
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Segmentation report</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>Segmentation report</h1>
+<p>{lead}</p>
+<h2>Dice</h2>
+<div class="table">
+<table>
+<thead><tr><th scope="col">case</th>{head}</tr></thead>
+<tbody>
+<tr class="mean"><th scope="row">mean &plusmn; sd</th>{mean_row}</tr>
+{body}</tbody>
+</table>
+</div>
+<p class="note">sd: sample standard deviation over the cases. &ndash;: the class is in neither the
+truth nor the prediction; such a case is left out of the mean.</p>
+{figures}
+<details><summary>Configuration</summary><pre>{config}</pre></details>
+<footer><p>{versions}</p></footer>
+</body>
+</html>
+"""

@@ -1,0 +1,1 @@
+"""From a trained network to the label map of a whole volume."""

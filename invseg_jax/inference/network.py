@@ -1,0 +1,135 @@
+"""A network with its parameters, ready to segment whole volumes."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax import nn
+from jax.sharding import Mesh
+
+from invseg_jax import models
+from invseg_jax.configuration import Config
+from invseg_jax.errors import UserError
+from invseg_jax.inference.sliding_window import sliding_window
+from invseg_jax.training import mesh
+from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.training.run_folder import DataDescription, RunFolder
+from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
+
+
+@partial(jax.jit, static_argnums=0)
+def _probabilities(network: nnx.GraphDef, params: Any, patches: jax.Array) -> jax.Array:
+    return nn.softmax(nnx.merge(network, params)(patches))
+
+
+@dataclass(frozen=True)
+class Network:
+    """What prediction needs of a run.
+
+    Attributes:
+        graph: the network's static part.
+        params: its parameters.
+        classes: with the background.
+        patch: voxels of a window.
+        overlap: least fraction by which windows overlap.
+        batch: windows in one call.
+        placement: how windows lie on the devices.
+    """
+
+    graph: nnx.GraphDef
+    params: Any
+    classes: int
+    patch: tuple[int, int, int]
+    overlap: float
+    batch: int
+    placement: jax.sharding.Sharding
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Class probabilities of a volume.
+
+        Args:
+            image: (D, H, W, modalities) float32, normalised as in training.
+
+        Returns:
+            (D, H, W, classes) float32.
+        """
+
+        def predict(patches: np.ndarray) -> jax.Array:
+            patches = jax.device_put(patches, self.placement)
+            return _probabilities(self.graph, self.params, patches)
+
+        return sliding_window(
+            predict,
+            image,
+            patch=self.patch,
+            classes=self.classes,
+            overlap=self.overlap,
+            batch=self.batch,
+        )
+
+    def with_params(self, params: Any) -> "Network":
+        """The same network with other parameters."""
+        return replace(self, params=params)
+
+
+def build_model(config: Config, modalities: int, classes: int) -> models.Model:
+    """The network that a configuration asks for.
+
+    Raises:
+        UserError: the configuration names no such network, or one that cannot be.
+    """
+    settings = config.model.settings.to_dict()
+    try:
+        return models.build(config.model.name, modalities, classes, settings, config.seed)
+    except ValueError as error:
+        raise UserError(f"config.model: {error}") from error
+
+
+def as_network(config: Config, model: models.Model, classes: int, devices: Mesh) -> Network:
+    """A model on its devices, with the windows that its configuration sets."""
+    graph, params = nnx.split(model)
+    return Network(
+        graph,
+        jax.device_put(params, mesh.replicated(devices)),
+        classes,
+        tuple(config.data.patch),
+        config.inference.overlap,
+        config.inference.batch,
+        mesh.spread(devices, config.inference.batch),
+    )
+
+
+def load_network(workdir: Path) -> tuple[Network, Config, DataDescription]:
+    """Reads a run's newest checkpoint: the averaged parameters.
+
+    Args:
+        workdir: the folder that training wrote.
+
+    Returns:
+        The network, the run's configuration, and what it was trained on.
+
+    Raises:
+        UserError: the folder holds no run or no checkpoint.
+    """
+    run = RunFolder(workdir)
+    config, data = run.read_config(), run.read_data()
+    if not run.checkpoints.is_dir():
+        raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
+    mesh.prepare_devices(0, config.inference.batch)
+    devices = mesh.make_mesh(0, config.inference.batch)
+    model = build_model(config, len(data.modalities), len(data.classes))
+    network = as_network(config, model, len(data.classes), devices)
+    optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
+    like = jax.device_put(
+        first_state(network.params, optimiser, config.seed), mesh.replicated(devices)
+    )
+    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+        step = checkpoints.latest()
+        if step is None:
+            raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
+        state = checkpoints.restore(step, like)
+    return network.with_params(state.averaged), config, data

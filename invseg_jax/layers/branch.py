@@ -1,0 +1,70 @@
+"""The residual branch: what an additive coupling adds to the other half of the stream."""
+
+import jax
+from flax import nnx
+from jax import nn
+
+from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.norm import GroupNorm
+from invseg_jax.reversible.layer import Array
+
+
+def dropout(x: Array, rate: float, key: Array) -> Array:
+    """Spatial dropout: whole channels of an example are zeroed, the others scaled up.
+
+    (n, d, h, w, c) -> (n, d, h, w, c); the same key gives the same mask.
+    """
+    n, c = x.shape[0], x.shape[-1]
+    keep = jax.random.bernoulli(key, 1.0 - rate, (n, 1, 1, 1, c))
+    return x * (keep.astype(x.dtype) / (1.0 - rate))
+
+
+class ResidualBranch(nnx.Module):
+    """Pre-activation branch: (GroupNorm, leaky ReLU 0.01, 3x3x3 convolution) one or more times.
+
+    With one convolution it is the F and G of Bruegger et al. 2019. Maps
+    (n, d, h, w, features_in) to (n, d, h, w, features_out).
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        *,
+        convolutions: int = 1,
+        groups: int = 8,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the branch.
+
+        Args:
+            features_in: channels of the half that it reads.
+            features_out: channels of the half that it adds to.
+            convolutions: how many, all after the first of features_out channels.
+            groups: of the normalisation, reduced to a divisor of the channels.
+            dropout: rate of the spatial dropout before the last convolution; active with a key.
+            scale: of the last convolution's first values; below 1 keeps deep chains tame.
+            rngs: draws the weights.
+        """
+        self.dropout = dropout
+        widths = [features_in] + [features_out] * convolutions
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.norms = nnx.List([GroupNorm(a, groups) for a, _ in pairs])
+        self.convs = nnx.List(
+            [
+                Conv(a, b, scale=scale if i == len(pairs) - 1 else 1.0, rngs=rngs)
+                for i, (a, b) in enumerate(pairs)
+            ]
+        )
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
+        last = len(self.convs) - 1
+        for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
+            x = nn.leaky_relu(norm(x), 0.01)
+            if i == last and self.dropout > 0.0 and key is not None:
+                x = dropout(x, self.dropout, key)
+            x = conv(x)
+        return x

@@ -1,0 +1,33 @@
+"""First values of the weights.
+
+They are drawn by numpy on the host, seeded from the module's own random stream: compiling one
+random draw for each shape of a deep network takes longer than everything else at the start.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from invseg_jax.reversible.layer import Array
+
+
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> Array:
+    """Draws float32 values from N(0, deviation^2).
+
+    Where the stream is traced (shapes only, or a jitted construction) JAX draws instead.
+    """
+    key = rngs.params()
+    if isinstance(key, jax.core.Tracer):
+        return deviation * jax.random.normal(key, shape, jnp.float32)
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return jnp.asarray(values * np.float32(deviation))
+
+
+def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], slope: float = 0.01) -> Array:
+    """He et al. 2015 for a kernel (..., in, out) that follows a leaky ReLU of that slope."""
+    fan_in = math.prod(shape[:-1])
+    return normal(rngs, shape, math.sqrt(2.0 / (1.0 + slope**2) / fan_in))

@@ -1,0 +1,172 @@
+"""Invertible layers with weights: an algebra layer and the Flax modules that are its parameters.
+
+`reversible` takes parameters as pytrees and functions of them. Here the parameters are Flax modules
+themselves, which are pytrees, and the functions call them.
+"""
+
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from invseg_jax import reversible
+from invseg_jax.layers.branch import ResidualBranch
+from invseg_jax.layers.initial import normal
+from invseg_jax.reversible.layer import Array, Params, Taps
+
+
+class Weighted(NamedTuple):
+    """An algebra layer together with its parameters, of the nesting that the layer wants."""
+
+    layer: reversible.Layer
+    params: Any
+
+
+def _call(module, x: Array, key: Array | None) -> Array:
+    return module(x, key)
+
+
+def refuse_state(branch: nnx.Module) -> None:
+    """Checks that a branch holds nothing but parameters.
+
+    Raises:
+        ValueError: it holds other state, which the second evaluation in the backward pass would
+            change once more, or draw anew.
+    """
+    others = nnx.to_flat_state(nnx.state(branch, nnx.Not(nnx.Param)))
+    if others:
+        path, variable = next(iter(others))
+        name = ".".join(map(str, path))
+        raise ValueError(
+            f"{type(branch).__name__} holds {type(variable).__name__} '{name}': a branch of a "
+            "reversible layer is evaluated again in the backward pass and may hold parameters "
+            "only. Use GroupNorm instead of batch statistics, and draw dropout masks from the key "
+            "that the branch is called with instead of a random stream of its own."
+        )
+
+
+def coupling(branch: nnx.Module) -> Weighted:
+    """An additive coupling whose F is a Flax module, called as `branch(x, key)`.
+
+    Raises:
+        ValueError: the branch holds state other than parameters.
+    """
+    refuse_state(branch)
+    return Weighted(reversible.AdditiveCoupling(_call), branch)
+
+
+def couplings(
+    features: int,
+    count: int,
+    *,
+    convolutions: int,
+    groups: int,
+    dropout: float = 0.0,
+    scale: float = 1.0,
+    rngs: nnx.Rngs,
+) -> Weighted:
+    """Halve, `count` additive couplings with residual branches, and join again.
+
+    (n, d, h, w, features) -> (n, d, h, w, features).
+
+    Raises:
+        ValueError: fewer than two channels, which cannot be halved.
+    """
+    if features < 2:
+        raise ValueError(f"couplings need at least 2 channels to halve, got {features}")
+    first, second = features - features // 2, features // 2
+    chained = []
+    for _ in range(count):
+        branch = ResidualBranch(
+            second,
+            first,
+            convolutions=convolutions,
+            groups=groups,
+            dropout=dropout,
+            scale=scale,
+            rngs=rngs,
+        )
+        chained.append(coupling(branch))
+        first, second = second, first
+    # An odd number of couplings leaves the halves of an odd number of channels exchanged.
+    join = reversible.Inverse(reversible.Halve(first))
+    return chain(Weighted(reversible.Halve(), ()), *chained, Weighted(join, ()))
+
+
+class Orthogonal(nnx.Module):
+    """The free weights of orthogonal matrices by the Cayley transform: (groups, size, size)."""
+
+    def __init__(self, groups: int, size: int, *, deviation: float = 0.0, rngs: nnx.Rngs):
+        """Starts at the identity, or `deviation` away from it."""
+        self.weights = nnx.Param(normal(rngs, (groups, size, size), deviation))
+
+    def matrices(self) -> Array:
+        """The orthogonal matrices, (groups, size, size)."""
+        return reversible.cayley(self.weights[...])
+
+
+def _matrices(module: Orthogonal) -> Array:
+    return module.matrices()
+
+
+def mixing(features: int, *, rngs: nnx.Rngs) -> Weighted:
+    """Invertible 1x1x1 convolution: one orthogonal matrix over all channels."""
+    deviation = 1.0 / features**0.5
+    weights = Orthogonal(1, features, deviation=deviation, rngs=rngs)
+    return Weighted(reversible.Orthogonal(_matrices), weights)
+
+
+def down(features: int, *, rngs: nnx.Rngs) -> Weighted:
+    """Learned invertible down-sampling: features -> 8 * features channels, half the size."""
+    weights = Orthogonal(features, 8, deviation=0.1, rngs=rngs)
+    return Weighted(reversible.learned_down(_matrices), ((), weights))
+
+
+def up(features: int, *, rngs: nnx.Rngs) -> Weighted:
+    """Learned invertible up-sampling: 8 * features -> features channels, twice the size."""
+    weights = Orthogonal(features, 8, deviation=0.1, rngs=rngs)
+    return Weighted(reversible.learned_up(_matrices), (weights, ()))
+
+
+def tap(name: str) -> Weighted:
+    """A tap on the stream."""
+    return Weighted(reversible.Tap(name), ())
+
+
+def chain(*parts: Weighted) -> Weighted:
+    """Weighted layers in a row."""
+    return Weighted(
+        reversible.Chain(tuple(part.layer for part in parts)), tuple(part.params for part in parts)
+    )
+
+
+def u(
+    encode: Weighted, skip: int, down: Weighted, inner: Weighted, up: Weighted, decode: Weighted
+) -> Weighted:
+    """One level of a bijective U around the coarser ones (`reversible.u_shape`)."""
+    level = reversible.Level(encode.layer, skip, down.layer, up.layer, decode.layer)
+    return Weighted(
+        reversible.u_shape([level], inner.layer),
+        (encode.params, (down.params, inner.params, up.params), decode.params),
+    )
+
+
+class Trunk(nnx.Module):
+    """The module around an invertible composition: one gradient rule for all of it.
+
+    Attributes:
+        memory: "reversible", "plain" or "remat" (`reversible.run`).
+    """
+
+    def __init__(self, weighted: Weighted, *, memory: reversible.Memory):
+        """Takes the composition and how its gradient is to be had."""
+        self.layer = weighted.layer
+        self.params: Params = nnx.data(weighted.params)
+        self.memory: reversible.Memory = memory
+
+    def __call__(self, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
+        """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name."""
+        return reversible.run(self.layer, self.params, x, key, memory=self.memory)
+
+    def inverse(self, y: Array, key: Array | None = None) -> Array:
+        """The input that gives y."""
+        return self.layer.inverse(self.params, y, key)

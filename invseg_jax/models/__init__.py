@@ -1,0 +1,39 @@
+"""The networks, one architecture a file, and their registry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from invseg_jax.models.full_invres import FullInvRes
+from invseg_jax.models.outputs import Outputs
+from invseg_jax.models.partial_invres import PartialInvRes
+from invseg_jax.models.unet3d import UNet3D
+
+Model = UNet3D | PartialInvRes | FullInvRes
+MODELS = {"UNet3D": UNet3D, "PartialInvRes": PartialInvRes, "FullInvRes": FullInvRes}
+
+__all__ = ["MODELS", "FullInvRes", "Model", "Outputs", "PartialInvRes", "UNet3D", "build"]
+
+
+def build(
+    name: str, modalities: int, classes: int, settings: Mapping[str, Any], seed: int
+) -> Model:
+    """Builds a network by its name.
+
+    Args:
+        name: a key of `MODELS`.
+        modalities: channels of the input.
+        classes: with the background.
+        settings: the architecture's own arguments.
+        seed: of the first weights.
+
+    Raises:
+        ValueError: an unknown name, or arguments that the architecture refuses.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(MODELS)}")
+    try:
+        return MODELS[name](modalities, classes, **settings, rngs=nnx.Rngs(seed))
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error

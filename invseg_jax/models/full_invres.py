@@ -1,0 +1,125 @@
+"""Fully-InvRes: a segmentation network whose whole trunk is one bijection."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+
+from invseg_jax.layers import invertible
+from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.head import Head
+from invseg_jax.layers.invertible import Trunk, Weighted
+from invseg_jax.layers.resample import crop_to, pad_to_multiple
+from invseg_jax.models.outputs import Outputs, crop_levels, per_level
+from invseg_jax.reversible import Memory
+from invseg_jax.reversible.layer import Array
+
+
+class FullInvRes(nnx.Module):
+    """Yamazaki et al. 2021 (Fully-InvRes), built as an iUNet (Etmann et al. 2020).
+
+    A 3x3x3 convolution lifts the input to `channels[0]`. Then comes the bijective U: at each level
+    couplings, an orthogonal channel mixing, and a channel split; one part is the skip connection,
+    the other goes through a learned orthogonal down-sampling (which makes 8 channels of one) to the
+    next level, and comes back through a learned up-sampling to be joined, mixed and coupled again.
+    The trunk's parameters and its output are all that the backward pass needs. A head gives class
+    scores.
+
+    The papers give no channels, normalisation or couplings per level for 3-D; the defaults here are
+    this project's own choice.
+    """
+
+    def __init__(
+        self,
+        modalities: int,
+        classes: int,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        couplings: int | Sequence[int] = 2,
+        convolutions: int = 1,
+        groups: int = 8,
+        dropout: float = 0.0,
+        auxiliary: int = 0,
+        memory: Memory = "reversible",
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network.
+
+        Args:
+            modalities: channels of the input.
+            classes: with the background.
+            channels: of the stream at each level, finest first. Each but the first is a multiple of
+                8, and an eighth of it, the part that goes down, less than the level above has.
+            couplings: a level and side (encoder, decoder), one number or one a level; the coarsest
+                level has its couplings once.
+            convolutions: in each coupling's branch.
+            groups: of the normalisations.
+            dropout: spatial dropout rate in the branches.
+            auxiliary: how many coarser levels give logits of their own, for deep supervision.
+            memory: how the trunk's gradient is had: "reversible", "plain" or "remat".
+            rngs: draws the weights.
+
+        Raises:
+            ValueError: channels that do not split, or numbers of couplings that do not match the
+                levels.
+        """
+        counts = per_level(couplings, len(channels))
+        for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
+            if coarse % 8 or not 0 < coarse // 8 < fine:
+                raise ValueError(
+                    f"channels {tuple(channels)}: {coarse} must be a multiple of 8 and less than "
+                    f"8 x {fine}, as {coarse}/8 of the {fine} channels above go down to it"
+                )
+        if not 0 <= auxiliary < len(channels):
+            raise ValueError(f"auxiliary {auxiliary}: there are {len(channels) - 1} coarser levels")
+        self.multiple = 2 ** (len(channels) - 1)
+        self.stem = Conv(modalities, channels[0], rngs=rngs)
+
+        def block(level: int) -> Weighted:
+            return invertible.couplings(
+                channels[level],
+                counts[level],
+                convolutions=convolutions,
+                groups=groups,
+                dropout=dropout,
+                scale=counts[level] ** -0.5,
+                rngs=rngs,
+            )
+
+        def tapped(level: int, block: Weighted) -> Weighted:
+            tapped = 1 <= level <= auxiliary
+            return invertible.chain(block, invertible.tap(str(level))) if tapped else block
+
+        bottom = len(channels) - 1
+        shape = tapped(bottom, block(bottom))
+        for level in reversed(range(bottom)):
+            going_down = channels[level + 1] // 8
+            encode = invertible.chain(block(level), invertible.mixing(channels[level], rngs=rngs))
+            decode = invertible.chain(invertible.mixing(channels[level], rngs=rngs), block(level))
+            shape = invertible.u(
+                encode,
+                channels[level] - going_down,
+                invertible.down(going_down, rngs=rngs),
+                shape,
+                invertible.up(going_down, rngs=rngs),
+                tapped(level, decode),
+            )
+        self.trunk = Trunk(shape, memory=memory)
+        self.head = Head(channels[0], classes, groups=groups, rngs=rngs)
+        self.auxiliary_heads = nnx.List(
+            [Head(channels[i], classes, groups=groups, rngs=rngs) for i in range(1, auxiliary + 1)]
+        )
+
+    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
+        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
+
+        Args:
+            x: images; any size, padded inside to a multiple of 2^(levels - 1).
+            key: switches dropout on.
+        """
+        y, taps = self.trunk(self.stem(pad_to_multiple(x, self.multiple)), key)
+        auxiliary = [head(taps[str(i)]) for i, head in enumerate(self.auxiliary_heads, start=1)]
+        return Outputs(crop_to(self.head(y), x.shape), crop_levels(auxiliary, x.shape))
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
+        return self.outputs(x, key).logits

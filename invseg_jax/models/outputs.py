@@ -1,0 +1,43 @@
+"""What the networks have in common: their outputs, and numbers given once or for each level."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from invseg_jax.layers.resample import crop_to
+from invseg_jax.reversible.layer import Array
+
+
+class Outputs(NamedTuple):
+    """Logits of one forward pass.
+
+    Attributes:
+        logits: (n, d, h, w, classes), of the input's size.
+        auxiliary: logits at half, a quarter ... of that resolution, for deep supervision:
+            (n, ceil(d/2), ceil(h/2), ceil(w/2), classes) and so on; empty where there are none.
+    """
+
+    logits: Array
+    auxiliary: tuple[Array, ...] = ()
+
+
+def crop_levels(auxiliary: Sequence[Array], shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """Crops auxiliary logits, at half resolution first, to those voxels that the input covers."""
+    cropped = []
+    for level, logits in enumerate(auxiliary, start=1):
+        size = tuple(-(-s // 2**level) for s in shape[1:4])
+        cropped.append(crop_to(logits, (shape[0], *size)))
+    return tuple(cropped)
+
+
+def per_level(count: int | Sequence[int], levels: int) -> tuple[int, ...]:
+    """One number for all levels, or one a level.
+
+    Raises:
+        ValueError: as many numbers as there are no levels, or one below 1.
+    """
+    counts = (count,) * levels if isinstance(count, int) else tuple(count)
+    if len(counts) != levels or min(counts) < 1:
+        raise ValueError(
+            f"{counts} given for {levels} levels; give one number of at least 1 for each"
+        )
+    return counts

@@ -1,0 +1,142 @@
+"""Partially-InvRes: coupling sequences on each level, ordinary changes of resolution between."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from invseg_jax.layers import invertible
+from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.head import Head
+from invseg_jax.layers.invertible import Trunk
+from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
+from invseg_jax.models.outputs import Outputs, crop_levels, per_level
+from invseg_jax.reversible import Memory
+from invseg_jax.reversible.layer import Array
+
+
+class PartialInvRes(nnx.Module):
+    """The partially reversible U-Net of Bruegger et al. 2019 (Partially-InvRes in Yamazaki 2021).
+
+    Encoder level: max-pool, 1x1x1 convolution, coupling sequence. Decoder level: coupling sequence,
+    1x1x1 convolution, trilinear up-sampling, skip. Each sequence has one gradient rule around it:
+    depth within a level is free, and the memory is that of the levels' ends.
+
+    With channels 60-120-240-360-480 and two couplings a level (one reversible block of F and G) on
+    each side, 4 modalities and 3 classes, it has the 12,365,283 parameters of the authors' code.
+    """
+
+    def __init__(
+        self,
+        modalities: int,
+        classes: int,
+        *,
+        channels: Sequence[int] = (60, 120, 240, 360, 480),
+        couplings: int | Sequence[int] = 2,
+        decoder_couplings: int | Sequence[int] | None = None,
+        convolutions: int = 1,
+        groups: int = 30,
+        dropout: float = 0.0,
+        skip: Literal["sum", "concat"] = "sum",
+        activate_head: bool = True,
+        auxiliary: int = 0,
+        memory: Memory = "reversible",
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network.
+
+        Args:
+            modalities: channels of the input.
+            classes: with the background.
+            channels: at each level, finest first.
+            couplings: in each encoder level's sequence, one number or one a level.
+            decoder_couplings: the same for the decoder; by default as in the encoder.
+            convolutions: in each coupling's branch.
+            groups: of the normalisations; reduced to a divisor of the channels.
+            dropout: spatial dropout rate in the branches.
+            skip: how the encoder's activations join the decoder: summed, or concatenated and
+                brought back to the level's channels by a 1x1x1 convolution.
+            activate_head: normalise and activate before the last convolution; Bruegger's does not.
+            auxiliary: how many coarser decoder levels give logits of their own.
+            memory: how each sequence's gradient is had: "reversible", "plain" or "remat".
+            rngs: draws the weights.
+
+        Raises:
+            ValueError: an unknown skip, or counts that do not match the levels.
+        """
+        if skip not in ("sum", "concat"):
+            raise ValueError(f"skip is {skip!r}; it can be sum or concat")
+        levels = len(channels)
+        if not 0 <= auxiliary < levels:
+            raise ValueError(f"auxiliary {auxiliary}: there are {levels - 1} coarser levels")
+        encoder = per_level(couplings, levels)
+        decoder = encoder if decoder_couplings is None else per_level(decoder_couplings, levels)
+
+        def sequence(level: int, count: int) -> Trunk:
+            chained = invertible.couplings(
+                channels[level],
+                count,
+                convolutions=convolutions,
+                groups=groups,
+                dropout=dropout,
+                scale=count**-0.5,
+                rngs=rngs,
+            )
+            return Trunk(chained, memory=memory)
+
+        def pointwise(features_in: int, features_out: int) -> Conv:
+            return Conv(features_in, features_out, 1, bias=True, rngs=rngs)
+
+        steps = list(zip(channels[:-1], channels[1:], strict=True))
+        self.multiple = 2 ** (levels - 1)
+        self.stem = Conv(modalities, channels[0], rngs=rngs)
+        self.encoder = nnx.List([sequence(i, encoder[i]) for i in range(levels)])
+        self.decoder = nnx.List([sequence(i, decoder[i]) for i in range(levels)])
+        self.downs = nnx.List([pointwise(fine, coarse) for fine, coarse in steps])
+        self.ups = nnx.List([pointwise(coarse, fine) for fine, coarse in steps])
+        joins = [pointwise(2 * fine, fine) for fine, _ in steps] if skip == "concat" else []
+        self.joins = nnx.List(joins)
+        self.head = Head(channels[0], classes, groups=groups, activate=activate_head, rngs=rngs)
+        self.auxiliary_heads = nnx.List(
+            [Head(channels[i], classes, groups=groups, rngs=rngs) for i in range(1, auxiliary + 1)]
+        )
+
+    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
+        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
+
+        Args:
+            x: images; any size, padded inside to a multiple of 2^(levels - 1).
+            key: switches dropout on.
+        """
+
+        def key_of(index: int) -> Array | None:
+            return None if key is None else jax.random.fold_in(key, index)
+
+        y = self.stem(pad_to_multiple(x, self.multiple))
+        skips, coarse = [], []
+        levels = len(self.encoder)
+        for i in range(levels):
+            if i > 0:
+                y = self.downs[i - 1](max_pool(y))
+            y, _ = self.encoder[i](y, key_of(i))
+            skips.append(y)
+        for i in reversed(range(levels)):
+            y, _ = self.decoder[i](y, key_of(levels + i))
+            if 1 <= i <= len(self.auxiliary_heads):
+                coarse.append(self.auxiliary_heads[i - 1](y))
+            if i > 0:
+                # The convolution commutes with the interpolation and costs an eighth before it.
+                y = self._join(i - 1, upsample_linear(self.ups[i - 1](y)), skips[i - 1])
+        logits = crop_to(self.head(y), x.shape)
+        return Outputs(logits, crop_levels(coarse[::-1], x.shape))
+
+    def _join(self, level: int, y: Array, skip: Array) -> Array:
+        if not self.joins:
+            return y + skip
+        return self.joins[level](jnp.concatenate((skip, y), axis=-1))
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
+        return self.outputs(x, key).logits

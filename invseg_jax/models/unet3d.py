@@ -1,0 +1,129 @@
+"""The 3D U-Net (Cicek et al. 2016), same-padded: the baseline that the others are held against."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import nn
+
+from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.head import Head
+from invseg_jax.layers.norm import GroupNorm
+from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
+from invseg_jax.models.outputs import Outputs, crop_levels
+from invseg_jax.reversible.layer import Array
+
+
+class ConvPair(nnx.Module):
+    """Twice (3x3x3 convolution with bias, GroupNorm, leaky ReLU): a -> middle -> b channels."""
+
+    def __init__(self, a: int, middle: int, b: int, *, groups: int, rngs: nnx.Rngs):
+        """Draws the weights."""
+        self.convs = nnx.List(
+            [Conv(a, middle, bias=True, rngs=rngs), Conv(middle, b, bias=True, rngs=rngs)]
+        )
+        self.norms = nnx.List([GroupNorm(middle, groups), GroupNorm(b, groups)])
+
+    def __call__(self, x: Array) -> Array:
+        """(n, d, h, w, a) -> (n, d, h, w, b)."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = nn.leaky_relu(norm(conv(x)), 0.01)
+        return x
+
+
+class UNet3D(nnx.Module):
+    """Cicek et al. 2016, with zero-padded convolutions and GroupNorm instead of batch statistics.
+
+    Each level has two convolutions; channels double before the pooling; skips are concatenated.
+    With channels 64-128-256-512, 3 modalities and 3 classes the convolutions have the 19,069,955
+    parameters that the paper counts.
+    """
+
+    def __init__(
+        self,
+        modalities: int,
+        classes: int,
+        *,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        groups: int = 8,
+        auxiliary: int = 0,
+        memory: Literal["plain", "remat"] = "plain",
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network.
+
+        Args:
+            modalities: channels of the input.
+            classes: with the background.
+            channels: at the end of each level, finest first.
+            groups: of the normalisations.
+            auxiliary: how many coarser decoder levels give logits of their own.
+            memory: "plain" keeps all activations, "remat" those between the levels' blocks.
+            rngs: draws the weights.
+
+        Raises:
+            ValueError: `memory="reversible"`: nothing here can be inverted.
+        """
+        if memory not in ("plain", "remat"):
+            raise ValueError(
+                f"UNet3D with memory={memory!r}: it has no invertible layers; use plain or remat, "
+                "or PartialInvRes or FullInvRes"
+            )
+        if not 0 <= auxiliary < len(channels):
+            raise ValueError(f"auxiliary {auxiliary}: there are {len(channels) - 1} coarser levels")
+        self.memory = memory
+        self.multiple = 2 ** (len(channels) - 1)
+        inputs = (modalities, *channels[:-1])
+        steps = list(zip(channels[:-1], channels[1:], strict=True))
+        self.encoder = nnx.List(
+            [
+                ConvPair(a, max(b // 2, a) if i else b // 2, b, groups=groups, rngs=rngs)
+                for i, (a, b) in enumerate(zip(inputs, channels, strict=True))
+            ]
+        )
+        self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for _, coarse in steps])
+        self.decoder = nnx.List(
+            [
+                ConvPair(fine + coarse, fine, fine, groups=groups, rngs=rngs)
+                for fine, coarse in steps
+            ]
+        )
+        self.head = Head(channels[0], classes, groups=groups, activate=False, rngs=rngs)
+        self.auxiliary_heads = nnx.List(
+            [
+                Head(channels[i], classes, groups=groups, activate=False, rngs=rngs)
+                for i in range(1, auxiliary + 1)
+            ]
+        )
+
+    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
+        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
+
+        Args:
+            x: images; any size, padded inside to a multiple of 2^(levels - 1).
+            key: taken for the networks' common signature; there is no dropout here.
+        """
+        del key
+        y = pad_to_multiple(x, self.multiple)
+        skips, coarse = [], []
+        for i, block in enumerate(self.encoder):
+            y = self._block(block, max_pool(y) if i else y)
+            skips.append(y)
+        for i in reversed(range(len(self.decoder))):
+            if i < len(self.auxiliary_heads):
+                coarse.append(self.auxiliary_heads[i](y))
+            y = jnp.concatenate((skips[i], self.ups[i](y)), axis=-1)
+            y = self._block(self.decoder[i], y)
+        logits = crop_to(self.head(y), x.shape)
+        return Outputs(logits, crop_levels(coarse[::-1], x.shape))
+
+    def _block(self, block: ConvPair, x: Array) -> Array:
+        if self.memory == "plain":
+            return block(x)
+        return jax.checkpoint(lambda block, x: block(x))(block, x)
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
+        return self.outputs(x, key).logits

@@ -1,0 +1,103 @@
+"""Segments images with one trained network, or the mean of several.
+
+    python -m invseg_jax.predict --workdir RUN --input scan.nii.gz --output DIR
+    python -m invseg_jax.predict --workdir RUN1 --workdir RUN2 --input FOLDER --output DIR
+
+The input is an image file, a folder of them, or a data set in the layout of the training. DIR
+receives for each case the label map ID.nii.gz, on the image's own grid and with the label values of
+the training data, and the picture ID.png.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from invseg_jax import command
+from invseg_jax.errors import UserError
+
+FLAGS = command.new_flags()
+flags.DEFINE_multi_string(
+    "workdir", None, "Folder of a trained run; give several to average them.", flag_values=FLAGS
+)
+flags.DEFINE_string("input", None, "Image, folder of images, or data set.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "Folder of the label maps.", flag_values=FLAGS)
+flags.mark_flags_as_required(("workdir", "input", "output"), flag_values=FLAGS)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs the command line's prediction."""
+    predict([Path(w) for w in values.workdir], Path(values.input), Path(values.output))
+
+
+def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
+    """Segments every case of `source`.
+
+    Args:
+        workdirs: trained runs; their class probabilities are averaged.
+        source: see `inference.inputs.find_inputs`.
+        output: folder of the results.
+
+    Returns:
+        The label maps, in order.
+
+    Raises:
+        UserError: no trained run, runs of different tasks, no image, or an image that would be
+            overwritten by its own label map.
+    """
+    import time
+
+    import numpy as np
+
+    from invseg_jax.data.preprocess import load_images
+    from invseg_jax.evaluation.case_files import write_case_files
+    from invseg_jax.inference.inputs import find_inputs
+    from invseg_jax.inference.network import load_network
+    from invseg_jax.training import compilation_cache
+
+    compilation_cache.enable()
+    if not source.exists():
+        raise UserError(f"--input {source} does not exist")
+    loaded = [load_network(workdir) for workdir in workdirs]
+    _, _, data = loaded[0]
+    for workdir, (_, _, other) in zip(workdirs, loaded, strict=True):
+        if (other.classes, other.modalities) != (data.classes, data.modalities):
+            raise UserError(
+                f"{workdir} was trained for the classes {', '.join(other.classes)}, "
+                f"{workdirs[0]} for {', '.join(data.classes)}; they cannot be averaged"
+            )
+    cases = find_inputs(source, data.layout, data.modalities)
+    targets = [output / f"{case.id}.nii.gz" for case in cases]
+    sources = {path.resolve() for case in cases for path in (*case.images, case.label) if path}
+    for target in targets:
+        if target.resolve() in sources:
+            raise UserError(
+                f"--output {output}: {target.name} there is an input; take another folder"
+            )
+
+    output.mkdir(parents=True, exist_ok=True)
+    for number, (case, target) in enumerate(zip(cases, targets, strict=True), 1):
+        begun = time.perf_counter()
+        image, grid = load_images(case.images, len(data.modalities))
+        mean = np.zeros((*image.shape[:3], len(data.classes)), np.float32)
+        for network, _, _ in loaded:
+            mean += network.probabilities(image) / len(loaded)
+        prediction = mean.argmax(axis=-1).astype(np.uint8)
+        write_case_files(
+            output,
+            case.id,
+            image=image,
+            prediction=prediction,
+            truth=None,
+            classes=data.classes,
+            values=data.values,
+            affine=grid.affine,
+            oriented=grid.oriented,
+        )
+        seconds = time.perf_counter() - begun
+        command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")
+    return targets
+
+
+if __name__ == "__main__":
+    command.run(main, FLAGS, __doc__)

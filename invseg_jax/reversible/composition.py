@@ -1,0 +1,191 @@
+"""How invertible layers compose: chain, split, tap, inverse, and the U shape made of them.
+
+A composition is an invertible layer again. Its pullback walks the parts backwards, and holds at any
+time only the stream and its cotangent, never the activations of the parts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
+
+
+def _key_of(key: Array | None, index: int) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, index)
+
+
+def _merged(taps: dict, more: Taps) -> dict:
+    twice = taps.keys() & more.keys()
+    if twice:
+        raise ValueError(f"two taps have the same name: {', '.join(sorted(twice))}")
+    return taps | dict(more)
+
+
+@dataclass(frozen=True)
+class Chain(Layer):
+    """Layers in a row: f = f_k o ... o f_1; params are a sequence, one entry a layer.
+
+    forward   x_i = f_i(x_{i-1})
+    inverse   x_{i-1} = f_i^-1(x_i)
+    pullback  (x_{i-1}, dx_{i-1}, dparams_i) from (x_i, dx_i), for i = k ... 1
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self):
+        """Takes any sequence of layers."""
+        object.__setattr__(self, "layers", tuple(self.layers))
+
+    def _check(self, params: Params) -> None:
+        if len(params) != len(self.layers):
+            raise ValueError(f"chain of {len(self.layers)} layers got {len(params)} parameters")
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """x_0 -> x_k."""
+        self._check(params)
+        taps: dict = {}
+        for i, layer in enumerate(self.layers):
+            x, more = layer.forward(params[i], x, _key_of(key, i))
+            taps = _merged(taps, more)
+        return x, taps
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """x_k -> x_0."""
+        self._check(params)
+        for i in reversed(range(len(self.layers))):
+            y = self.layers[i].inverse(params[i], y, _key_of(key, i))
+        return y
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """The layers' pullbacks from last to first."""
+        self._check(params)
+        dparams: list = []
+        for i in reversed(range(len(self.layers))):
+            y, dy, dp = self.layers[i].pullback(params[i], y, dy, dtaps, _key_of(key, i))
+            # Ties the streams to this layer's weight gradients. A compiler that puts these off
+            # would keep every reconstructed activation alive, and the memory would grow with depth
+            # again.
+            y, dy, dp = lax.optimization_barrier((y, dy, dp))
+            dparams.append(dp)
+        return y, dy, tuple(reversed(dparams))
+
+
+@dataclass(frozen=True)
+class Split(Layer):
+    """Part of the channels goes through an inner layer, the other waits: a skip connection.
+
+        forward   (s, r) = x;   y = (s, g(r))
+        inverse   (s, t) = y;   x = (s, g^-1(t))
+
+    Attributes:
+        skip: how many channels wait, the first ones.
+        inner: g, of as many channels out as in; params are g's.
+    """
+
+    skip: int
+    inner: Layer
+
+    def _parts(self, x: Array) -> tuple[Array, Array]:
+        if not 0 < self.skip < x.shape[-1]:
+            raise ValueError(f"split: a skip of {self.skip} out of {x.shape[-1]} channels")
+        return x[..., : self.skip], x[..., self.skip :]
+
+    def forward(self, params: Params, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
+        """(n, d, h, w, c) -> (n, d, h, w, c)."""
+        skip, rest = self._parts(x)
+        rest, taps = self.inner.forward(params, rest, key)
+        return jnp.concatenate((skip, rest), axis=-1), taps
+
+    def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
+        """Inverts the inner layer on its part."""
+        skip, rest = self._parts(y)
+        return jnp.concatenate((skip, self.inner.inverse(params, rest, key)), axis=-1)
+
+    def pullback(
+        self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Array, Array, Params]:
+        """The waiting part passes unchanged, and so does its cotangent."""
+        (skip, rest), (dskip, drest) = self._parts(y), self._parts(dy)
+        rest, drest, dparams = self.inner.pullback(params, rest, drest, dtaps, key)
+        x = jnp.concatenate((skip, rest), axis=-1)
+        return x, jnp.concatenate((dskip, drest), axis=-1), dparams
+
+
+@dataclass(frozen=True)
+class Tap(Layer):
+    """Lets the stream at this place leave the trunk as a further output.
+
+        forward   y = x,   taps[name] = x
+        pullback  dx = dy + dtaps[name]
+
+    An auxiliary head or a decoder of its own hangs on a tap; the trunk stays invertible.
+    """
+
+    name: str
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """The identity, with a copy for outside."""
+        return x, {self.name: x}
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """The identity."""
+        return y
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """Adds the cotangent that came back through the tap."""
+        return y, jax.tree.map(lambda a, b: a + b, dy, dtaps[self.name]), params
+
+
+@dataclass(frozen=True)
+class Inverse(Layer):
+    """The inverse of a layer as a layer: forward and inverse change places.
+
+    The layer must have no taps: what they would name is not an output of its inverse.
+    """
+
+    layer: Layer
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """The layer's inverse."""
+        return self.layer.inverse(params, x, key), {}
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """The layer's forward."""
+        x, taps = self.layer.forward(params, y, key)
+        if taps:
+            raise ValueError(f"inverse: the layer has taps: {', '.join(sorted(taps))}")
+        return x
+
+
+class Level(NamedTuple):
+    """One resolution level of a U shape; `down` and `up` lead to the next coarser one and back."""
+
+    encode: Layer
+    skip: int
+    down: Layer
+    up: Layer
+    decode: Layer
+
+
+def u_shape(levels: Sequence[Level], bottom: Layer) -> Layer:
+    """A bijective U: encode, split, go down, recurse, come up, join, decode.
+
+        U_i = decode_i o Split(skip_i, up_i o U_{i+1} o down_i) o encode_i,     U_last = bottom
+
+    Params have the same nesting: `(encode, (down, inner, up), decode)`, with `inner` the params of
+    the next level, and at last those of `bottom`.
+    """
+    if not levels:
+        return bottom
+    level, *coarser = levels
+    inner = Chain((level.down, u_shape(coarser, bottom), level.up))
+    return Chain((level.encode, Split(level.skip, inner), level.decode))

@@ -1,0 +1,59 @@
+"""Additive coupling: the layer that makes any network branch invertible."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from invseg_jax.reversible.layer import Array, Layer, Params, Taps
+
+Pair = tuple[Any, Any]
+
+
+def _add(a, b):
+    return jax.tree.map(lambda a, b: a + b, a, b)
+
+
+def _subtract(a, b):
+    return jax.tree.map(lambda a, b: a - b, a, b)
+
+
+@dataclass(frozen=True)
+class AdditiveCoupling(Layer):
+    """Adds a function of one half of the stream to the other half, and swaps the two.
+
+        forward   y1 = x2,             y2 = x1 + F(x2)
+        inverse   x2 = y1,             x1 = y2 - F(y1)
+        pullback  dx1 = dy2,           dx2 = dy1 + (dF/dx2)^T dy2
+
+    This is the "half" coupling of iUNets (Etmann et al. 2020, section 3); two in a row are one
+    RevNet block (Gomez et al. 2017, equations 6 to 8). F is evaluated once forward and once in the
+    pullback, where its value serves the reconstruction and its linearisation the gradient.
+
+    Attributes:
+        branch: F, called as `branch(params, x2, key)`; pure, and of the shape of x1. The halves may
+            differ in channels.
+    """
+
+    branch: Callable[[Params, Any, Array | None], Any]
+
+    def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Pair, Taps]:
+        """(x1, x2) -> (x2, x1 + F(x2))."""
+        x1, x2 = x
+        return (x2, _add(x1, self.branch(params, x2, key))), {}
+
+    def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Pair:
+        """(y1, y2) -> (y2 - F(y1), y1)."""
+        y1, y2 = y
+        return _subtract(y2, self.branch(params, y1, key)), y1
+
+    def pullback(
+        self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Pair, Pair, Params]:
+        """One evaluation of F and one of its transpose."""
+        del dtaps
+        (y1, y2), (dy1, dy2) = y, dy
+        f, transpose = jax.vjp(lambda params, x2: self.branch(params, x2, key), params, y1)
+        dparams, dx2 = transpose(dy2)
+        return (_subtract(y2, f), y1), (dy2, _add(dy1, dx2)), dparams

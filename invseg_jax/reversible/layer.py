@@ -1,0 +1,60 @@
+"""What an invertible layer is: three functions over pytrees of arrays.
+
+    forward(params, x)               -> y, taps
+    inverse(params, y)               -> x
+    pullback(params, y, dy, dtaps)   -> x, dx, dparams
+
+`params` is any pytree that the layer's own functions understand. `taps` are activations that leave
+the trunk by name on the way (see `Tap`); most layers have none. A random key, where given, is an
+argument like any other: the same key replays the same dropout mask in all three functions.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+Array = jax.Array
+Params = Any
+Stream = Any
+Taps = Mapping[str, Any]
+
+
+class Layer:
+    """An invertible layer; subclasses give `forward` and `inverse`, and `pullback` where it pays.
+
+    Subclasses are frozen dataclasses that hold structure only. All arrays come in as arguments, so
+    that one gradient rule around a whole composition sees everything it has to differentiate.
+    """
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """Returns y = f(x) and the taps passed on the way."""
+        raise NotImplementedError(type(self).__name__)
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """Returns x with f(x) = y."""
+        raise NotImplementedError(type(self).__name__)
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """Reconstructs the input from the output and differentiates, in one pass.
+
+        This default inverts and then differentiates `forward` at the result: right for any layer
+        that is cheap and has no taps. Couplings and compositions have their own.
+
+        Args:
+            params: the layer's parameters.
+            y: the output that `forward` gave.
+            dy: the cotangent of y, of the same structure.
+            dtaps: the cotangents of the taps inside this layer, by name.
+            key: the key that `forward` was given.
+
+        Returns:
+            x, its cotangent dx, and the cotangent of params.
+        """
+        del dtaps
+        x = self.inverse(params, y, key)
+        _, transpose = jax.vjp(lambda params, x: self.forward(params, x, key)[0], params, x)
+        dparams, dx = transpose(dy)
+        return x, dx, dparams

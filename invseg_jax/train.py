@@ -1,0 +1,179 @@
+"""Trains a segmentation network, and resumes by itself where RUN holds a checkpoint.
+
+    python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN
+    python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN
+    python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN --config.steps=500
+
+RUN receives config.json, data.json, checkpoints/, history.jsonl, progress.png and tensorboard/.
+A run that was stopped goes on from its newest checkpoint when the same command is given again; on
+SIGTERM it saves first.
+"""
+
+import math
+import time
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from invseg_jax import command
+from invseg_jax.configuration import Config
+from invseg_jax.errors import UserError
+
+FLAGS = command.new_flags()
+config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "data", None, "Root of the data set; without it, the embedded cohort.", flag_values=FLAGS
+)
+flags.mark_flags_as_required(("config", "workdir"), flag_values=FLAGS)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs the command line's training."""
+    try:
+        config = values.config.copy_and_resolve_references()
+    except OSError as error:
+        # ml_collections reports a file that it could not load when the value is first used.
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--config cannot be loaded: {reason}") from error
+    train(config, Path(values.workdir), values.data)
+
+
+def train(config: Config, workdir: Path, root: str | None = None) -> None:
+    """Trains from the newest checkpoint in `workdir`, or from the start, to `config.steps`.
+
+    Args:
+        config: see `configs/`.
+        workdir: the run's folder.
+        root: of the data set; None for the embedded cohort, where the configuration has one.
+
+    Raises:
+        UserError: a fault of the configuration or of the data; nothing in `workdir` is changed.
+    """
+    # Imported here, so that --help and a wrong flag answer at once.
+    import jax
+
+    from invseg_jax.data.augment import Augmentation
+    from invseg_jax.data.pipeline import training_batches
+    from invseg_jax.data.source import labelled_cases, open_source
+    from invseg_jax.data.split import hold_out
+    from invseg_jax.evaluation.validate import mean_dice
+    from invseg_jax.inference.network import as_network, build_model
+    from invseg_jax.training import compilation_cache, mesh
+    from invseg_jax.training.checkpoints import Checkpoints
+    from invseg_jax.training.log import TrainingLog
+    from invseg_jax.training.preemption import StopRequest
+    from invseg_jax.training.run_folder import DataDescription, RunFolder
+    from invseg_jax.training.state import (
+        OptimiserSettings,
+        first_state,
+        make_optimiser,
+        schedule,
+    )
+    from invseg_jax.training.step import make_step
+
+    compilation_cache.enable()
+    mesh.prepare_devices(config.devices, config.data.batch)
+
+    # The data, and the folder of the run.
+    dataset = open_source(config, root, command.say)
+    cases = labelled_cases(dataset, command.say)
+    training, held_out = hold_out(cases, config.data.folds, config.data.fold)
+    settings = OptimiserSettings(**config.optimiser)
+    augmentation = Augmentation(**config.augment)
+    devices = mesh.make_mesh(config.devices, config.data.batch)
+    model = build_model(config, len(dataset.modalities), len(dataset.classes))
+    run = RunFolder(workdir)
+    run.write(
+        config,
+        DataDescription(
+            layout=config.data.layout,
+            root=None if root is None else str(Path(root).absolute()),
+            modalities=dataset.modalities,
+            classes=dataset.classes,
+            values=dataset.values,
+            training=tuple((case.id, case.folder.name) for case in training),
+            held_out=tuple((case.id, case.folder.name) for case in held_out),
+        ),
+    )
+
+    # The network, its state on the devices, and the step.
+    network = as_network(config, model, len(dataset.classes), devices)
+    optimiser = make_optimiser(settings, config.steps)
+    state = jax.device_put(
+        first_state(network.params, optimiser, config.seed), mesh.replicated(devices)
+    )
+    take_step = jax.jit(
+        make_step(network.graph, optimiser, augmentation, average=settings.average),
+        donate_argnums=0,
+        out_shardings=mesh.replicated(devices),
+    )
+    rate = schedule(settings, config.steps)
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    command.say(
+        f"{config.model.name}: {count:,} parameters, {len(training)} training and "
+        f"{len(held_out)} held-out cases, batch {config.data.batch} on "
+        f"{devices.size} {devices.devices.flat[0].platform} device(s)"
+    )
+    batches = training_batches(
+        training,
+        patch=tuple(config.data.patch),
+        batch=config.data.batch,
+        foreground=config.data.foreground,
+        seed=config.seed,
+        threads=config.data.threads,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+    with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, StopRequest() as stop:
+        first = checkpoints.latest() or 0
+        if first:
+            state = checkpoints.restore(first, state, batches)
+            command.say(f"resumed from step {first} of {config.steps}")
+        with TrainingLog(run, first=first, steps=config.steps) as log:
+            for step in range(first, config.steps + 1):
+                # Before the next batch is drawn, so that what is saved belongs together.
+                last = step == config.steps
+                if step > first and (last or stop.asked or step % config.save_every == 0):
+                    checkpoints.save(step, state, batches)
+                if step > first and not stop.asked and (last or step % config.eval_every == 0):
+                    averaged = network.with_params(state.averaged)
+                    some = held_out[: config.eval_cases or None]
+                    log.validation(step, mean_dice(averaged, some, dataset.classes))
+                    log.restart_clock(step)
+                if last or stop.asked:
+                    break
+
+                begun = time.perf_counter()
+                batch = jax.device_put(next(batches), mesh.over_batch(devices))
+                log.waited(time.perf_counter() - begun)
+                if step == first:
+                    log.say("compiling the training step")
+                state, metrics = take_step(state, batch)
+                log.advance(step + 1)
+
+                if step == first or (step + 1) % config.log_every == 0:
+                    scalars = {name: float(value) for name, value in metrics.items()}
+                    if not math.isfinite(scalars["loss"]):
+                        raise UserError(
+                            f"the loss is {scalars['loss']} at step {step + 1}; lower "
+                            "config.optimiser.learning_rate, or look at the data; "
+                            f"{run.checkpoints} holds the state before"
+                        )
+                    log.training(step + 1, scalars | {"learning_rate": float(rate(step))})
+            checkpoints.wait()
+    if stop.asked:
+        command.say(f"stopped by SIGTERM after step {step}; the same command goes on from there")
+        raise SystemExit(StopRequest.EXIT_STATUS)
+    command.say(f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}")
+
+
+if __name__ == "__main__":
+    command.run(main, FLAGS, __doc__)

@@ -1,0 +1,1 @@
+"""Training: the state and its step, losses, the device mesh, checkpoints, and the run's folder."""

@@ -1,0 +1,160 @@
+"""Checkpoints of a run: the training state and the data iterator, through Orbax.
+
+The state is kept as a flat mapping of names to arrays, and beside it, as JSON, each name's shape
+and type: so that a checkpoint of another network is refused by name before anything is read.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from grain.checkpoint import CheckpointRestore, CheckpointSave
+
+from invseg_jax.errors import UserError
+from invseg_jax.training.state import TrainState
+
+Described = dict[str, list]
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints, newest last; use as a context manager.
+
+    A save is written to a temporary folder and renamed when it is complete: a killed process leaves
+    the checkpoint before it as the newest.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False):
+        """Opens the folder, and makes it where it is missing.
+
+        Args:
+            folder: where the checkpoints lie, one folder a step.
+            keep: how many to keep, at least 1.
+            read_only: changes nothing. Otherwise what a killed process left half written is
+                deleted, and so would be the save under way of a training that is still running.
+
+        Raises:
+            UserError: `keep` is less than 1.
+        """
+        if keep < 1:
+            raise UserError(f"config.keep is {keep}; keep at least 1 checkpoint")
+        self.folder = folder
+        # Orbax warns about items it was told nothing of; all are named when they are read.
+        logging.set_verbosity(logging.ERROR)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(read_only=True)
+            if read_only
+            else ocp.CheckpointManagerOptions(
+                max_to_keep=keep, create=True, cleanup_tmp_directories=True
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exception) -> None:
+        """Waits for a save under way, then closes."""
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """The newest complete checkpoint's step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, batches: Any) -> None:
+        """Starts to save; returns when the arrays are copied, and writes on in the background.
+
+        Args:
+            step: the number of steps taken.
+            state: the state after them.
+            batches: the data iterator, before it yields the next batch.
+
+        Raises:
+            UserError: the disk is full, now or at the save before.
+        """
+        named = _named(state)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(named),
+                    data=CheckpointSave(batches),
+                    described=ocp.args.JsonSave(_described(named)),
+                ),
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
+
+    def wait(self) -> None:
+        """Returns when the save under way is on the disk.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
+
+    def restore(self, step: int, like: TrainState, batches: Any | None = None) -> TrainState:
+        """Reads a checkpoint into the structure, types and sharding of `like`.
+
+        Args:
+            step: which checkpoint.
+            like: a state of the same network; its values are not used.
+            batches: the data iterator, put back to where it was; None to leave the data alone.
+
+        Raises:
+            UserError: the checkpoint is of another network, or cannot be read.
+        """
+        wanted = _named(like)
+        abstract = {
+            name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
+            for name, a in wanted.items()
+        }
+        where = self.folder / str(step)
+        try:
+            described = self._manager.restore(
+                step, args=ocp.args.Composite(described=ocp.args.JsonRestore())
+            )["described"]
+            _check(described, _described(wanted), where)
+            items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
+            if batches is not None:
+                items["data"] = CheckpointRestore(batches)
+            named = self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"checkpoint {where} cannot be read ({_first_line(error)}); "
+                "delete that folder to go on from the one before"
+            ) from error
+        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+
+
+def _named(state: TrainState) -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _described(named: Mapping[str, jax.Array]) -> Described:
+    return {name: [list(a.shape), str(a.dtype)] for name, a in named.items()}
+
+
+def _check(found: Described, wanted: Described, where: Path) -> None:
+    for name in [*wanted, *found]:
+        if found.get(name) != wanted.get(name):
+            raise UserError(
+                f"checkpoint {where} is of another network: {name} is "
+                f"{_shape(found.get(name))} there and {_shape(wanted.get(name))} in the config; "
+                "use the config it was made with, or another --workdir"
+            )
+
+
+def _shape(described: list | None) -> str:
+    return "absent" if described is None else f"{described[1]}{described[0]}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,122 @@
+"""What a training run shows and keeps of its progress."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from tensorboardX import SummaryWriter
+
+from invseg_jax.training.curves import draw_curves
+from invseg_jax.training.run_folder import RunFolder
+
+
+class TrainingLog:
+    """A progress bar or plain lines, TensorBoard scalars, history.jsonl and progress.png.
+
+    Use as a context manager. On a terminal one bar shows the last loss, soft Dice, steps a second,
+    the share of time spent waiting for data, and the time left; elsewhere each log step is a line.
+    """
+
+    def __init__(self, run: RunFolder, *, first: int, steps: int):
+        """Continues the log of a run.
+
+        Args:
+            run: its folder.
+            first: steps taken so far; later entries of an earlier attempt are cut off.
+            steps: steps in all.
+        """
+        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._run, self._steps = run, steps
+        self._rows = run.read_history(first)
+        self._scalars = SummaryWriter(str(run.path / "tensorboard"), purge_step=first + 1)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("train", total=steps, completed=first, text="")
+        self._begun, self._begun_at, self._waited = time.perf_counter(), first, 0.0
+
+    def __enter__(self) -> "TrainingLog":
+        """Starts the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        """Stops the bar and closes the files."""
+        self._bar.stop()
+        self._scalars.close()
+
+    def say(self, text: str) -> None:
+        """Prints one line, above the bar if there is one."""
+        self.console.print(text, markup=False)
+
+    def waited(self, seconds: float) -> None:
+        """Adds to the time that the loop waited for data."""
+        self._waited += seconds
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, completed=step)
+
+    def restart_clock(self, step: int) -> None:
+        """Leaves what happened since the last log step (compiling, evaluating) out of the rate."""
+        self._begun, self._begun_at, self._waited = time.perf_counter(), step, 0.0
+
+    def training(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs the metrics of a step, and the rate since the last log step."""
+        now = time.perf_counter()
+        elapsed, taken = max(now - self._begun, 1e-9), step - self._begun_at
+        rate, waiting = taken / elapsed, self._waited / elapsed
+        self.restart_clock(step)
+        left = (self._steps - step) / rate if rate else float("nan")
+        text = (
+            f"loss {metrics['loss']:.3f}  dice {metrics['dice']:.3f}  {rate:.2f} steps/s  "
+            f"data wait {100 * waiting:.0f} %"
+        )
+        self._bar.update(self._task, completed=step, text=text)
+        if not self.console.is_terminal:
+            minutes = f"{left // 60:.0f} min {left % 60:02.0f} s left"
+            self.say(f"step {step}/{self._steps}  {text}  {minutes}")
+        rates = {"steps_per_second": rate, "data_wait": waiting}
+        self._write(
+            step, {f"train/{name}": value for name, value in ({**metrics, **rates}).items()}
+        )
+
+    def validation(self, step: int, dice: Mapping[str, float]) -> None:
+        """Logs the Dice of each class on the held-out cases, and draws progress.png anew."""
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in dice.items())
+        self.say(f"step {step}/{self._steps}  held-out Dice: {scores}")
+        self._write(step, {f"val/dice/{name}": value for name, value in dice.items()})
+        self.draw(self._run.path / "progress.png")
+
+    def draw(self, path: Path) -> None:
+        """Draws the history so far."""
+        history: dict[str, list[tuple[int, float]]] = {}
+        for row in self._rows:
+            for name, value in row.items():
+                if name != "step":
+                    history.setdefault(name, []).append((int(row["step"]), value))
+        draw_curves(path, history)
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        row = {"step": step, **scalars}
+        self._rows.append(row)
+        self._run.append_history(row)
+        for name, value in scalars.items():
+            self._scalars.add_scalar(name, value, step)

@@ -1,0 +1,78 @@
+"""The mesh of devices and how batch and state lie on it."""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from invseg_jax.errors import UserError
+
+BATCH_AXIS = "data"
+
+
+def prepare_devices(wanted: int, batch: int) -> None:
+    """Splits a CPU into virtual devices; to be called before anything else asks JAX for devices.
+
+    A loop in a compiled CPU program runs on one core, and the convolutions here are loops. With the
+    batch spread over virtual devices the cores work side by side. Accelerators are left as they
+    are.
+
+    Args:
+        wanted: how many, or 0 for as many as there are cores, at most one for each example.
+        batch: examples a step.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = wanted or _largest_divisor(batch, cores or 1)
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        # JAX has its devices already (a notebook, a test): then those are used.
+        pass
+
+
+def make_mesh(wanted: int, batch: int) -> Mesh:
+    """A mesh with one axis, "data", over which the batch is spread.
+
+    Args:
+        wanted: how many devices, or 0 for all that divide the batch evenly.
+        batch: examples a step, over all processes.
+
+    Raises:
+        UserError: more devices than there are, or than divide the batch.
+    """
+    if wanted < 0 or batch < 1:
+        raise UserError(
+            f"config.devices {wanted}, config.data.batch {batch}: give 0 or more devices (0: as "
+            "many as divide the batch) and a batch of at least 1"
+        )
+    devices = jax.devices()
+    count = wanted or _largest_divisor(batch, len(devices))
+    if count > len(devices):
+        raise UserError(f"config.devices is {count}, but there are {len(devices)}: {devices[:4]}")
+    if batch % count:
+        raise UserError(
+            f"config.data.batch {batch} cannot be spread evenly over {count} devices; "
+            f"take a multiple of {count}, or fewer devices (config.devices)"
+        )
+    grid = np.asarray(devices[:count])
+    return Mesh(grid, (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, at_most + 1) if number % d == 0)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds all of it: parameters, optimiser, metrics."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+    """The first axis is spread over the devices: images, labels."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
+
+
+def spread(mesh: Mesh, batch: int) -> NamedSharding:
+    """`over_batch` where the devices divide the batch evenly, else `replicated`."""
+    return replicated(mesh) if batch % mesh.size else over_batch(mesh)

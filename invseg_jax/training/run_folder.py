@@ -1,0 +1,178 @@
+"""The folder of a run: what was asked for, on which data, and what came of it.
+
+Its files:
+
+    RUN/config.json     the configuration, every value
+    RUN/data.json       classes, label values and modalities; the cases trained on and held out
+    RUN/history.jsonl   one line of scalars a log step
+    RUN/checkpoints/    one folder a step
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from invseg_jax.atomic_file import write_atomically
+from invseg_jax.configuration import Config
+from invseg_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """What a network was trained to see and to say.
+
+    Attributes:
+        layout: the layout of the data it was trained on.
+        root: where they were, or None for the embedded cohort.
+        modalities: names, in the order of the channels.
+        classes: names, the background first.
+        values: label values on disk, one a class.
+        training: identifier and content key of each case that it was trained on.
+        held_out: the same of each labelled case that it was not.
+    """
+
+    layout: str
+    root: str | None
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    training: tuple[tuple[str, str], ...]
+    held_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def write(self, config: Config, data: DataDescription) -> None:
+        """Writes config.json and data.json, unless the folder holds a run that this cannot resume.
+
+        Raises:
+            UserError: the folder holds a run of another network or on other training cases; nothing
+                is written.
+        """
+        values = _plain(config.to_dict())
+        described = _plain(asdict(data))
+        if (self.path / "config.json").exists():
+            earlier = _read_json(self.path / "config.json")
+            for part in ("model", "data.layout"):
+                if _at(earlier, part) != _at(values, part):
+                    raise UserError(
+                        f"{self.path} holds a run with another config."
+                        f"{_difference(part, earlier, values)}; "
+                        "use the same configuration to resume it, or another --workdir"
+                    )
+        if (self.path / "data.json").exists():
+            trained_on = _read_json(self.path / "data.json")["training"]
+            if trained_on != described["training"]:
+                raise UserError(
+                    f"{self.path} holds a run on other data ({len(trained_on)} training cases, now "
+                    f"{len(described['training'])}, not all the same); "
+                    "use the same --data and fold to resume it, or another --workdir"
+                )
+        self._write("config.json", json.dumps(values, indent=1) + "\n")
+        self._write("data.json", json.dumps(described, indent=1) + "\n")
+
+    def read_config(self) -> Config:
+        """The configuration of the run.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        return ConfigDict(_tuples(_read_json(self.path / "config.json", self.path)))
+
+    def read_data(self) -> DataDescription:
+        """What the network was trained on.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        return DataDescription(**_tuples(_read_json(self.path / "data.json", self.path)))
+
+    def read_history(self, up_to: int) -> list[dict[str, float]]:
+        """The scalars logged up to and including a step, and the file cut there."""
+        file = self.path / "history.jsonl"
+        if not file.exists():
+            return []
+        rows = []
+        for line in file.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break  # The last line of a killed run may be half written.
+            if row["step"] <= up_to:
+                rows.append(row)
+        self._write("history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
+
+    def append_history(self, row: Mapping[str, float]) -> None:
+        """Adds one line of scalars.
+
+        Raises:
+            UserError: it cannot be written, as when the disk is full.
+        """
+        try:
+            with (self.path / "history.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / name, text.encode())
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
+
+
+def _read_json(file: Path, run: Path | None = None) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{run or file.parent} holds no trained run ({file.name} is missing); "
+            "give the --workdir of a training"
+        ) from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, as configurations have them."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        values = values.get(name, {}) if isinstance(values, Mapping) else {}
+    return values
+
+
+def _difference(part: str, earlier: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Names the first value that differs below `part`: "model.channels ([8, 16], now [8, 32])"."""
+    a, b = _at(earlier, part), _at(values, part)
+    names: Sequence[str] = sorted({*a, *b}) if isinstance(a, dict) and isinstance(b, dict) else []
+    for name in names:
+        if a.get(name) != b.get(name):
+            return _difference(f"{part}.{name}", earlier, values)
+    return f"{part} ({a if a != {} else 'absent'}, now {b if b != {} else 'absent'})"

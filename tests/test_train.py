@@ -1,0 +1,272 @@
+"""The command lines end to end on tiny data: train, stop, resume, evaluate, predict, refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.errors import UserError
+from invseg_jax.evaluate import evaluate
+from invseg_jax.predict import predict
+from invseg_jax.train import train
+from invseg_jax.training.log import TrainingLog
+
+CLASSES = {"0": "background", "1": "ball", "2": "shell"}
+
+
+def tiny_config(**changes) -> Config:
+    config = base_config("FullInvRes")
+    config.model.settings.channels = (4, 8)
+    config.model.settings.couplings = 1
+    config.data.folds = 3
+    config.data.patch = (8, 8, 8)
+    config.data.threads = 0
+    config.devices = 1
+    config.steps = 4
+    config.log_every = config.save_every = 2
+    config.eval_every = 4
+    config.inference.batch = 1
+    config.update(changes)
+    return config
+
+
+def load(path: Path) -> nibabel.Nifti1Image:
+    return nibabel.Nifti1Image.from_filename(path)
+
+
+def ball(seed: int, shape=(11, 13, 9)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    radius = np.linalg.norm(grid - (np.array(shape) - 1) / 2, axis=-1)
+    label = np.where(radius < 2.5, 1, np.where(radius < 4.0, 2, 0)).astype(np.uint8)
+    image = 10.0 + 5.0 * label + rng.normal(0, 0.5, shape)
+    return image.astype(np.float32), label
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("balls")
+    affine = np.diag((1.5, 1.0, 2.0, 1.0))
+    affine[:3, 3] = (-7, 3, 11)
+    entries = []
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir()
+    for number in range(6):
+        image, label = ball(number)
+        name = f"ball_{number:03}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(image, affine), root / "imagesTr" / name)
+        nibabel.save(nibabel.Nifti1Image(label, affine), root / "labelsTr" / name)
+        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    description = {"name": "balls", "modality": {"0": "MRI"}, "labels": CLASSES}
+    (root / "dataset.json").write_text(json.dumps(description | {"training": entries, "test": []}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    train(tiny_config(), workdir, str(data))
+    return workdir
+
+
+def parameters(workdir: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint, read without the package's own code."""
+    import orbax.checkpoint as ocp
+
+    steps = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore(workdir.absolute() / "checkpoints" / str(steps[-1]) / "state")
+    return {name: np.asarray(leaf) for name, leaf in state.items() if "key" not in name}
+
+
+def test_a_run_leaves_what_it_promises(trained: Path):
+    assert {"config.json", "data.json", "history.jsonl", "progress.png", "tensorboard"} <= {
+        p.name for p in trained.iterdir()
+    }
+    rows = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 4]
+    validation = [row for row in rows if "val/dice/mean" in row]
+    assert [row["step"] for row in validation] == [4]
+    assert {"val/dice/ball", "val/dice/shell"} <= validation[0].keys()
+    described = json.loads((trained / "data.json").read_text())
+    assert len(described["training"]) == 4
+    assert len(described["held_out"]) == 2
+
+
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
+    data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Stopped(Exception):
+        pass
+
+    advance: Callable = TrainingLog.advance
+
+    def stop_at_three(self: TrainingLog, step: int) -> None:
+        advance(self, step)
+        if step == 3:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "advance", stop_at_three)
+        with pytest.raises(Stopped):
+            train(tiny_config(), tmp_path / "run", str(data))
+    assert not (tmp_path / "run" / "checkpoints" / "4").exists()
+    train(tiny_config(), tmp_path / "run", str(data))
+    whole, resumed = parameters(trained), parameters(tmp_path / "run")
+    assert whole.keys() == resumed.keys()
+    assert len(whole) > 30
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+    rows = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_is_left_alone(data: Path, trained: Path):
+    before = (trained / "history.jsonl").read_text()
+    train(tiny_config(), trained, str(data))
+    assert (trained / "history.jsonl").read_text() == before
+
+
+def test_evaluation_scores_the_held_out_cases(data: Path, trained: Path, tmp_path: Path):
+    summary = evaluate(trained, tmp_path / "eval")
+    held_out = {id for id, _ in json.loads((trained / "data.json").read_text())["held_out"]}
+    assert {case["id"] for case in summary["cases"]} == held_out
+    assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == summary
+    for case in summary["cases"]:
+        map_file = load(tmp_path / "eval" / f"{case['id']}.nii.gz")
+        truth = np.asarray(load(data / "labelsTr" / f"{case['id']}.nii.gz").dataobj)
+        prediction = np.asarray(map_file.dataobj)
+        for value, name in ((1, "ball"), (2, "shell")):
+            a, b = prediction == value, truth == value
+            expected = 2 * (a & b).sum() / (a.sum() + b.sum())
+            assert case["dice"][name] == pytest.approx(expected, abs=1e-9)
+        assert (tmp_path / "eval" / f"{case['id']}.png").stat().st_size > 5000
+    assert len(evaluate(trained, tmp_path / "train", split="train")["cases"]) == 4
+
+
+def test_prediction_keeps_grid_and_affine(data: Path, trained: Path, tmp_path: Path):
+    image = data / "imagesTr" / "ball_003.nii.gz"
+    (target,) = predict([trained, trained], image, tmp_path)
+    source, result = load(image), load(target)
+    assert result.shape == source.shape
+    np.testing.assert_array_equal(result.affine, source.affine)
+    assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2}
+    assert len(predict([trained], data / "imagesTr", tmp_path / "folder")) == 6
+    assert len(predict([trained], data, tmp_path / "data set")) == 6
+
+
+def test_prediction_refuses_to_overwrite_its_input(data: Path, trained: Path):
+    image = data / "imagesTr" / "ball_003.nii.gz"
+    before = image.read_bytes()
+    with pytest.raises(UserError, match="is an input"):
+        predict([trained], image, data / "imagesTr")
+    assert image.read_bytes() == before
+
+
+def test_a_run_of_another_network_is_not_touched(data: Path, trained: Path):
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    other = tiny_config()
+    other.model.settings.channels = (8, 8)
+    with pytest.raises(UserError, match=r"model\.settings\.channels \(\[4, 8\], now \[8, 8\]\)"):
+        train(other, trained, str(data))
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_unexpected_labels_and_shapes_leave_no_run(data: Path, tmp_path: Path):
+    for fault, expected in (("value", r"ball_000.*7"), ("shape", r"ball_000.*\(11, 13, 9\)")):
+        root = tmp_path / fault
+        subprocess.run(["cp", "-r", data, root], check=True)
+        image, label = ball(0)
+        label = label[:-1] if fault == "shape" else np.where(label == 2, 7, label)
+        file = root / "labelsTr" / "ball_000.nii.gz"
+        affine = load(root / "imagesTr" / "ball_000.nii.gz").affine
+        nibabel.save(nibabel.Nifti1Image(label.astype(np.uint8), affine), file)
+        with pytest.raises(UserError, match=expected):
+            train(tiny_config(), tmp_path / "run", str(root))
+        assert not (tmp_path / "run").exists()
+
+
+def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "invseg_jax.train", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--config", "configs/iseg.py:quick", "--config.stepz=3"), "steps"),
+        (("--config", "configs/iseg.py:quick", "--data", "/not/there"), "/not/there"),
+        (("--config", "configs/nothing.py"), "nothing.py"),
+        (("--config", "configs/iseg.py:slow"), "quick"),
+        (("--config", "configs/hippocampus.py"), "--data"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    repository: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+):
+    done = command(*arguments, "--workdir", str(tmp_path / "run"), folder=repository)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+SLOW_CONFIG = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_train import tiny_config
+
+def get_config():
+    config = tiny_config(steps=400, save_every=5, eval_every=1000)
+    return config
+"""
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_is_resumed(
+    repository: Path, data: Path, tmp_path: Path, with_signal: signal.Signals
+):
+    config = tmp_path / "killed.py"
+    config.write_text(SLOW_CONFIG.format(tests=str(repository / "tests")))
+    arguments = ["--config", str(config), "--workdir", str(tmp_path / "run"), "--data", str(data)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invseg_jax.train", *arguments],
+        cwd=repository,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while not (checkpoints / "5" / "commit_success.txt").exists():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(with_signal)
+    output, _ = process.communicate(timeout=120)
+    if with_signal == signal.SIGTERM:
+        assert process.returncode == 143
+        assert "goes on from there" in output
+    else:
+        assert process.returncode == -signal.SIGKILL
+    saved = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+    again = command(*arguments, "--config.steps=400", folder=repository)
+    assert again.returncode == 0, again.stderr
+    assert f"resumed from step {saved} of 400" in again.stdout
+    assert (checkpoints / "400").is_dir()

@@ -1,0 +1,115 @@
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from invseg_jax.errors import UserError
+from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser, schedule
+
+SETTINGS = OptimiserSettings(learning_rate=0.1, warmup=10)
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    rate = schedule(SETTINGS, 110)
+    for step in range(11):
+        assert rate(step) == pytest.approx(0.1 * (step + 1) / 11)
+    for step in (10, 35, 60, 99, 110):
+        cosine = (1 + math.cos(math.pi * (step - 10) / 100)) / 2
+        assert rate(step) == pytest.approx(0.1 * cosine, abs=1e-8)
+    assert max(range(111), key=lambda step: float(rate(step))) == 10
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 19])
+def test_a_run_that_is_shorter_than_its_warm_up(steps: int):
+    rate = schedule(replace(SETTINGS, warmup=1000), steps)
+    rates = [float(rate(step)) for step in range(max(steps, 1) + 1)]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0, abs=1e-8)
+    assert min(rates[:-1]) > 0
+
+
+def test_no_warm_up():
+    assert schedule(replace(SETTINGS, warmup=0), 100)(0) == pytest.approx(0.1)
+
+
+def test_weights_decay_but_not_scales_and_biases():
+    params = {
+        "kernel": jnp.full((3, 3, 3, 1, 2), 2.0),
+        "matrix": jnp.full((2, 2), 2.0),
+        "bias": jnp.full((2,), 2.0),
+        "scalar": jnp.asarray(2.0),
+    }
+    optimiser = make_optimiser(replace(SETTINGS, warmup=0, weight_decay=0.5), 100)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimiser.update(nothing, optimiser.init(params), params)
+    assert isinstance(updates, dict)
+    np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(updates["matrix"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(updates["bias"], 0)
+    np.testing.assert_array_equal(updates["scalar"], 0)
+
+
+def test_the_optimiser_against_adamw_written_out():
+    settings = OptimiserSettings(learning_rate=0.1, warmup=3, weight_decay=0.2, clip=1.5)
+    optimiser, rate = make_optimiser(settings, 20), schedule(settings, 20)
+    rng = np.random.default_rng(0)
+    params = {"b": jnp.zeros(4), "w": jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)}
+    state = optimiser.init(params)
+    x = np.concatenate([np.zeros(4), np.asarray(params["w"], np.float64).ravel()])
+    decayed = np.arange(16) >= 4
+    m, v = np.zeros(16), np.zeros(16)
+    # From far below the greatest norm to far above it.
+    for step, size in enumerate((0.01, 0.1, 1.0, 100.0, 0.3)):
+        g = size * rng.normal(size=16).astype(np.float32)
+        gradient = {"b": jnp.asarray(g[:4]), "w": jnp.asarray(g[4:].reshape(4, 3))}
+        updates, state = optimiser.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        clipped = g * min(1.0, 1.5 / np.linalg.norm(g))
+        m = 0.9 * m + 0.1 * clipped
+        v = 0.999 * v + 0.001 * clipped**2
+        adam = m / (1 - 0.9 ** (step + 1)) / (np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8)
+        x = x - float(rate(step)) * (adam + 0.2 * decayed * x)
+    assert isinstance(params, dict)
+    found = np.concatenate([params["b"], np.asarray(params["w"]).ravel()])
+    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("learning_rate", -1e-3),
+        ("learning_rate", math.nan),
+        ("warmup", -1),
+        ("weight_decay", -0.1),
+        ("clip", -1.0),
+        ("clip", 0.0),
+        ("average", -0.1),
+        ("average", 1.0),
+        ("average", 1.5),
+        ("average", math.nan),
+    ],
+)
+def test_settings_out_of_range(name: str, value: float):
+    with pytest.raises(UserError, match=f"config.optimiser.{name} is "):
+        replace(SETTINGS, **{name: value})
+
+
+def test_settings_at_the_ends_of_their_ranges():
+    OptimiserSettings(learning_rate=0, warmup=0, weight_decay=0, clip=math.inf, average=0)
+
+
+def test_the_first_state():
+    params = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
+    state = first_state(params, make_optimiser(SETTINGS, 10), seed=7)
+    assert state.step.dtype == jnp.int32
+    assert state.step == 0
+    assert state.key == jax.random.key(7)
+    for name, value in params.items():
+        np.testing.assert_array_equal(state.averaged[name], value)
+        # A step that donates its state cannot be given one buffer twice.
+        there, here = (tree[name].unsafe_buffer_pointer() for tree in (state.averaged, params))
+        assert there != here
