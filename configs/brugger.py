@@ -1,4 +1,4 @@
-"""Brain tumours with the partially reversible U-Net of Bruegger et al. 2019 (arXiv 1906.06148).
+"""Brain tumours with the partially reversible U-Net of Brügger et al. 2019 (arXiv 1906.06148).
 
     python -m invseg_jax.train --config configs/brugger.py --data ROOT --workdir RUN
 

@@ -21,7 +21,7 @@ def get_config(variant: str = "cpu") -> Config:
     config.augment.affine_probability = 0.5
     config.augment.rotation = 15.0
     config.augment.scale = (0.85, 1.2)
-    config.steps = 1500
+    config.steps = 1000
     config.eval_every = 500
     if place == "gpu":
         config.steps = 12_000

@@ -28,7 +28,13 @@ def get_config(variant: str = "full") -> Config:
         config.data.embedded.spacing = 2.0
         config.data.patch = (48, 48, 48)
         config.model.settings.channels = (32, 64, 128)
-        config.steps = 300
+        config.steps = 400
+        # A short run on few and alike subjects: fast first, and only light augmentation.
+        config.optimiser.learning_rate = 4e-3
+        config.optimiser.warmup = 30
+        config.augment.affine_probability = 0.2
+        config.augment.gamma_probability = 0.1
+        config.augment.noise_probability = 0.0
         config.eval_every = config.save_every = 100
         config.eval_cases = 2
         config.log_every = 10

@@ -98,6 +98,22 @@ def base_config(network: str = "FullInvRes") -> Config:
     return config.lock()
 
 
+def check_config(config: Config) -> None:
+    """Checks the counts that no other part checks.
+
+    Raises:
+        UserError: one is too small.
+    """
+    for name in ("steps", "log_every", "eval_every", "save_every", "keep"):
+        if config[name] < 1:
+            raise UserError(f"config.{name} is {config[name]}; it must be at least 1")
+    for name in ("devices", "eval_cases"):
+        if config[name] < 0:
+            raise UserError(f"config.{name} is {config[name]}; it must not be negative")
+    if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
+        raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+
+
 def parse_variant(variant: str, places: tuple[str, ...]) -> tuple[str, str]:
     """Reads a variant of the form PLACE or PLACE-NETWORK, such as "cpu" or "cpu-partial".
 

@@ -12,12 +12,13 @@ SIGTERM it saves first.
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax import command
-from invseg_jax.configuration import Config
+from invseg_jax.configuration import Config, check_config
 from invseg_jax.errors import UserError
 
 FLAGS = command.new_flags()
@@ -58,6 +59,7 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
     """
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
+    import numpy as np
 
     from invseg_jax.data.augment import Augmentation
     from invseg_jax.data.pipeline import training_batches
@@ -78,6 +80,7 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
     )
     from invseg_jax.training.step import make_step
 
+    check_config(config)
     compilation_cache.enable()
     mesh.prepare_devices(config.devices, config.data.batch)
 
@@ -89,6 +92,16 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
     augmentation = Augmentation(**config.augment)
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, len(dataset.modalities), len(dataset.classes))
+    batches = training_batches(
+        training,
+        patch=tuple(config.data.patch),
+        batch=config.data.batch,
+        foreground=config.data.foreground,
+        seed=config.seed,
+        threads=config.data.threads,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
     run = RunFolder(workdir)
     run.write(
         config,
@@ -121,27 +134,18 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
         f"{len(held_out)} held-out cases, batch {config.data.batch} on "
         f"{devices.size} {devices.devices.flat[0].platform} device(s)"
     )
-    batches = training_batches(
-        training,
-        patch=tuple(config.data.patch),
-        batch=config.data.batch,
-        foreground=config.data.foreground,
-        seed=config.seed,
-        threads=config.data.threads,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
-
     with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, StopRequest() as stop:
         first = checkpoints.latest() or 0
         if first:
             state = checkpoints.restore(first, state, batches)
             command.say(f"resumed from step {first} of {config.steps}")
+        metrics: dict[str, Any] = {}
         with TrainingLog(run, first=first, steps=config.steps) as log:
             for step in range(first, config.steps + 1):
                 # Before the next batch is drawn, so that what is saved belongs together.
                 last = step == config.steps
                 if step > first and (last or stop.asked or step % config.save_every == 0):
+                    refuse_divergence(metrics["loss"], step, run.checkpoints)
                     checkpoints.save(step, state, batches)
                 if step > first and not stop.asked and (last or step % config.eval_every == 0):
                     averaged = network.with_params(state.averaged)
@@ -152,7 +156,7 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
                     break
 
                 begun = time.perf_counter()
-                batch = jax.device_put(next(batches), mesh.over_batch(devices))
+                batch = mesh.place_batch(next(batches), devices)
                 log.waited(time.perf_counter() - begun)
                 if step == first:
                     log.say("compiling the training step")
@@ -160,19 +164,28 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
                 log.advance(step + 1)
 
                 if step == first or (step + 1) % config.log_every == 0:
+                    refuse_divergence(metrics["loss"], step + 1, run.checkpoints)
                     scalars = {name: float(value) for name, value in metrics.items()}
-                    if not math.isfinite(scalars["loss"]):
-                        raise UserError(
-                            f"the loss is {scalars['loss']} at step {step + 1}; lower "
-                            "config.optimiser.learning_rate, or look at the data; "
-                            f"{run.checkpoints} holds the state before"
-                        )
-                    log.training(step + 1, scalars | {"learning_rate": float(rate(step))})
+                    scalars["learning_rate"] = float(np.asarray(rate(step)))
+                    log.training(step + 1, scalars)
             checkpoints.wait()
     if stop.asked:
         command.say(f"stopped by SIGTERM after step {step}; the same command goes on from there")
         raise SystemExit(StopRequest.EXIT_STATUS)
     command.say(f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}")
+
+
+def refuse_divergence(loss: Any, step: int, checkpoints: Path) -> None:
+    """Checks the loss before anything is made of it, above all a checkpoint.
+
+    Raises:
+        UserError: it is not a finite number.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {float(loss)} at step {step}; lower config.optimiser.learning_rate, or "
+            f"look at the data; {checkpoints} holds the last good state"
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Strict JAX, two virtual devices, and the data that the tests share."""
 
+import functools
 import os
 
 # Before JAX and matplotlib are imported: no test needs an accelerator or a screen.
@@ -72,7 +73,15 @@ def assert_close() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def check_layer(assert_close: Callable[..., None]) -> Callable[..., None]:
+def once() -> Callable[..., Callable]:
+    """`jax.jit` for what runs once: compiled faster, to slower code."""
+    return functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@pytest.fixture(scope="session")
+def check_layer(
+    once: Callable[..., Callable], assert_close: Callable[..., None]
+) -> Callable[..., None]:
     """Asserts that an invertible layer's three functions fit each other.
 
     Its inverse undoes forward; its pullback gives the input, and the cotangents that `jax.vjp` of
@@ -80,11 +89,11 @@ def check_layer(assert_close: Callable[..., None]) -> Callable[..., None]:
     """
 
     def check(layer, params, x, key=None) -> None:
-        @jax.jit
+        @once
         def forward(params, x):
             return layer.forward(params, x, key)
 
-        @jax.jit
+        @once
         def backward(params, x, y, cotangents):
             pulled = layer.pullback(params, y, *cotangents, key)
             _, transpose = jax.vjp(lambda params, x: layer.forward(params, x, key), params, x)

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
-from invseg_jax.configuration import SHORT_NAMES, base_config, parse_variant
+from invseg_jax.configuration import SHORT_NAMES, Config, base_config, parse_variant
 from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts import LAYOUTS
 from invseg_jax.errors import UserError
@@ -29,7 +29,7 @@ VARIANTS = [
 ]
 
 
-def get_config(name: str, *variant: str) -> ConfigDict:
+def get_config(name: str, *variant: str) -> Config:
     spec = importlib.util.spec_from_file_location(f"config_{name}", CONFIGS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -45,7 +45,7 @@ def parameters_of(model: str, modalities: int, classes: int) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(shapes)))
 
 
-def parameters(config: ConfigDict, modalities: int = 2, classes: int = 4) -> int:
+def parameters(config: Config, modalities: int = 2, classes: int = 4) -> int:
     """Counts without drawing a weight; many variants have the same network."""
     return parameters_of(config.model.to_json(), modalities, classes)
 

@@ -23,19 +23,25 @@ from invseg_jax.training.log import TrainingLog
 CLASSES = {"0": "background", "1": "ball", "2": "shell"}
 
 
-def tiny_config(**changes) -> Config:
+TINY = {
+    "model.settings.channels": (4, 8),
+    "model.settings.couplings": 1,
+    "data.folds": 3,
+    "data.patch": (8, 8, 8),
+    "data.threads": 0,
+    "augment.flip": (0.5, 0.5, 0.5),
+    "devices": 1,
+    "steps": 4,
+    "log_every": 2,
+    "save_every": 2,
+    "eval_every": 4,
+    "inference.batch": 1,
+}
+
+
+def tiny_config() -> Config:
     config = base_config("FullInvRes")
-    config.model.settings.channels = (4, 8)
-    config.model.settings.couplings = 1
-    config.data.folds = 3
-    config.data.patch = (8, 8, 8)
-    config.data.threads = 0
-    config.devices = 1
-    config.steps = 4
-    config.log_every = config.save_every = 2
-    config.eval_every = 4
-    config.inference.batch = 1
-    config.update(changes)
+    config.update_from_flattened_dict(TINY)
     return config
 
 
@@ -172,6 +178,15 @@ def test_prediction_refuses_to_overwrite_its_input(data: Path, trained: Path):
     assert image.read_bytes() == before
 
 
+def test_a_loss_that_is_no_number_stops_before_it_is_saved(data: Path, tmp_path: Path):
+    config = tiny_config()
+    config.optimiser.learning_rate = 1e38
+    config.log_every = 100
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*learning_rate"):
+        train(config, tmp_path / "run", str(data))
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
 def test_a_run_of_another_network_is_not_touched(data: Path, trained: Path):
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
     other = tiny_config()
@@ -226,24 +241,14 @@ def test_a_mistake_is_one_line_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
-SLOW_CONFIG = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_train import tiny_config
-
-def get_config():
-    config = tiny_config(steps=400, save_every=5, eval_every=1000)
-    return config
-"""
-
-
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_is_resumed(
+def test_a_killed_process_is_resumed_and_a_stopped_one_saves(
     repository: Path, data: Path, tmp_path: Path, with_signal: signal.Signals
 ):
-    config = tmp_path / "killed.py"
-    config.write_text(SLOW_CONFIG.format(tests=str(repository / "tests")))
-    arguments = ["--config", str(config), "--workdir", str(tmp_path / "run"), "--data", str(data)]
+    changes = TINY | {"steps": 300, "save_every": 5, "eval_every": 1000}
+    arguments = ["--config", "configs/hippocampus.py", "--data", str(data)]
+    arguments += ["--workdir", str(tmp_path / "run")]
+    arguments += [f"--config.{key}={value}" for key, value in changes.items()]
     process = subprocess.Popen(
         [sys.executable, "-m", "invseg_jax.train", *arguments],
         cwd=repository,
@@ -260,13 +265,13 @@ def test_a_killed_process_is_resumed(
         time.sleep(0.05)
     process.send_signal(with_signal)
     output, _ = process.communicate(timeout=120)
+    saved = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
     if with_signal == signal.SIGTERM:
         assert process.returncode == 143
-        assert "goes on from there" in output
-    else:
-        assert process.returncode == -signal.SIGKILL
-    saved = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
-    again = command(*arguments, "--config.steps=400", folder=repository)
+        assert f"stopped by SIGTERM after step {saved};" in output
+        return
+    assert process.returncode == -signal.SIGKILL
+    again = command(*arguments, folder=repository)
     assert again.returncode == 0, again.stderr
-    assert f"resumed from step {saved} of 400" in again.stdout
-    assert (checkpoints / "400").is_dir()
+    assert f"resumed from step {saved} of 300" in again.stdout
+    assert (checkpoints / "300").is_dir()

@@ -32,7 +32,7 @@ from invseg_jax.data.nifti import source_files
 from invseg_jax.data.preprocess import load_case
 from invseg_jax.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
 FOREGROUND_VOXELS = 10_000
 _NORMALISATION = "z-score over non-zero voxels"

@@ -43,7 +43,8 @@ def find_inputs(path: Path, layout: str, modalities: Sequence[str]) -> list[Case
 
 
 def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+    named = path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+    return named and path.is_file()
 
 
 def _id(path: Path) -> str:

@@ -22,7 +22,7 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
 class ResidualBranch(nnx.Module):
     """Pre-activation branch: (GroupNorm, leaky ReLU 0.01, 3x3x3 convolution) one or more times.
 
-    With one convolution it is the F and G of Bruegger et al. 2019. Maps
+    With one convolution it is the F and G of Brügger et al. 2019. Maps
     (n, d, h, w, features_in) to (n, d, h, w, features_out).
     """
 
@@ -47,7 +47,14 @@ class ResidualBranch(nnx.Module):
             dropout: rate of the spatial dropout before the last convolution; active with a key.
             scale: of the last convolution's first values; below 1 keeps deep chains tame.
             rngs: draws the weights.
+
+        Raises:
+            ValueError: no convolution, no group, or a rate outside of [0, 1).
         """
+        if convolutions < 1 or groups < 1:
+            raise ValueError(f"{convolutions} convolutions with {groups} groups; at least 1 each")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout is {dropout}; it is a rate in [0, 1)")
         self.dropout = dropout
         widths = [features_in] + [features_out] * convolutions
         pairs = list(zip(widths[:-1], widths[1:], strict=True))

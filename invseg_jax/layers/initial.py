@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import core
 
 from invseg_jax.reversible.layer import Array
 
@@ -20,7 +21,7 @@ def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> Array:
     Where the stream is traced (shapes only, or a jitted construction) JAX draws instead.
     """
     key = rngs.params()
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, core.Tracer):
         return deviation * jax.random.normal(key, shape, jnp.float32)
     seed = np.asarray(jax.random.key_data(key)).tolist()
     values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -158,7 +158,12 @@ class Trunk(nnx.Module):
     """
 
     def __init__(self, weighted: Weighted, *, memory: reversible.Memory):
-        """Takes the composition and how its gradient is to be had."""
+        """Takes the composition and how its gradient is to be had.
+
+        Raises:
+            ValueError: an unknown `memory`.
+        """
+        reversible.check_memory(memory)
         self.layer = weighted.layer
         self.params: Params = nnx.data(weighted.params)
         self.memory: reversible.Memory = memory

@@ -19,7 +19,7 @@ class GroupNorm(nnx.Module):
     """
 
     def __init__(self, features: int, groups: int, *, epsilon: float = 1e-5):
-        """Takes the largest number of groups up to `groups` that divides the features."""
+        """Takes as many groups as divide both `groups` and the features (their gcd)."""
         self.groups = math.gcd(features, groups)
         self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(features))

@@ -1,7 +1,11 @@
 """Ordinary (not invertible) changes of resolution by a factor of two, and padding to allow them."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from invseg_jax.layers.initial import he_normal
 from invseg_jax.reversible import depth_to_space
@@ -12,8 +16,9 @@ SPATIAL = (1, 2, 3)
 
 def max_pool(x: Array) -> Array:
     """2x2x2 maximum, stride 2: (n, d, h, w, c) -> (n, d/2, h/2, w/2, c)."""
-    n, d, h, w, c = x.shape
-    return x.reshape(n, d // 2, 2, h // 2, 2, w // 2, 2, c).max(axis=(2, 4, 6))
+    for axis in reversed(SPATIAL):
+        x = _apart(jnp.maximum(*_pairs(x, axis)))
+    return x
 
 
 def upsample_linear(x: Array) -> Array:
@@ -22,19 +27,70 @@ def upsample_linear(x: Array) -> Array:
     Each new voxel lies a quarter voxel from an old one: 3/4 of it and 1/4 of its neighbour, the
     edge repeated. Written with shifts, which shard along space without gathering the volume.
     """
-    for axis in SPATIAL:
-        x = _double(x, axis)
+    for axis in reversed(SPATIAL):
+        x = _apart(_double(x, axis))
     return x
 
 
-def _double(x: Array, axis: int) -> Array:
+def _apart(x: Array) -> Array:
+    """Keeps the compiler from fusing the axes' loops into one that computes much many times over.
+
+    On CPUs that one was 10 to 30 times slower than the three one after the other.
+    """
+    return lax.optimization_barrier(x)
+
+
+def _pairs(x: Array, axis: int) -> tuple[Array, Array]:
+    """The even and the odd places along an axis."""
+    pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+    return (
+        lax.index_in_dim(pairs, 0, axis + 1, keepdims=False),
+        lax.index_in_dim(pairs, 1, axis + 1, keepdims=False),
+    )
+
+
+def _shift(x: Array, by: int, axis: int, fill: Array) -> Array:
+    """Moves x one place along an axis (by = 1 or -1); the place that falls free takes from `fill`.
+
+    `fill` gives its first place for by = 1 and its last for by = -1.
+    """
     size = x.shape[axis]
-    edges = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
-    padded = jnp.pad(x, edges, mode="edge")
-    before = jnp.take(padded, jnp.arange(size), axis=axis)
-    after = jnp.take(padded, jnp.arange(2, size + 2), axis=axis)
+    if by == 1:
+        parts = (
+            lax.slice_in_dim(fill, 0, 1, axis=axis),
+            lax.slice_in_dim(x, 0, size - 1, axis=axis),
+        )
+    else:
+        parts = (
+            lax.slice_in_dim(x, 1, size, axis=axis),
+            lax.slice_in_dim(fill, size - 1, size, axis=axis),
+        )
+    return jnp.concatenate(parts, axis=axis)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _double(x: Array, axis: int) -> Array:
+    """Linear interpolation to twice the size along one axis.
+
+    y_2i = 3/4 x_i + 1/4 x_(i-1),   y_(2i+1) = 3/4 x_i + 1/4 x_(i+1)
+    """
+    before, after = _shift(x, 1, axis, x), _shift(x, -1, axis, x)
     pair = jnp.stack((0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after), axis=axis + 1)
-    return pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+
+
+def _double_forward(x: Array, axis: int) -> tuple[Array, None]:
+    return _double(x, axis), None
+
+
+def _double_transpose(axis: int, _, dy: Array) -> tuple[Array]:
+    """The transpose, written as shifts too: the one derived from them pads and adds, slowly."""
+    even, odd = _pairs(dy, axis)
+    neighbours = _shift(even, -1, axis, odd) + _shift(odd, 1, axis, even)
+    return (0.75 * (even + odd) + 0.25 * neighbours,)
+
+
+_double.defvjp(_double_forward, _double_transpose)
 
 
 def pad_to_multiple(x: Array, multiple: int) -> Array:

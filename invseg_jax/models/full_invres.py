@@ -9,7 +9,7 @@ from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
-from invseg_jax.models.outputs import Outputs, crop_levels, per_level
+from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
@@ -62,6 +62,7 @@ class FullInvRes(nnx.Module):
             ValueError: channels that do not split, or numbers of couplings that do not match the
                 levels.
         """
+        check_levels(channels, auxiliary)
         counts = per_level(couplings, len(channels))
         for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
             if coarse % 8 or not 0 < coarse // 8 < fine:
@@ -69,8 +70,6 @@ class FullInvRes(nnx.Module):
                     f"channels {tuple(channels)}: {coarse} must be a multiple of 8 and less than "
                     f"8 x {fine}, as {coarse}/8 of the {fine} channels above go down to it"
                 )
-        if not 0 <= auxiliary < len(channels):
-            raise ValueError(f"auxiliary {auxiliary}: there are {len(channels) - 1} coarser levels")
         self.multiple = 2 ** (len(channels) - 1)
         self.stem = Conv(modalities, channels[0], rngs=rngs)
 

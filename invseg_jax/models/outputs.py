@@ -29,6 +29,18 @@ def crop_levels(auxiliary: Sequence[Array], shape: tuple[int, ...]) -> tuple[Arr
     return tuple(cropped)
 
 
+def check_levels(channels: Sequence[int], auxiliary: int) -> None:
+    """Checks what every network takes.
+
+    Raises:
+        ValueError: no level, one without channels, or more auxiliary outputs than coarser levels.
+    """
+    if not channels or min(channels) < 1:
+        raise ValueError(f"channels {tuple(channels)}: give at least one level, of at least 1 each")
+    if not 0 <= auxiliary < len(channels):
+        raise ValueError(f"auxiliary {auxiliary}: there are {len(channels) - 1} coarser levels")
+
+
 def per_level(count: int | Sequence[int], levels: int) -> tuple[int, ...]:
     """One number for all levels, or one a level.
 

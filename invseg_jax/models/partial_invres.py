@@ -12,13 +12,13 @@ from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
-from invseg_jax.models.outputs import Outputs, crop_levels, per_level
+from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 
 class PartialInvRes(nnx.Module):
-    """The partially reversible U-Net of Bruegger et al. 2019 (Partially-InvRes in Yamazaki 2021).
+    """The partially reversible U-Net of Brügger et al. 2019 (Partially-InvRes in Yamazaki 2021).
 
     Encoder level: max-pool, 1x1x1 convolution, coupling sequence. Decoder level: coupling sequence,
     1x1x1 convolution, trilinear up-sampling, skip. Each sequence has one gradient rule around it:
@@ -58,7 +58,7 @@ class PartialInvRes(nnx.Module):
             dropout: spatial dropout rate in the branches.
             skip: how the encoder's activations join the decoder: summed, or concatenated and
                 brought back to the level's channels by a 1x1x1 convolution.
-            activate_head: normalise and activate before the last convolution; Bruegger's does not.
+            activate_head: normalise and activate before the last convolution; Brügger's does not.
             auxiliary: how many coarser decoder levels give logits of their own.
             memory: how each sequence's gradient is had: "reversible", "plain" or "remat".
             rngs: draws the weights.
@@ -68,9 +68,8 @@ class PartialInvRes(nnx.Module):
         """
         if skip not in ("sum", "concat"):
             raise ValueError(f"skip is {skip!r}; it can be sum or concat")
+        check_levels(channels, auxiliary)
         levels = len(channels)
-        if not 0 <= auxiliary < levels:
-            raise ValueError(f"auxiliary {auxiliary}: there are {levels - 1} coarser levels")
         encoder = per_level(couplings, levels)
         decoder = encoder if decoder_couplings is None else per_level(decoder_couplings, levels)
 

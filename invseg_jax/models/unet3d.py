@@ -12,7 +12,7 @@ from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
-from invseg_jax.models.outputs import Outputs, crop_levels
+from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
 from invseg_jax.reversible.layer import Array
 
 
@@ -71,8 +71,7 @@ class UNet3D(nnx.Module):
                 f"UNet3D with memory={memory!r}: it has no invertible layers; use plain or remat, "
                 "or PartialInvRes or FullInvRes"
             )
-        if not 0 <= auxiliary < len(channels):
-            raise ValueError(f"auxiliary {auxiliary}: there are {len(channels) - 1} coarser levels")
+        check_levels(channels, auxiliary)
         self.memory = memory
         self.multiple = 2 ** (len(channels) - 1)
         inputs = (modalities, *channels[:-1])

@@ -6,7 +6,7 @@ gradient rule around the largest composition.
 
 from invseg_jax.reversible.composition import Chain, Inverse, Level, Split, Tap, u_shape
 from invseg_jax.reversible.coupling import AdditiveCoupling
-from invseg_jax.reversible.gradient import Memory, run
+from invseg_jax.reversible.gradient import Memory, check_memory, run
 from invseg_jax.reversible.layer import Layer
 from invseg_jax.reversible.orthogonal import Orthogonal, cayley, learned_down, learned_up
 from invseg_jax.reversible.squeeze import Halve, Squeeze, depth_to_space, space_to_depth
@@ -24,6 +24,7 @@ __all__ = [
     "Squeeze",
     "Tap",
     "cayley",
+    "check_memory",
     "depth_to_space",
     "learned_down",
     "learned_up",

@@ -35,13 +35,22 @@ def run(
     Raises:
         ValueError: an unknown `memory`.
     """
+    check_memory(memory)
     if memory == "reversible":
         return _reversible(layer)(params, x, key)
     if memory == "remat":
         return _checkpointed(layer).forward(params, x, key)
-    if memory == "plain":
-        return layer.forward(params, x, key)
-    raise ValueError(f"memory is {memory!r}; it can be {', '.join(get_args(Memory))}")
+    return layer.forward(params, x, key)
+
+
+def check_memory(memory: str) -> None:
+    """Refuses what is no `Memory`.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if memory not in get_args(Memory):
+        raise ValueError(f"memory is {memory!r}; it can be {', '.join(get_args(Memory))}")
 
 
 def _reversible(layer: Layer):

@@ -4,13 +4,16 @@ The state is kept as a flat mapping of names to arrays, and beside it, as JSON, 
 and type: so that a checkpoint of another network is refused by name before anything is read.
 """
 
-from collections.abc import Mapping
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
+from absl import logging as absl_logging
 from grain.checkpoint import CheckpointRestore, CheckpointSave
 
 from invseg_jax.errors import UserError
@@ -42,7 +45,8 @@ class Checkpoints:
             raise UserError(f"config.keep is {keep}; keep at least 1 checkpoint")
         self.folder = folder
         # Orbax warns about items it was told nothing of; all are named when they are read.
-        logging.set_verbosity(logging.ERROR)
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        _mute_reads_after_a_failure()
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(read_only=True)
@@ -131,6 +135,28 @@ class Checkpoints:
                 "delete that folder to go on from the one before"
             ) from error
         return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+
+
+@dataclass(frozen=True)
+class _ClosedLoop:
+    """Reports what cannot be raised, save calls into a closed event loop."""
+
+    before: Callable[[Any], Any]
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.before(unraisable)
+
+
+def _mute_reads_after_a_failure() -> None:
+    """Keeps the one line that says what is wrong from drowning in tracebacks.
+
+    When one array cannot be read, Orbax closes its event loop; TensorStore's threads still report
+    to it what becomes of all others.
+    """
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # "exception was never retrieved"
+    if not isinstance(sys.unraisablehook, _ClosedLoop):
+        sys.unraisablehook = _ClosedLoop(sys.unraisablehook)
 
 
 def _named(state: TrainState) -> dict[str, jax.Array]:

@@ -11,7 +11,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from tensorboardX import SummaryWriter
@@ -24,7 +23,8 @@ class TrainingLog:
     """A progress bar or plain lines, TensorBoard scalars, history.jsonl and progress.png.
 
     Use as a context manager. On a terminal one bar shows the last loss, soft Dice, steps a second,
-    the share of time spent waiting for data, and the time left; elsewhere each log step is a line.
+    "wait", the share of time spent waiting for data, and the time left; elsewhere each log step is
+    a line.
     """
 
     def __init__(self, run: RunFolder, *, first: int, steps: int):
@@ -39,13 +39,13 @@ class TrainingLog:
         self._run, self._steps = run, steps
         self._rows = run.read_history(first)
         self._scalars = SummaryWriter(str(run.path / "tensorboard"), purge_step=first + 1)
+        # Short enough for 80 columns: rich would cut the numbers before the bar.
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -86,12 +86,12 @@ class TrainingLog:
         self.restart_clock(step)
         left = (self._steps - step) / rate if rate else float("nan")
         text = (
-            f"loss {metrics['loss']:.3f}  dice {metrics['dice']:.3f}  {rate:.2f} steps/s  "
-            f"data wait {100 * waiting:.0f} %"
+            f"loss {metrics['loss']:.3f}  Dice {metrics['dice']:.3f}  {rate:.2f} steps/s  "
+            f"wait {100 * waiting:.0f} %"
         )
         self._bar.update(self._task, completed=step, text=text)
         if not self.console.is_terminal:
-            minutes = f"{left // 60:.0f} min {left % 60:02.0f} s left"
+            minutes = f"{left // 60:.0f} min {left % 60:.0f} s left"
             self.say(f"step {step}/{self._steps}  {text}  {minutes}")
         rates = {"steps_per_second": rate, "data_wait": waiting}
         self._write(

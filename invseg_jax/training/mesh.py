@@ -1,6 +1,8 @@
 """The mesh of devices and how batch and state lie on it."""
 
 import os
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -71,6 +73,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The first axis is spread over the devices: images, labels."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
+
+
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """Puts this process's examples on its devices, as its part of the batch of all processes."""
+    place = partial(jax.make_array_from_process_local_data, over_batch(mesh))
+    return jax.tree.map(place, batch)
 
 
 def spread(mesh: Mesh, batch: int) -> NamedSharding:

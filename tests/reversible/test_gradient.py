@@ -17,13 +17,18 @@ from invseg_jax.reversible import (
     Orthogonal,
     Split,
     Tap,
-    cayley,
     run,
 )
 
 
 def random(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def rotations(groups, size, seed=0):
+    """Orthogonal matrices, (groups, size, size)."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(groups, size, size)))
+    return jnp.asarray(q, jnp.float32)
 
 
 def branch(params, x, key):
@@ -39,21 +44,20 @@ def trunk(channels, count, skip=1):
         params.append(random((second, first), i))
         first, second = second, first
     couplings = Chain((Halve(), *[AdditiveCoupling(branch)] * count, Inverse(Halve(first))))
-    mixing = Orthogonal(cayley)
-    weights = [random((1, channels, channels), seed) for seed in (20, 21)]
+    mixing = Orthogonal(lambda q: q)
+    weights = [rotations(1, channels, seed) for seed in (20, 21)]
     layers = (mixing, Split(skip, couplings), Tap("inner"), mixing)
     return Chain(layers), (weights[0], ((), *params, ()), (), weights[1])
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(
     channels=st.integers(3, 6),
     count=st.integers(1, 3),
     batch=st.integers(1, 2),
     dropout=st.booleans(),
-    jit=st.booleans(),
 )
-def test_three_memories_one_gradient(assert_close, channels, count, batch, dropout, jit):
+def test_three_memories_one_gradient(once, assert_close, channels, count, batch, dropout):
     layer, params = trunk(channels, count)
     x = random((batch, 3, 1, 2, channels), 7)
     key = jax.random.key(3) if dropout else None
@@ -63,10 +67,8 @@ def test_three_memories_one_gradient(assert_close, channels, count, batch, dropo
         return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
 
     def gradient(memory):
-        def call(params, x, key):
-            return jax.value_and_grad(loss, argnums=(0, 1))(params, x, key, memory)
-
-        return (jax.jit(call) if jit else call)(params, x, key)
+        call = once(jax.value_and_grad(loss, argnums=(0, 1)), static_argnames="memory")
+        return call(params, x, key, memory=memory)
 
     plain = gradient("plain")
     assert_close(gradient("reversible"), plain)
@@ -85,7 +87,7 @@ def test_gradients_against_finite_differences():
     check_grads(outputs, (params, x), order=1, modes=["rev"], atol=2e-2, rtol=2e-2)
 
 
-def test_unused_outputs_have_no_gradient(assert_close):
+def test_outside_jit_and_with_the_output_unused(assert_close):
     layer, params = trunk(3, 1)
     x = random((1, 1, 1, 2, 3))
 

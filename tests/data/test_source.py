@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.data import source
+from invseg_jax.data.phantom import embedded_cohort
+from invseg_jax.data.source import labelled_cases, open_source
+from invseg_jax.errors import UserError
+
+
+@pytest.fixture
+def config() -> Config:
+    """As configs/iseg.py: the layout has an embedded cohort."""
+    config = base_config()
+    config.data.layout = "iseg"
+    with config.unlocked():
+        config.data.embedded = ConfigDict({"subjects": 2, "spacing": 8.0, "seed": 3})
+    return config
+
+
+@pytest.fixture
+def never_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_, **__):
+        raise AssertionError("the embedded cohort stands in for the user's data")
+
+    monkeypatch.setattr(source, "embedded_cohort", made)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def test_the_root_that_was_given(config, said, write_iseg, never_embedded):
+    root = write_iseg(labelled=(1, 2), unlabelled=(3,))
+    dataset = open_source(config, str(root), said.append)
+    assert dataset.root == root
+    assert [case.id for case in dataset.cases] == ["subject-1", "subject-2", "subject-3"]
+    assert said == [f"data: {root} (iseg layout, 3 cases)"]
+
+
+@pytest.mark.parametrize("root", ["not/there", ""])
+def test_a_root_that_is_missing_is_not_replaced(
+    config, said, tmp_path, monkeypatch: pytest.MonkeyPatch, never_embedded, root: str
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        open_source(config, root, said.append)
+    assert said == []
+
+
+def test_the_wrong_layout_is_not_replaced(config, said, write_msd, never_embedded):
+    root = write_msd()
+    with pytest.raises(UserError, match=str(root)):
+        open_source(config, str(root), said.append)
+
+
+def test_no_root_and_no_embedded_cohort(said, never_embedded):
+    with pytest.raises(UserError, match="needs --data: .* msd"):
+        open_source(base_config(), None, said.append)
+    assert said == []
+
+
+def test_the_embedded_cohort_is_named_as_such(config, said):
+    pytest.importorskip("nilearn")
+    dataset = open_source(config, None, said.append)
+    assert len(dataset.cases) == 2
+    assert dataset.classes[0] == "background"
+    (line,) = [line for line in said if line.startswith("data: ")]
+    assert "2 subjects" in line
+    assert "8 mm" in line
+    assert "not iSeg-2019" in line
+    # Made once, and the one that the configuration describes.
+    assert dataset.root == embedded_cohort(subjects=2, spacing=8.0, seed=3)
+
+
+def test_only_labelled_cases_are_prepared(config, said, write_iseg):
+    root = write_iseg(labelled=(10, 2), unlabelled=(3,))
+    dataset = open_source(config, str(root), said.append)
+    said.clear()
+    cases = labelled_cases(dataset, said.append)
+    assert [case.id for case in cases] == ["subject-2", "subject-10"]
+    assert len(said) == 2
+    for case in cases:
+        assert case.image.shape == (*case.shape, 2)
+        assert case.label is not None
+        assert set(np.unique(case.label)) <= {0, 1, 2, 3}
+
+
+def test_no_labelled_case(config, said, write_iseg):
+    root: Path = write_iseg(labelled=(), unlabelled=(1, 2))
+    with pytest.raises(UserError, match=f"{root} holds no case with a label map"):
+        labelled_cases(open_source(config, str(root), said.append), said.append)

@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from invseg_jax.data.layouts import Case
+from invseg_jax.errors import UserError
+from invseg_jax.inference.inputs import find_inputs
+
+ONE = ("MRI",)
+TWO = ("T1", "T2")
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Makes files without content: which case is what shows in the names alone."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, id",
+    [
+        ("scan.nii", "scan"),
+        ("scan.1.nii.gz", "scan.1"),
+        ("SCAN.NII.GZ", "SCAN"),
+        ("scan.hdr", "scan"),
+        ("scan.img", "scan"),
+    ],
+)
+def test_one_file(tmp_path: Path, name: str, id: str):
+    file = touch(tmp_path, name) / name
+    assert find_inputs(file, "msd", TWO) == [Case(id, (file,), None)]
+
+
+def test_a_file_that_is_no_image(tmp_path: Path):
+    touch(tmp_path, "scan.png")
+    with pytest.raises(UserError, match=r"scan\.png is no image.*\.nii\.gz"):
+        find_inputs(tmp_path / "scan.png", "msd", ONE)
+
+
+def test_a_folder_of_images(tmp_path: Path):
+    touch(tmp_path, "b_10.nii.gz", "b_9.nii.gz", "a.hdr", "a.img", ".b_9.nii.gz", "notes.txt")
+    cases = find_inputs(tmp_path, "msd", ONE)
+    assert [case.id for case in cases] == ["a", "b_9", "b_10"]
+    assert cases[0].images == (tmp_path / "a.hdr",)
+    assert all(case.label is None for case in cases)
+
+
+def test_a_folder_within_a_folder_is_no_image(tmp_path: Path):
+    touch(tmp_path, "a.nii.gz", "b.nii/c.nii")
+    assert [case.id for case in find_inputs(tmp_path, "msd", ONE)] == ["a"]
+
+
+def test_two_images_whose_results_would_have_one_name(tmp_path: Path):
+    touch(tmp_path, "a.nii", "a.nii.gz", "b.nii")
+    with pytest.raises(UserError, match=f"{tmp_path}: ids that occur more than once: a;"):
+        find_inputs(tmp_path, "msd", ONE)
+
+
+@pytest.mark.parametrize(
+    "layout, modalities, taken",
+    [("msd", ONE, True), ("msd", TWO, True), ("iseg", ONE, True), ("iseg", TWO, False)],
+)
+def test_single_files_serve_where_they_can_hold_all_modalities(
+    tmp_path: Path, layout: str, modalities: tuple[str, ...], taken: bool
+):
+    touch(tmp_path, "a.nii.gz")
+    if taken:
+        assert [case.id for case in find_inputs(tmp_path, layout, modalities)] == ["a"]
+    else:
+        with pytest.raises(UserError, match="no data set in the iseg layout.*2 modalities T1, T2"):
+            find_inputs(tmp_path, layout, modalities)
+
+
+def test_a_data_set_in_the_layout_of_the_training(tmp_path: Path):
+    root = touch(tmp_path / "iseg", "subject-2-T1.hdr", "subject-2-T2.hdr")
+    for ending in ("T1.img", "T2.img"):
+        touch(root, f"subject-2-{ending}")
+    (case,) = find_inputs(root, "iseg", TWO)
+    assert case.images == (root / "subject-2-T1.hdr", root / "subject-2-T2.hdr")
+
+    root = touch(tmp_path / "msd", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b.nii.gz")
+    description = {
+        "name": "organ",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "organ"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+        "test": ["./imagesTs/b.nii.gz"],
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    assert [case.id for case in find_inputs(root, "msd", ONE)] == ["a", "b"]
+    # Its folder of images alone is not the data set, but images.
+    assert [case.id for case in find_inputs(root / "imagesTs", "msd", ONE)] == ["b"]
+
+
+def test_nothing_there(tmp_path: Path):
+    with pytest.raises(UserError, match="--input .*nothing does not exist"):
+        find_inputs(tmp_path / "nothing", "msd", ONE)
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(UserError, match="no data set in the msd layout"):
+        find_inputs(tmp_path, "msd", ONE)

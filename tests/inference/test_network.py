@@ -1,0 +1,141 @@
+from dataclasses import replace
+from pathlib import Path
+
+import grain
+import jax
+import numpy as np
+import pytest
+
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.errors import UserError
+from invseg_jax.inference.network import Network, as_network, build_model, load_network
+from invseg_jax.training import mesh
+from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.training.run_folder import DataDescription, RunFolder
+from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
+
+DATA = DataDescription(
+    layout="msd",
+    root=None,
+    modalities=("T1", "T2"),
+    classes=("background", "front", "back"),
+    values=(0, 1, 2),
+    training=(("case_1", "aa"),),
+    held_out=(),
+)
+
+
+def tiny_config() -> Config:
+    config = base_config("FullInvRes")
+    config.model.settings.channels = (4, 8)
+    config.model.settings.couplings = 1
+    config.model.settings.groups = 2
+    config.data.patch = (8, 8, 8)
+    config.inference.batch = 2
+    config.steps = 10
+    return config
+
+
+def new_network(config: Config) -> Network:
+    model = build_model(config, len(DATA.modalities), len(DATA.classes))
+    devices = mesh.make_mesh(0, config.inference.batch)
+    return as_network(config, model, len(DATA.classes), devices)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """Larger than a patch on two axes and smaller on one, none a multiple of anything."""
+    return np.random.default_rng(0).normal(size=(11, 9, 7, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return new_network(tiny_config())
+
+
+@pytest.fixture(scope="module")
+def run(network: Network, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose averaged parameters are not those of its last step."""
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    config = tiny_config()
+    run.write(config, DATA)
+    optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
+    state = first_state(network.params, optimiser, seed=0)
+    batches = iter(grain.MapDataset.source([0, 1]).to_iter_dataset())
+    with Checkpoints(run.checkpoints) as checkpoints:
+        checkpoints.save(5, state, batches)
+        doubled = jax.tree.map(lambda p: 2 * p, network.params)
+        checkpoints.save(10, replace(state, averaged=doubled), batches)
+    return run
+
+
+def test_probabilities_are_those_of_the_whole_image(network: Network, image: np.ndarray):
+    p = network.probabilities(image)
+    assert p.shape == (11, 9, 7, 3)
+    assert p.dtype == np.float32
+    assert p.min() >= 0
+    np.testing.assert_allclose(p.sum(axis=-1), 1, atol=1e-5)
+    # The network has an opinion.
+    assert np.ptp(p.argmax(axis=-1)) > 0
+    np.testing.assert_array_equal(network.probabilities(image), p)
+
+
+def test_windows_are_spread_over_the_devices(network: Network):
+    assert network.placement.num_devices == 2
+    config = tiny_config()
+    config.inference.batch = 1
+    assert new_network(config).placement.num_devices == 1
+
+
+def test_a_loaded_run_has_the_averaged_parameters_of_its_newest_checkpoint(
+    network: Network, run: RunFolder, image: np.ndarray
+):
+    loaded, config, data = load_network(run.path)
+    assert config.to_dict() == tiny_config().to_dict()
+    assert data == DATA
+    for found, first in zip(
+        jax.tree.leaves(loaded.params), jax.tree.leaves(network.params), strict=True
+    ):
+        np.testing.assert_array_equal(found, 2 * first)
+    doubled = network.with_params(jax.tree.map(lambda p: 2 * p, network.params))
+    expected = doubled.probabilities(image)
+    np.testing.assert_array_equal(loaded.probabilities(image), expected)
+    assert np.abs(expected - network.probabilities(image)).max() > 1e-3
+
+
+def test_loading_changes_nothing(run: RunFolder):
+    # What a training that is still running has begun to write.
+    begun = run.checkpoints / "15.orbax-checkpoint-tmp"
+    begun.mkdir()
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    load_network(run.path)
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+    begun.rmdir()
+
+
+def test_a_folder_without_a_run(tmp_path: Path):
+    for folder in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError, match=f"{folder} holds no trained run"):
+            load_network(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    run.write(tiny_config(), DATA)
+    with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint yet"):
+        load_network(tmp_path)
+    assert not run.checkpoints.exists()
+    (run.checkpoints / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint yet"):
+        load_network(tmp_path)
+
+
+def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
+    other = RunFolder(tmp_path)
+    config = tiny_config()
+    config.model.settings.couplings = 2
+    other.write(config, DATA)
+    other.checkpoints.symlink_to(run.checkpoints)
+    with pytest.raises(UserError, match=r"checkpoints/10 is of another network: params\."):
+        load_network(tmp_path)

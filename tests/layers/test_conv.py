@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from invseg_jax.layers import conv, slab_conv
+from invseg_jax.layers.conv import Conv, conv3x3x3
+
+
+def random(shape, seed=0, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def reference(x, kernel):
+    """The compiler's own convolution."""
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=numbers)
+
+
+def three(convolution, x, kernel, dy):
+    """The convolution and its two gradients."""
+    y, transpose = jax.vjp(convolution, x, kernel)
+    return (y, *transpose(dy))
+
+
+@settings(max_examples=6)
+@given(
+    batch=st.integers(1, 2),
+    size=st.tuples(*[st.integers(1, 5)] * 3),
+    features=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)
+@example(batch=1, size=(1, 1, 1), features=(1, 1))
+@example(batch=2, size=(1, 4, 3), features=(1, 3))
+@example(batch=1, size=(5, 2, 7), features=(3, 1))
+def test_against_the_compiler_s(once, assert_close, batch, size, features):
+    a, b = features
+    x, kernel, dy = random((batch, *size, a)), random((3, 3, 3, a, b), 1), random((batch, *size, b))
+    expected = once(lambda *args: three(reference, *args))(x, kernel, dy)
+    assert_close(once(lambda *args: three(conv3x3x3, *args))(x, kernel, dy), expected)
+
+
+@pytest.mark.parametrize("size", [(4, 5, 3), (1, 2, 2)])
+def test_bfloat16_sums_in_float32(once, assert_close, size):
+    bfloat16 = jnp.bfloat16
+    x, kernel = random((2, *size, 40), 0, bfloat16), random((3, 3, 3, 40, 2), 1, bfloat16)
+    dy = random((2, *size, 2), 2, bfloat16)
+    got = once(lambda *args: three(conv3x3x3, *args))(x, kernel, dy)
+    exact = once(lambda *args: three(reference, *args))(
+        *(a.astype(jnp.float32) for a in (x, kernel, dy))
+    )
+    assert [a.dtype for a in got] == [bfloat16] * 3
+    # One rounding of the result, to 8 bits: sums in bfloat16 would be off by several times that.
+    assert_close([a.astype(jnp.float32) for a in got], [*exact], relative=2**-8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_path_of_other_platforms(once, assert_close, dtype):
+    x, kernel = random((2, 3, 4, 1, 2), 0, dtype), random((3, 3, 3, 2, 3), 1, dtype)
+    dy = random((2, 3, 4, 1, 3), 2, dtype)
+
+    @once
+    def other(x, kernel, dy):
+        return (
+            conv._compiler_conv(x, kernel),
+            conv._compiler_input_gradient(kernel, dy),
+            conv._compiler_kernel_gradient(x, dy),
+        )
+
+    @once
+    def slabs(x, kernel, dy):
+        return (
+            slab_conv.forward(x, kernel),
+            slab_conv.input_gradient(kernel, dy),
+            slab_conv.kernel_gradient(x, dy),
+        )
+
+    assert_close(
+        other(x, kernel, dy), slabs(x, kernel, dy), 1e-5 if dtype == jnp.float32 else 2**-6
+    )
+
+
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 3), ("tpu", 3)])
+def test_the_platform_chooses_the_path(platform, convolutions):
+    x, kernel = random((1, 2, 2, 2, 1)), random((3, 3, 3, 1, 1))
+    traced = jax.jit(lambda x, kernel: three(conv3x3x3, x, kernel, x)).trace(x, kernel)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.convolution") == convolutions
+
+
+def test_conv_module(assert_close):
+    x = random((2, 3, 1, 2, 3))
+    large = Conv(3, 2, bias=True, rngs=nnx.Rngs(0))
+    assert large.bias is not None and large.kernel[...].shape == (3, 3, 3, 3, 2)
+    large.bias[...] = jnp.array([1.0, -2.0])
+    assert_close(large(x), reference(x, large.kernel[...]) + large.bias[...].reshape(1, 1, 1, 1, 2))
+
+    small = Conv(3, 5, 1, rngs=nnx.Rngs(0))
+    assert small.bias is None
+    assert_close(small(x), reference(x, small.kernel[...]))
+
+
+def test_first_weights():
+    kernel = Conv(20, 30, scale=0.5, rngs=nnx.Rngs(0)).kernel[...]
+    # He et al. 2015, behind a leaky ReLU of slope 0.01.
+    deviation = 0.5 * np.sqrt(2 / (1 + 0.01**2) / (27 * 20))
+    assert np.abs(kernel.mean()) < 0.05 * deviation
+    np.testing.assert_allclose(kernel.std(), deviation, rtol=0.02)
+    np.testing.assert_array_equal(Conv(20, 30, scale=0.5, rngs=nnx.Rngs(0)).kernel[...], kernel)
+    assert np.abs(Conv(20, 30, scale=0.5, rngs=nnx.Rngs(1)).kernel[...] - kernel).max() > deviation
+
+
+def test_shapes_without_values():
+    module = nnx.eval_shape(lambda: Conv(2, 3, bias=True, rngs=nnx.Rngs(0)))
+    assert module.kernel.shape == (3, 3, 3, 2, 3)
+
+
+def test_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"^convolution of size 2; there are sizes 1 and 3$"):
+        Conv(1, 1, 2, rngs=nnx.Rngs(0))

@@ -1,0 +1,148 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from invseg_jax.layers import invertible
+from invseg_jax.layers.branch import ResidualBranch
+from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.invertible import Trunk, refuse_state
+
+
+def random(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+class Branch(nnx.Module):
+    """A convolution, and what a test adds."""
+
+    def __init__(self, features, **more):
+        self.conv = Conv(features, features, 1, rngs=nnx.Rngs(0))
+        for name, module in more.items():
+            setattr(self, name, module)
+
+    def __call__(self, x, key=None):
+        return jnp.tanh(self.conv(x))
+
+
+def couplings(features, count, **settings):
+    return invertible.couplings(
+        features, count, **({"convolutions": 1, "groups": 2} | settings), rngs=nnx.Rngs(0)
+    )
+
+
+@settings(max_examples=4, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    features=st.integers(2, 7),
+    count=st.integers(1, 3),
+    batch=st.integers(1, 2),
+    size=st.tuples(*[st.integers(2, 4)] * 3),
+)
+def test_couplings(check_layer, features, count, batch, size):
+    layer, params = couplings(features, count, groups=1)
+    check_layer(layer, params, random((batch, *size, features)))
+
+
+def test_couplings_of_two_convolutions(check_layer):
+    layer, params = couplings(5, 2, convolutions=2, groups=1)
+    check_layer(layer, params, random((2, 3, 4, 2, 5)))
+
+
+def test_couplings_with_dropout(check_layer):
+    layer, params = couplings(5, 2, dropout=0.5)
+    check_layer(layer, params, random((2, 3, 2, 3, 5)), jax.random.key(0))
+
+
+def test_resampling_and_mixing(check_layer):
+    rngs = nnx.Rngs(0)
+    check_layer(*invertible.mixing(5, rngs=rngs), random((2, 1, 2, 3, 5)))
+    check_layer(*invertible.down(2, rngs=rngs), random((1, 2, 4, 2, 2)))
+    check_layer(*invertible.up(2, rngs=rngs), random((2, 1, 2, 1, 16)))
+
+
+def test_orthogonal_starts_at_the_identity_or_near():
+    at = invertible.Orthogonal(2, 3, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(at.matrices(), np.tile(np.eye(3), (2, 1, 1)))
+    near = invertible.Orthogonal(2, 3, deviation=0.1, rngs=nnx.Rngs(0)).matrices()
+    assert 0 < np.abs(np.asarray(near) - np.eye(3)).max() < 1
+
+
+def u_of(features, going_down):
+    rngs = nnx.Rngs(0)
+    return invertible.u(
+        invertible.chain(couplings(features, 1), invertible.mixing(features, rngs=rngs)),
+        features - going_down,
+        invertible.down(going_down, rngs=rngs),
+        invertible.chain(couplings(8 * going_down, 1), invertible.tap("bottom")),
+        invertible.up(going_down, rngs=rngs),
+        couplings(features, 2),
+    )
+
+
+def test_u(check_layer):
+    check_layer(*u_of(5, 2), random((1, 2, 4, 2, 5)))
+
+
+def test_trunk_in_three_memories(once, assert_close):
+    x, weighted = random((2, 2, 2, 4, 4)), u_of(4, 1)
+
+    @once
+    def pull(trunk, x):
+        (y, taps), transpose = jax.vjp(lambda trunk, x: trunk(x), trunk, x)
+        dtrunk, dx = transpose((jnp.cos(y), {"bottom": jnp.sin(taps["bottom"])}))
+        return y, taps, nnx.state(dtrunk), dx
+
+    plain = pull(Trunk(weighted, memory="plain"), x)
+    assert_close(pull(Trunk(weighted, memory="reversible"), x), plain)
+    assert_close(pull(Trunk(weighted, memory="remat"), x), plain)
+
+
+def test_trunk_inverse(once, assert_close):
+    trunk, x = Trunk(u_of(5, 2), memory="reversible"), random((1, 2, 4, 2, 5))
+    y, _ = once(trunk.__call__)(x)
+    assert np.abs(y - x).max() > 0.1
+    assert_close(once(trunk.inverse)(y), x)
+
+
+def test_trunk_holds_every_parameter_of_its_layers():
+    trunk = Trunk(couplings(6, 3), memory="reversible")
+    assert len(jax.tree.leaves(nnx.state(trunk, nnx.Param))) == 3 * 3
+    assert len(jax.tree.leaves(nnx.state(trunk))) == 3 * 3
+
+
+def test_one_channel_cannot_be_halved():
+    with pytest.raises(ValueError, match="^couplings need at least 2 channels to halve, got 1$"):
+        couplings(1, 2)
+
+
+def test_a_branch_of_one_s_own(check_layer):
+    layer = invertible.chain(
+        invertible.Weighted(invertible.reversible.Halve(), ()), invertible.coupling(Branch(2))
+    )
+    check_layer(*layer, random((1, 2, 1, 2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "advice"),
+    [
+        ("norm", lambda: nnx.BatchNorm(2, rngs=nnx.Rngs(0)), "Use GroupNorm instead of batch"),
+        ("noise", lambda: nnx.Dropout(0.5, rngs=nnx.Rngs(0)), "draw dropout masks from the key"),
+    ],
+)
+def test_state_in_a_branch_is_refused(name, module, advice):
+    branch = Branch(2, **{name: module()})
+    for refuse in (refuse_state, invertible.coupling):
+        with pytest.raises(ValueError, match=advice) as caught:
+            refuse(branch)
+        sentence = str(caught.value)
+        assert sentence.startswith("Branch holds ") and f"'{name}." in sentence
+        assert "evaluated again in the backward pass" in sentence and "\n" not in sentence
+
+
+def test_parameters_alone_are_accepted():
+    refuse_state(Branch(2, norm=nnx.GroupNorm(2, 1, rngs=nnx.Rngs(0))))
+    refuse_state(Branch(2, noise=nnx.Dropout(0.5)))
+    refuse_state(ResidualBranch(2, 3, dropout=0.5, rngs=nnx.Rngs(0)))

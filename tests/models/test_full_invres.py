@@ -1,0 +1,140 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from invseg_jax.layers.resample import pad_to_multiple
+from invseg_jax.models import FullInvRes
+
+# Channels and couplings, one to three levels.
+SHAPES = (((5,), 3), ((4, 16), 2), ((4, 8, 16), 1))
+VOXELS = st.integers(4, 9)
+
+
+def random(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def network(memory="reversible", channels=(4, 8), **settings):
+    return FullInvRes(
+        2, 3, channels=channels, memory=memory, **({"groups": 1} | settings), rngs=nnx.Rngs(0)
+    )
+
+
+def pull(model, x, key=None):
+    """All outputs, and the gradients of a function of all of them: parameters, input."""
+
+    def outputs(model, x):
+        return tuple(model.outputs(x, key))
+
+    y, transpose = jax.vjp(outputs, model, x)
+    dmodel, dx = transpose(jax.tree.map(jnp.cos, y))
+    return y, nnx.to_pure_dict(nnx.state(dmodel)), dx
+
+
+@settings(max_examples=3, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    shape=st.sampled_from(SHAPES),
+    batch=st.integers(1, 2),
+    size=st.tuples(VOXELS, VOXELS, VOXELS),
+    dropout=st.booleans(),
+)
+def test_reversible_has_the_gradients_of_plain(once, assert_close, shape, batch, size, dropout):
+    x, key = random((batch, *size, 2)), jax.random.key(1) if dropout else None
+    channels, couplings = shape
+    settings = {
+        "channels": channels,
+        "couplings": couplings,
+        "auxiliary": len(channels) - 1,
+        "dropout": 0.2,
+    }
+    call = once(pull)
+    plain = call(network("plain", **settings), x, key)
+    assert_close(call(network("reversible", **settings), x, key), plain)
+
+
+def test_remat_has_the_gradients_of_plain(once, assert_close):
+    x, call, channels = random((1, 5, 4, 6, 2)), once(pull), (5,)
+    plain = call(network("plain", channels), x)
+    assert_close(call(network("remat", channels), x), plain)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_trunk_is_a_bijection(once, assert_close, shape):
+    (channels, couplings), key = shape, jax.random.key(0)
+    model = network(channels=channels, couplings=couplings, dropout=0.2)
+    x = pad_to_multiple(random((2, 5, 4, 7, channels[0])), model.multiple)
+    y, _ = once(model.trunk.__call__)(x, key)
+    assert y.shape == x.shape and np.abs(y - x).max() > 0.1
+    assert_close(once(model.trunk.inverse)(y, key), x)
+
+
+def test_shapes_at_odd_sizes():
+    model = network(channels=(4, 8, 16), auxiliary=2)
+    outputs = nnx.eval_shape(lambda model, x: model.outputs(x), model, random((2, 13, 8, 10, 2)))
+    assert outputs.logits.shape == (2, 13, 8, 10, 3)
+    assert [a.shape for a in outputs.auxiliary] == [(2, 7, 4, 5, 3), (2, 4, 2, 3, 3)]
+    logits = nnx.eval_shape(lambda model, x: model(x), model, random((1, 1, 9, 2, 2)))
+    assert logits.shape == (1, 1, 9, 2, 3)
+
+
+def test_couplings_for_each_level():
+    def branches(couplings):
+        model = network(channels=(4, 8, 16), couplings=couplings)
+        paths = nnx.to_flat_state(nnx.state(model.trunk, nnx.Param)).paths
+        return sum("convs" in path for path in paths)
+
+    # Encoder and decoder have theirs; the coarsest level has them once.
+    assert branches(2) == 2 * 2 + 2 * 2 + 2
+    assert branches((1, 2, 5)) == 2 * 1 + 2 * 2 + 5
+
+
+def temporary_bytes(memory, couplings):
+    model = FullInvRes(1, 2, channels=(8, 16), couplings=couplings, memory=memory, rngs=nnx.Rngs(0))
+
+    def loss(model, x):
+        return jnp.square(model(x)).mean()
+
+    step = jax.jit(jax.value_and_grad(loss)).lower(model, jnp.zeros((1, 24, 24, 24, 1)))
+    # Optimised or not, the code works on the same buffers.
+    compiled = step.compile(compiler_options={"xla_backend_optimization_level": 0})
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_memory_does_not_grow_with_depth():
+    assert temporary_bytes("reversible", 8) <= 1.05 * temporary_bytes("reversible", 2)
+    # And this is what the test would see otherwise.
+    assert temporary_bytes("plain", 8) > 1.5 * temporary_bytes("plain", 2)
+
+
+@pytest.mark.parametrize(
+    ("channels", "sentence"),
+    [
+        ((4, 12), r"^channels \(4, 12\): 12 must be a multiple of 8 and less than 8 x 4, as 12/8 "),
+        ((4, 32), r"^channels \(4, 32\): 32 must be a multiple of 8 and less than 8 x 4, as 32/8 "),
+        (
+            (4, 8, 64),
+            r"^channels \(4, 8, 64\): 64 must be .* of the 8 channels above go down to it$",
+        ),
+        ((1,), r"^couplings need at least 2 channels to halve, got 1$"),
+    ],
+)
+def test_channels_that_do_not_split_are_refused(channels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        network(channels=channels)
+
+
+def test_other_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"^auxiliary 2: there are 1 coarser levels$"):
+        network(auxiliary=2)
+    with pytest.raises(
+        ValueError, match=r"^\(2, 2, 2\) given for 2 levels; give one number of at "
+    ):
+        network(couplings=(2, 2, 2))
+    with pytest.raises(ValueError, match=r"^\(0, 0\) given for 2 levels; give one number of at "):
+        network(couplings=0)
+    with pytest.raises(ValueError, match=r"^memory is 'swap'; it can be reversible, plain, remat$"):
+        network("swap")(random((1, 2, 2, 2, 2)))
