@@ -12,19 +12,13 @@ from invseg_jax.reversible.layer import Array
 
 def _compiler_conv(x: Array, kernel: Array) -> Array:
     numbers = ("NDHWC", "DHWIO", "NDHWC")
+    kernel = kernel.transpose(3, 0, 1, 2, 4)
     return lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=numbers)
 
 
-def _compiler_input_gradient(kernel: Array, dy: Array) -> Array:
-    x = jax.ShapeDtypeStruct((*dy.shape[:-1], kernel.shape[3]), dy.dtype)
-    (dx,) = jax.linear_transpose(lambda x: _compiler_conv(x, kernel), x)(dy)
-    return dx
-
-
-def _compiler_kernel_gradient(x: Array, dy: Array) -> Array:
-    kernel = jax.ShapeDtypeStruct((3, 3, 3, x.shape[-1], dy.shape[-1]), x.dtype)
-    (dkernel,) = jax.linear_transpose(lambda kernel: _compiler_conv(x, kernel), kernel)(dy)
-    return dkernel.astype(jnp.float32)
+def _compiler_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+    _, transpose = jax.vjp(_compiler_conv, x, kernel)
+    return transpose(dy)
 
 
 @jax.custom_vjp
@@ -36,7 +30,7 @@ def conv3x3x3(x: Array, kernel: Array) -> Array:
 
     Args:
         x: (n, d, h, w, c).
-        kernel: (3, 3, 3, c, o), of x's type.
+        kernel: (3, 3, c, 3, o), of x's type; the axes are height, width, in, depth, out.
 
     Returns:
         (n, d, h, w, o).
@@ -50,12 +44,14 @@ def _forward(x: Array, kernel: Array):
 
 def _backward(kept, dy: Array):
     x, kernel = kept
-    dx = lax.platform_dependent(
-        kernel, dy, cpu=slab_conv.input_gradient, default=_compiler_input_gradient
+    dx, dkernel = lax.platform_dependent(
+        x, kernel, dy, cpu=_slab_gradients, default=_compiler_gradients
     )
-    dkernel = lax.platform_dependent(
-        x, dy, cpu=slab_conv.kernel_gradient, default=_compiler_kernel_gradient
-    )
+    return dx, dkernel
+
+
+def _slab_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+    dx, dkernel = slab_conv.gradients(x, kernel, dy)
     return dx, dkernel.astype(kernel.dtype)
 
 
@@ -84,14 +80,14 @@ class Conv(nnx.Module):
         """Draws the kernel (He et al. 2015), multiplied by `scale`; a bias starts at zero."""
         if size not in (1, 3):
             raise ValueError(f"convolution of size {size}; there are sizes 1 and 3")
-        shape = (*(size,) * 3, features_in, features_out)
+        shape = (size, size, features_in, size, features_out)
         self.kernel = nnx.Param(scale * he_normal(rngs, shape))
         self.bias = nnx.Param(jnp.zeros(features_out)) if bias else None
 
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
         kernel = self.kernel[...]
-        y = conv3x3x3(x, kernel) if kernel.shape[0] == 3 else jnp.matmul(x, kernel[0, 0, 0])
+        y = conv3x3x3(x, kernel) if kernel.shape[0] == 3 else jnp.matmul(x, kernel[0, 0, :, 0])
         if self.bias is None:
             return y
         return y + self.bias[...].reshape(1, 1, 1, 1, -1)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,9 @@ def random(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def network(**settings):
-    return UNet3D(2, 3, **({"channels": (4, 6), "groups": 2} | settings), rngs=nnx.Rngs(0))
+def network(**settings: Any) -> UNet3D:
+    settings = {"channels": (4, 6), "groups": 2} | settings
+    return UNet3D(2, 3, **settings, rngs=nnx.Rngs(0))
 
 
 def parameters(model):
@@ -31,7 +34,7 @@ def test_channels_double_before_the_pooling():
     model = nnx.eval_shape(lambda: UNet3D(1, 2, rngs=nnx.Rngs(0)))
 
     def widths(pairs):
-        return [[conv.kernel.shape[3:] for conv in pair.convs] for pair in pairs]
+        return [[conv.kernel.shape[2::2] for conv in pair.convs] for pair in pairs]
 
     # Cicek et al. 2016, figure 2.
     assert widths(model.encoder) == [

@@ -86,7 +86,7 @@ def test_chain_of_couplings(check_layer, channels, count, dropout):
 
 def test_chain_is_the_composition():
     x, (p, q) = random((1, 2, 1, 1, 4)), (rotations(1, 4, 1), rotations(1, 4, 2))
-    y, _ = Chain([mixing, mixing]).forward([p, q], x)
+    y, _ = Chain((mixing, mixing)).forward([p, q], x)
     np.testing.assert_allclose(y, x @ (p @ q)[0], atol=1e-5)
 
 
@@ -96,10 +96,10 @@ def test_chain_gives_each_layer_a_key_of_its_own():
         keys: list = dataclasses.field(default_factory=list)
 
         def forward(self, params, x, key=None):
-            self.keys.append(jax.random.key_data(key).tolist())
-            return x, {}
+            return self.inverse(params, x, key), {}
 
         def inverse(self, params, y, key=None):
+            assert key is not None
             self.keys.append(jax.random.key_data(key).tolist())
             return y
 

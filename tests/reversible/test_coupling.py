@@ -25,7 +25,8 @@ def weights(rng, features_in, features_out, hidden=3):
 
 
 def halves(rng, first, second, shape=(2, 3, 1, 2)):
-    return tuple(jnp.asarray(rng.normal(size=(*shape, c)), jnp.float32) for c in (first, second))
+    x1, x2 = (jnp.asarray(rng.normal(size=(*shape, c)), jnp.float32) for c in (first, second))
+    return x1, x2
 
 
 def test_forward_is_the_equation():

@@ -71,8 +71,8 @@ def test_three_memories_one_gradient(once, assert_close, channels, count, batch,
         return call(params, x, key, memory=memory)
 
     plain = gradient("plain")
-    assert_close(gradient("reversible"), plain)
-    assert_close(gradient("remat"), plain)
+    assert_close(gradient("reversible"), plain, least=1.0)
+    assert_close(gradient("remat"), plain, least=1.0)
 
 
 def test_gradients_against_finite_differences():
