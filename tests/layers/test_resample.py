@@ -39,10 +39,17 @@ def test_max_pool(batch, half, channels):
 def test_upsampling_is_trilinear_to_the_edges(once, batch, size, channels):
     x = random((batch, *size, channels))
     shape = (batch, *(2 * s for s in size), channels)
-    y = once(upsample_linear)(x)
-    resized = once(lambda x: jax.image.resize(x, shape, "trilinear"))
+    dy = random(shape, 1)
+
+    def both(function):
+        y, transpose = jax.vjp(function, x)
+        return y, *transpose(dy)
+
+    y, dx = once(lambda: both(upsample_linear))()
+    expected = once(lambda: both(lambda x: jax.image.resize(x, shape, "trilinear")))()
     assert y.shape == shape
-    np.testing.assert_allclose(y, resized(x), atol=1e-6)
+    np.testing.assert_allclose(y, expected[0], atol=1e-6)
+    np.testing.assert_allclose(dx, expected[1], atol=1e-5)
     scipy = ndimage.zoom(np.asarray(x), (1, 2, 2, 2, 1), order=1, mode="nearest", grid_mode=True)
     np.testing.assert_allclose(y, np.asarray(scipy), atol=1e-5)
 

@@ -47,8 +47,7 @@ def test_reversible_has_the_gradients_of_plain(once, assert_close):
     check_gradients(once, assert_close, x, jax.random.key(1), **settings)
 
 
-@pytest.mark.slow
-@settings(max_examples=10, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=6, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     channels=st.sampled_from(CHANNELS),
     couplings=st.integers(1, 3),
