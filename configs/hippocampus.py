@@ -3,8 +3,17 @@
     python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN
     python -m invseg_jax.evaluate --workdir RUN
 
-ROOT holds dataset.json, imagesTr and labelsTr. Variants `cpu` and `gpu`; each with `-partial` or
-`-unet` for another network (`cpu-partial`).
+ROOT holds dataset.json, imagesTr and labelsTr. Patch, loss and augmentation follow nnU-Net's plan
+for this task in small. A fifth of the cases is held out, chosen as nnU-Net chooses its folds.
+
+Measured with 208 labelled cases on 2 CPU cores (training time; Dice on the 42 held-out cases):
+
+    variant       network          parameters   time     anterior  posterior  mean
+    cpu           FullInvRes       1,518,278    10 min   0.884     0.874      0.879
+    cpu-partial   PartialInvRes    1,649,190    PTIME   PANT     PPOST      PMEAN
+
+`cpu-unet` and `gpu` (more steps, larger batches) have not been measured yet; nnU-Net, trained for
+hours on a GPU, reaches 0.895.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant

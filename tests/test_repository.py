@@ -21,6 +21,7 @@ LOCK = ROOT / "requirements" / "py311.lock.txt"
 # A room may import itself and the rooms before it.
 ROOMS = (
     "errors",
+    "configuration",
     "atomic_file",
     "reversible",
     "layers",
@@ -35,6 +36,7 @@ ROOMS = (
 # What the rooms that run on a bare GPU machine may import besides the standard library.
 FOREIGN = {
     "errors": frozenset[str](),
+    "configuration": frozenset({"ml_collections"}),
     "atomic_file": frozenset[str](),
     "reversible": frozenset({"jax", "numpy"}),
     "layers": frozenset({"jax", "flax", "optax", "numpy"}),
