@@ -10,7 +10,7 @@ Measured with 208 labelled cases on 2 CPU cores (training time; Dice on the 42 h
 
     variant       network          parameters   time     anterior  posterior  mean
     cpu           FullInvRes       1,518,278    10 min   0.884     0.874      0.879
-    cpu-partial   PartialInvRes    1,649,190    PTIME   PANT     PPOST      PMEAN
+    cpu-partial   PartialInvRes    1,649,190    11 min   0.868     0.860      0.864
 
 `cpu-unet` and `gpu` (more steps, larger batches) have not been measured yet; nnU-Net, trained for
 hours on a GPU, reaches 0.895.
