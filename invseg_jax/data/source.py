@@ -1,5 +1,6 @@
 """From a configuration and `--data` to the cases of a data set, checked and cached."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,4 +53,18 @@ def labelled_cases(dataset: Dataset, say: Say) -> list[CachedCase]:
     labelled = [case for case in dataset.cases if case.label is not None]
     if not labelled:
         raise UserError(f"{dataset.root} holds no case with a label map")
-    return cached_cases(dataset, labelled, progress=say)
+    return cached_cases(dataset, labelled, progress=now_and_then(say))
+
+
+def now_and_then(say: Say, seconds: float = 2.0) -> Say:
+    """Passes on a line if the one before is `seconds` old: small cases are prepared by hundreds."""
+    last = -float("inf")
+
+    def passed_on(text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            say(text)
+
+    return passed_on

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import source
 from invseg_jax.data.phantom import embedded_cohort
-from invseg_jax.data.source import labelled_cases, open_source
+from invseg_jax.data.source import labelled_cases, now_and_then, open_source
 from invseg_jax.errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_only_labelled_cases_are_prepared(config, said, write_iseg):
     said.clear()
     cases = labelled_cases(dataset, said.append)
     assert [case.id for case in cases] == ["subject-2", "subject-10"]
-    assert len(said) == 2
+    assert said == ["preparing case subject-2 (1 of 2)"]
     for case in cases:
         assert case.image.shape == (*case.shape, 2)
         assert case.label is not None
@@ -94,3 +94,12 @@ def test_no_labelled_case(config, said, write_iseg):
     root: Path = write_iseg(labelled=(), unlabelled=(1, 2))
     with pytest.raises(UserError, match=f"{root} holds no case with a label map"):
         labelled_cases(open_source(config, str(root), said.append), said.append)
+
+
+def test_lines_come_now_and_then(monkeypatch):
+    clock, said = iter((0.0, 1.0, 2.5, 3.0)), []
+    monkeypatch.setattr("invseg_jax.data.source.time.monotonic", lambda: next(clock))
+    say = now_and_then(said.append)
+    for line in ("a", "b", "c", "d"):
+        say(line)
+    assert said == ["a", "c"]
