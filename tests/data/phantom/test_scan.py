@@ -10,7 +10,7 @@ from invseg_jax.data.phantom.scan import Contrast, simulate_subject
 def largest_part(mask: np.ndarray) -> int:
     parts = np.empty(mask.shape, np.int32)
     ndimage.label(mask, output=parts)
-    return np.bincount(parts[mask]).max()
+    return int(np.bincount(parts[mask]).max())
 
 
 def test_images_are_stripped_and_cropped(subjects, spacing):
