@@ -139,6 +139,9 @@ def test_state_in_a_branch_is_refused(name, module, advice):
 
 
 def test_parameters_alone_are_accepted():
-    refuse_state(Branch(2, norm=nnx.GroupNorm(2, 1, rngs=nnx.Rngs(0))))
-    refuse_state(Branch(2, noise=nnx.Dropout(0.5)))
-    refuse_state(ResidualBranch(2, 3, dropout=0.5, rngs=nnx.Rngs(0)))
+    for branch in (
+        Branch(2, norm=nnx.GroupNorm(2, 1, rngs=nnx.Rngs(0))),
+        Branch(2, noise=nnx.Dropout(0.5)),
+        ResidualBranch(2, 3, dropout=0.5, rngs=nnx.Rngs(0)),
+    ):
+        assert invertible.coupling(branch).params is branch

@@ -109,7 +109,12 @@ def test_settings_out_of_range(name: str, value: float):
 
 
 def test_settings_at_the_ends_of_their_ranges():
-    OptimiserSettings(learning_rate=0, warmup=0, weight_decay=0, clip=math.inf, average=0)
+    ends = OptimiserSettings(learning_rate=0, warmup=0, weight_decay=0, clip=math.inf, average=0)
+    params = {"w": jnp.ones((2, 2))}
+    optimiser = make_optimiser(ends, 10)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = optimiser.update(params, optimiser.init(params), params)
+    assert not np.any(np.asarray(updates["w"]))
 
 
 def test_the_first_state():
