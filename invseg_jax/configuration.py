@@ -18,7 +18,6 @@ _NETWORKS: dict[str, dict[str, Any]] = {
         groups=8,
         dropout=0.0,
         auxiliary=1,
-        memory="reversible",
     ),
     "PartialInvRes": dict(
         channels=(32, 64, 128, 192),
@@ -30,9 +29,8 @@ _NETWORKS: dict[str, dict[str, Any]] = {
         skip="sum",
         activate_head=True,
         auxiliary=1,
-        memory="reversible",
     ),
-    "UNet3D": dict(channels=(16, 32, 64, 96), groups=8, auxiliary=1, memory="plain"),
+    "UNet3D": dict(channels=(16, 32, 64, 96), groups=8, auxiliary=1),
 }
 SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
 
@@ -49,6 +47,7 @@ def base_config(network: str = "FullInvRes") -> Config:
     config: Config = ConfigDict()
     config.seed = 0  # of the weights, the crops and the augmentation
     config.steps = 1000  # training steps; the learning rate decays to zero over them
+    config.precision = "float32"  # of the convolutions' factors, or bfloat16
     config.devices = 0  # to spread a batch over; 0: as many as divide it evenly
     config.log_every = 20  # steps
     config.eval_every = 250  # steps
@@ -59,6 +58,12 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.model = ConfigDict()
     config.model.name = network
     config.model.settings = ConfigDict(_NETWORKS[network])  # arguments of the class
+    # How it is evaluated, none of which changes the parameters; see layers/execution.py: Execution.
+    config.model.memory = "plain" if network == "UNet3D" else "reversible"  # or remat
+    config.model.stream = "float32"  # or fixed: inverted exactly, bit for bit
+    config.model.fraction_bits = 16  # of the fixed stream
+    config.model.slabs = 1  # pieces in which a branch is evaluated; more take less memory
+    config.model.loop = "auto"  # couplings of one shape: unrolled, scan, or by platform
 
     config.data = ConfigDict()
     config.data.layout = "msd"  # see data/layouts

@@ -15,6 +15,7 @@ from invseg_jax import models
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.inference.sliding_window import sliding_window
+from invseg_jax.layers.execution import Execution
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
@@ -82,9 +83,18 @@ def build_model(config: Config, modalities: int, classes: int) -> models.Model:
     Raises:
         UserError: the configuration names no such network, or one that cannot be.
     """
-    settings = config.model.settings.to_dict()
+    model = config.model
     try:
-        return models.build(config.model.name, modalities, classes, settings, config.seed)
+        execution = Execution(
+            memory=model.memory,
+            stream=model.stream,
+            fraction_bits=model.fraction_bits,
+            precision=config.precision,
+            slabs=model.slabs,
+            loop=model.loop,
+        )
+        settings = model.settings.to_dict()
+        return models.build(model.name, modalities, classes, settings, config.seed, execution)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 

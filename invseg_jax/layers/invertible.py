@@ -10,6 +10,7 @@ from flax import nnx
 
 from invseg_jax import reversible
 from invseg_jax.layers.branch import ResidualBranch
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import normal
 from invseg_jax.reversible.layer import Array, Params, Taps
 
@@ -151,26 +152,17 @@ def u(
 
 
 class Trunk(nnx.Module):
-    """The module around an invertible composition: one gradient rule for all of it.
+    """The module around an invertible composition: one gradient rule for all of it."""
 
-    Attributes:
-        memory: "reversible", "plain" or "remat" (`reversible.run`).
-    """
-
-    def __init__(self, weighted: Weighted, *, memory: reversible.Memory):
-        """Takes the composition and how its gradient is to be had.
-
-        Raises:
-            ValueError: an unknown `memory`.
-        """
-        reversible.check_memory(memory)
+    def __init__(self, weighted: Weighted, *, execution: Execution = Execution()):
+        """Takes the composition and how it is evaluated."""
         self.layer = weighted.layer
         self.params: Params = nnx.data(weighted.params)
-        self.memory: reversible.Memory = memory
+        self.execution = execution
 
     def __call__(self, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
         """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name."""
-        return reversible.run(self.layer, self.params, x, key, memory=self.memory)
+        return reversible.run(self.layer, self.params, x, key, memory=self.execution.memory)
 
     def inverse(self, y: Array, key: Array | None = None) -> Array:
         """The input that gives y."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import nnx
 
+from invseg_jax.layers.execution import Execution
 from invseg_jax.models.full_invres import FullInvRes
 from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.partial_invres import PartialInvRes
@@ -17,7 +18,12 @@ __all__ = ["MODELS", "FullInvRes", "Model", "Outputs", "PartialInvRes", "UNet3D"
 
 
 def build(
-    name: str, modalities: int, classes: int, settings: Mapping[str, Any], seed: int
+    name: str,
+    modalities: int,
+    classes: int,
+    settings: Mapping[str, Any],
+    seed: int,
+    execution: Execution | None = None,
 ) -> Model:
     """Builds a network by its name.
 
@@ -27,13 +33,15 @@ def build(
         classes: with the background.
         settings: the architecture's own arguments.
         seed: of the first weights.
+        execution: how it is evaluated; by default as the architecture's own default is.
 
     Raises:
         ValueError: an unknown name, or arguments that the architecture refuses.
     """
     if name not in MODELS:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(MODELS)}")
+    how = {} if execution is None else {"execution": execution}
     try:
-        return MODELS[name](modalities, classes, **settings, rngs=nnx.Rngs(seed))
+        return MODELS[name](modalities, classes, **settings, **how, rngs=nnx.Rngs(seed))
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error

@@ -6,11 +6,11 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
-from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 
@@ -39,7 +39,7 @@ class FullInvRes(nnx.Module):
         groups: int = 8,
         dropout: float = 0.0,
         auxiliary: int = 0,
-        memory: Memory = "reversible",
+        execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
         """Builds the network.
@@ -55,7 +55,7 @@ class FullInvRes(nnx.Module):
             groups: of the normalisations.
             dropout: spatial dropout rate in the branches.
             auxiliary: how many coarser levels give logits of their own, for deep supervision.
-            memory: how the trunk's gradient is had: "reversible", "plain" or "remat".
+            execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
         Raises:
@@ -102,7 +102,7 @@ class FullInvRes(nnx.Module):
                 invertible.up(going_down, rngs=rngs),
                 tapped(level, decode),
             )
-        self.trunk = Trunk(shape, memory=memory)
+        self.trunk = Trunk(shape, execution=execution)
         self.head = Head(channels[0], classes, groups=groups, rngs=rngs)
         self.auxiliary_heads = nnx.List(
             [Head(channels[i], classes, groups=groups, rngs=rngs) for i in range(1, auxiliary + 1)]

@@ -9,11 +9,11 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
-from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 
@@ -42,7 +42,7 @@ class PartialInvRes(nnx.Module):
         skip: Literal["sum", "concat"] = "sum",
         activate_head: bool = True,
         auxiliary: int = 0,
-        memory: Memory = "reversible",
+        execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
         """Builds the network.
@@ -60,7 +60,7 @@ class PartialInvRes(nnx.Module):
                 brought back to the level's channels by a 1x1x1 convolution.
             activate_head: normalise and activate before the last convolution; Brügger's does not.
             auxiliary: how many coarser decoder levels give logits of their own.
-            memory: how each sequence's gradient is had: "reversible", "plain" or "remat".
+            execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
         Raises:
@@ -83,7 +83,7 @@ class PartialInvRes(nnx.Module):
                 scale=count**-0.5,
                 rngs=rngs,
             )
-            return Trunk(chained, memory=memory)
+            return Trunk(chained, execution=execution)
 
         def pointwise(features_in: int, features_out: int) -> Conv:
             return Conv(features_in, features_out, 1, bias=True, rngs=rngs)

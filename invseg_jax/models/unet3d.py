@@ -1,7 +1,6 @@
 """The 3D U-Net (Cicek et al. 2016), same-padded: the baseline that the others are held against."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from flax import nnx
 from jax import nn
 
 from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
@@ -49,7 +49,7 @@ class UNet3D(nnx.Module):
         channels: Sequence[int] = (64, 128, 256, 512),
         groups: int = 8,
         auxiliary: int = 0,
-        memory: Literal["plain", "remat"] = "plain",
+        execution: Execution = Execution(memory="plain"),
         rngs: nnx.Rngs,
     ):
         """Builds the network.
@@ -60,19 +60,20 @@ class UNet3D(nnx.Module):
             channels: at the end of each level, finest first.
             groups: of the normalisations.
             auxiliary: how many coarser decoder levels give logits of their own.
-            memory: "plain" keeps all activations, "remat" those between the levels' blocks.
+            execution: how it is evaluated. Of `memory`, "plain" keeps all activations and "remat"
+                those between the levels' blocks.
             rngs: draws the weights.
 
         Raises:
-            ValueError: `memory="reversible"`: nothing here can be inverted.
+            ValueError: `execution.memory` is "reversible": nothing here can be inverted.
         """
-        if memory not in ("plain", "remat"):
+        if execution.memory == "reversible":
             raise ValueError(
-                f"UNet3D with memory={memory!r}: it has no invertible layers; use plain or remat, "
+                "UNet3D with memory='reversible': it has no invertible layers; use plain or remat, "
                 "or PartialInvRes or FullInvRes"
             )
         check_levels(channels, auxiliary)
-        self.memory = memory
+        self.remat = execution.memory == "remat"
         self.multiple = 2 ** (len(channels) - 1)
         inputs = (modalities, *channels[:-1])
         steps = list(zip(channels[:-1], channels[1:], strict=True))
@@ -119,9 +120,9 @@ class UNet3D(nnx.Module):
         return Outputs(logits, crop_levels(coarse[::-1], x.shape))
 
     def _block(self, block: ConvPair, x: Array) -> Array:
-        if self.memory == "plain":
-            return block(x)
-        return jax.checkpoint(lambda block, x: block(x))(block, x)
+        if self.remat:
+            return jax.checkpoint(lambda block, x: block(x))(block, x)
+        return block(x)
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
         """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""

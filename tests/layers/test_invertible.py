@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from invseg_jax.layers import invertible
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk, refuse_state
 
 
@@ -91,20 +92,23 @@ def test_trunk_in_three_memories(once, assert_close):
         dtrunk, dx = transpose((jnp.cos(y), {"bottom": jnp.sin(taps["bottom"])}))
         return y, taps, nnx.state(dtrunk), dx
 
-    plain = pull(Trunk(weighted, memory="plain"), x)
-    assert_close(pull(Trunk(weighted, memory="reversible"), x), plain)
-    assert_close(pull(Trunk(weighted, memory="remat"), x), plain)
+    plain = pull(Trunk(weighted, execution=Execution(memory="plain")), x)
+    assert_close(pull(Trunk(weighted, execution=Execution(memory="reversible")), x), plain)
+    assert_close(pull(Trunk(weighted, execution=Execution(memory="remat")), x), plain)
 
 
 def test_trunk_inverse(once, assert_close):
-    trunk, x = Trunk(couplings(5, 2), memory="reversible"), random((1, 2, 4, 2, 5))
+    trunk, x = (
+        Trunk(couplings(5, 2), execution=Execution(memory="reversible")),
+        random((1, 2, 4, 2, 5)),
+    )
     y, _ = once(trunk.__call__)(x)
     assert np.abs(y - x).max() > 0.1
     assert_close(once(trunk.inverse)(y), x)
 
 
 def test_trunk_holds_every_parameter_of_its_layers():
-    trunk = Trunk(couplings(6, 3), memory="reversible")
+    trunk = Trunk(couplings(6, 3), execution=Execution(memory="reversible"))
     assert len(jax.tree.leaves(nnx.state(trunk, nnx.Param))) == 3 * 3
     assert len(jax.tree.leaves(nnx.state(trunk))) == 3 * 3
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from invseg_jax.layers.execution import Execution
+
 
 def pull(model, x, key=None):
     """All outputs, and the gradients of a function of all of them: parameters, input."""
@@ -39,8 +41,8 @@ def check_gradients(
 
     def check(network: Callable[..., Any], x, key, *, whole: bool = False, **settings) -> None:
         call = once(pull)
-        plain = call(network(memory="plain", **settings), x, key)
-        reversible = call(network(memory="reversible", **settings), x, key)
+        plain = call(network(execution=Execution(memory="plain"), **settings), x, key)
+        reversible = call(network(execution=Execution(memory="reversible"), **settings), x, key)
         if not whole:
             assert_close(reversible, plain)
             return

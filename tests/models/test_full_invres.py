@@ -8,6 +8,7 @@ from flax import nnx
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.resample import pad_to_multiple
 from invseg_jax.models import FullInvRes
 
@@ -92,7 +93,14 @@ def test_couplings_for_each_level():
 
 
 def temporary_bytes(memory, couplings):
-    model = FullInvRes(1, 2, channels=(8, 16), couplings=couplings, memory=memory, rngs=nnx.Rngs(0))
+    model = FullInvRes(
+        1,
+        2,
+        channels=(8, 16),
+        couplings=couplings,
+        execution=Execution(memory=memory),
+        rngs=nnx.Rngs(0),
+    )
 
     def loss(model, x):
         return jnp.square(model(x)).mean()
@@ -137,4 +145,4 @@ def test_other_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"^\(0, 0\) given for 2 levels; give one number of at "):
         network(couplings=0)
     with pytest.raises(ValueError, match=r"^memory is 'swap'; it can be reversible, plain, remat$"):
-        network(memory="swap")(random((1, 2, 2, 2, 2)))
+        network(execution=Execution(memory="swap"))(random((1, 2, 2, 2, 2)))

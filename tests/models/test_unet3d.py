@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from invseg_jax.layers.execution import Execution
 from invseg_jax.models import UNet3D
 
 
@@ -73,7 +74,7 @@ def test_remat_has_the_gradients_of_plain(once, assert_close):
         return y, nnx.to_pure_dict(nnx.state(dmodel)), dx
 
     plain = pull(network(auxiliary=1), x)
-    assert_close(pull(network(auxiliary=1, memory="remat"), x), plain)
+    assert_close(pull(network(auxiliary=1, execution=Execution(memory="remat")), x), plain)
 
 
 def test_examples_do_not_see_each_other(once, assert_close):
@@ -84,7 +85,7 @@ def test_examples_do_not_see_each_other(once, assert_close):
 
 def test_reversible_is_refused():
     with pytest.raises(ValueError) as caught:
-        network(memory="reversible")
+        network(execution=Execution(memory="reversible"))
     assert str(caught.value) == (
         "UNet3D with memory='reversible': it has no invertible layers; use plain or remat, or "
         "PartialInvRes or FullInvRes"

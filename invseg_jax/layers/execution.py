@@ -1,0 +1,73 @@
+"""How a network is evaluated: what is kept for its gradient, in which arithmetic, in which pieces.
+
+None of this changes the parameters. A run can be trained one way and go on another way.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from invseg_jax.reversible import Memory, check_memory
+
+Precision = Literal["float32", "bfloat16"]
+Stream = Literal["float32", "fixed"]
+Loop = Literal["auto", "unrolled", "scan"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """The settings of `config.model` and `config.precision` that are no part of an architecture.
+
+    Attributes:
+        memory: how the gradient of invertible layers is had; see `reversible.run`.
+        stream: what passes from layer to layer: float32, or fixed-point int32, in which the
+            inversion is exact bit for bit.
+        fraction_bits: of the fixed-point stream: its step is 2^-fraction_bits and its range
+            +-2^(31 - fraction_bits).
+        precision: of the convolutions' factors. Sums, statistics, parameters and the stream are
+            float32 (or fixed) in either case.
+        slabs: pieces along the depth in which a branch is evaluated; more take less memory.
+        loop: whether couplings of equal shape are one loop in the compiled program ("scan") or
+            written out ("unrolled"); "auto" writes them out on CPUs, where loops are slow.
+
+    Raises:
+        ValueError: a value that is none of these.
+    """
+
+    memory: Memory = "reversible"
+    stream: Stream = "float32"
+    fraction_bits: int = 16
+    precision: Precision = "float32"
+    slabs: int = 1
+    loop: Loop = "auto"
+
+    def __post_init__(self):
+        """Checks the values."""
+        check_memory(self.memory)
+        choices = {"stream": Stream, "precision": Precision, "loop": Loop}
+        for name, kind in choices.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise ValueError(f"{name} is {value!r}; it can be {', '.join(get_args(kind))}")
+        if not 0 <= self.fraction_bits <= 30:
+            raise ValueError(f"fraction_bits is {self.fraction_bits}; it must be from 0 to 30")
+        if self.slabs < 1:
+            raise ValueError(f"slabs is {self.slabs}; it must be at least 1")
+
+    def on(self, platform: str) -> "Execution":
+        """The same with "auto" decided for a platform ("cpu", "gpu", "tpu")."""
+        if self.loop != "auto":
+            return self
+        return replace(self, loop="unrolled" if platform == "cpu" else "scan")
+
+    @property
+    def scans(self) -> bool:
+        """Whether couplings are scanned; "auto" goes by JAX's default platform."""
+        return self.on(jax.default_backend()).loop == "scan"
+
+    @property
+    def compute(self) -> jnp.dtype:
+        """The type of the convolutions' factors."""
+        return jnp.dtype(self.precision)
