@@ -1,22 +1,25 @@
 """The residual branch: what an additive coupling adds to the other half of the stream."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jax import nn
 
 from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
+from invseg_jax.layers.preactivation import preactivated_conv
 from invseg_jax.reversible.layer import Array
 
 
-def dropout(x: Array, rate: float, key: Array) -> Array:
+def dropout_mask(examples: int, features: int, rate: float, key: Array | None) -> Array:
     """Spatial dropout: whole channels of an example are zeroed, the others scaled up.
 
-    (n, d, h, w, c) -> (n, d, h, w, c); the same key gives the same mask.
+    (examples, features) factors; ones without a key. The same key gives the same mask.
     """
-    n, c = x.shape[0], x.shape[-1]
-    keep = jax.random.bernoulli(key, 1.0 - rate, (n, 1, 1, 1, c))
-    return x * (keep.astype(x.dtype) / (1.0 - rate))
+    if rate == 0.0 or key is None:
+        return jnp.ones((examples, features), jnp.float32)
+    keep = jax.random.bernoulli(key, 1.0 - rate, (examples, features))
+    return keep.astype(jnp.float32) / (1.0 - rate)
 
 
 class ResidualBranch(nnx.Module):
@@ -35,6 +38,7 @@ class ResidualBranch(nnx.Module):
         groups: int = 8,
         dropout: float = 0.0,
         scale: float = 1.0,
+        execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
         """Builds the branch.
@@ -46,6 +50,7 @@ class ResidualBranch(nnx.Module):
             groups: of the normalisation, reduced to a divisor of the channels.
             dropout: rate of the spatial dropout before the last convolution; active with a key.
             scale: of the last convolution's first values; below 1 keeps deep chains tame.
+            execution: precision of the convolutions, and slabs.
             rngs: draws the weights.
 
         Raises:
@@ -55,13 +60,19 @@ class ResidualBranch(nnx.Module):
             raise ValueError(f"{convolutions} convolutions with {groups} groups; at least 1 each")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout is {dropout}; it is a rate in [0, 1)")
-        self.dropout = dropout
+        self.dropout, self.execution = dropout, execution
         widths = [features_in] + [features_out] * convolutions
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.norms = nnx.List([GroupNorm(a, groups) for a, _ in pairs])
         self.convs = nnx.List(
             [
-                Conv(a, b, scale=scale if i == len(pairs) - 1 else 1.0, rngs=rngs)
+                Conv(
+                    a,
+                    b,
+                    scale=scale if i == len(pairs) - 1 else 1.0,
+                    execution=execution,
+                    rngs=rngs,
+                )
                 for i, (a, b) in enumerate(pairs)
             ]
         )
@@ -70,8 +81,7 @@ class ResidualBranch(nnx.Module):
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
         last = len(self.convs) - 1
         for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            x = nn.leaky_relu(norm(x), 0.01)
-            if i == last and self.dropout > 0.0 and key is not None:
-                x = dropout(x, self.dropout, key)
-            x = conv(x)
+            n, c = x.shape[0], x.shape[-1]
+            mask = dropout_mask(n, c, self.dropout if i == last else 0.0, key)
+            x = preactivated_conv(x, norm, conv, mask, self.execution)
         return x

@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax
-import jax.numpy as jnp
 
-from invseg_jax.reversible import Memory, check_memory
+from invseg_jax.reversible import (
+    Arithmetic,
+    FixedPoint,
+    Float,
+    Memory,
+    StraightThrough,
+    check_memory,
+)
 
 Precision = Literal["float32", "bfloat16"]
 Stream = Literal["float32", "fixed"]
@@ -26,8 +32,8 @@ class Execution:
             inversion is exact bit for bit.
         fraction_bits: of the fixed-point stream: its step is 2^-fraction_bits and its range
             +-2^(31 - fraction_bits).
-        precision: of the convolutions' factors. Sums, statistics, parameters and the stream are
-            float32 (or fixed) in either case.
+        precision: of the 3x3x3 convolutions' factors. Sums, statistics, parameters and the stream
+            are float32 (or fixed) in either case.
         slabs: pieces along the depth in which a branch is evaluated; more take less memory.
         loop: whether couplings of equal shape are one loop in the compiled program ("scan") or
             written out ("unrolled"); "auto" writes them out on CPUs, where loops are slow.
@@ -68,6 +74,9 @@ class Execution:
         return self.on(jax.default_backend()).loop == "scan"
 
     @property
-    def compute(self) -> jnp.dtype:
-        """The type of the convolutions' factors."""
-        return jnp.dtype(self.precision)
+    def arithmetic(self) -> Arithmetic:
+        """Of the stream. Where JAX differentiates it, fixed point is rounded straight through."""
+        if self.stream == "float32":
+            return Float()
+        kind = FixedPoint if self.memory == "reversible" else StraightThrough
+        return kind(self.fraction_bits)

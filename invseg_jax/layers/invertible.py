@@ -45,14 +45,14 @@ def refuse_state(branch: nnx.Module) -> None:
         )
 
 
-def coupling(branch: nnx.Module) -> Weighted:
+def coupling(branch: nnx.Module, execution: Execution = Execution()) -> Weighted:
     """An additive coupling whose F is a Flax module, called as `branch(x, key)`.
 
     Raises:
         ValueError: the branch holds state other than parameters.
     """
     refuse_state(branch)
-    return Weighted(reversible.AdditiveCoupling(_call), branch)
+    return Weighted(reversible.AdditiveCoupling(_call, execution.arithmetic), branch)
 
 
 def couplings(
@@ -63,6 +63,7 @@ def couplings(
     groups: int,
     dropout: float = 0.0,
     scale: float = 1.0,
+    execution: Execution = Execution(),
     rngs: nnx.Rngs,
 ) -> Weighted:
     """Halve, `count` additive couplings with residual branches, and join again.
@@ -84,48 +85,61 @@ def couplings(
             groups=groups,
             dropout=dropout,
             scale=scale,
+            execution=execution,
             rngs=rngs,
         )
-        chained.append(coupling(branch))
+        chained.append(coupling(branch, execution))
         first, second = second, first
+    middle = chain(*chained)
+    if first == second:
+        layer = reversible.Repeat(chained[0].layer, count, scan=execution.scans)
+        middle = Weighted(layer, middle.params)
     # An odd number of couplings leaves the halves of an odd number of channels exchanged.
     join = reversible.Inverse(reversible.Halve(first))
-    return chain(Weighted(reversible.Halve(), ()), *chained, Weighted(join, ()))
+    return chain(Weighted(reversible.Halve(), ()), middle, Weighted(join, ()))
 
 
 class Orthogonal(nnx.Module):
-    """The free weights of orthogonal matrices by the Cayley transform: (groups, size, size)."""
+    """The free weights of orthogonal matrices: K of each turn (`reversible.orthogonal`)."""
 
-    def __init__(self, groups: int, size: int, *, deviation: float = 0.0, rngs: nnx.Rngs):
-        """Starts at the identity, or `deviation` away from it."""
-        self.weights = nnx.Param(normal(rngs, (groups, size, size), deviation))
-
-    def matrices(self) -> Array:
-        """The orthogonal matrices, (groups, size, size)."""
-        return reversible.cayley(self.weights[...])
-
-
-def _matrices(module: Orthogonal) -> Array:
-    return module.matrices()
-
-
-def mixing(features: int, *, rngs: nnx.Rngs) -> Weighted:
-    """Invertible 1x1x1 convolution: one orthogonal matrix over all channels."""
-    deviation = 1.0 / features**0.5
-    weights = Orthogonal(1, features, deviation=deviation, rngs=rngs)
-    return Weighted(reversible.Orthogonal(_matrices), weights)
+    def __init__(
+        self, groups: int, size: int, *, turns: int, deviation: float = 0.0, rngs: nnx.Rngs
+    ):
+        """Starts `groups` matrices of `size` channels at the identity, or `deviation` away."""
+        parts = [reversible.partition(size, turn) for turn in range(turns)]
+        self.turns = nnx.List(
+            [
+                nnx.Param(normal(rngs, (groups, len(first), len(second)), deviation))
+                for first, second in parts
+            ]
+        )
 
 
-def down(features: int, *, rngs: nnx.Rngs) -> Weighted:
-    """Learned invertible down-sampling: features -> 8 * features channels, half the size."""
-    weights = Orthogonal(features, 8, deviation=0.1, rngs=rngs)
-    return Weighted(reversible.learned_down(_matrices), ((), weights))
+def _turns(module: Orthogonal) -> list[Array]:
+    return [turn[...] for turn in module.turns]
 
 
-def up(features: int, *, rngs: nnx.Rngs) -> Weighted:
+def mixing(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs) -> Weighted:
+    """Invertible 1x1x1 convolution: one orthogonal matrix over all channels, of two turns."""
+    weights = Orthogonal(1, features, turns=2, deviation=features**-0.5, rngs=rngs)
+    return Weighted(reversible.Orthogonal(_turns, execution.arithmetic), weights)
+
+
+def down(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs) -> Weighted:
+    """Learned invertible down-sampling: features -> 8 * features channels, half the size.
+
+    Three turns: one along each axis of space.
+    """
+    weights = Orthogonal(features, 8, turns=3, deviation=0.1, rngs=rngs)
+    layer = reversible.learned_down(_turns, arithmetic=execution.arithmetic)
+    return Weighted(layer, ((), weights))
+
+
+def up(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs) -> Weighted:
     """Learned invertible up-sampling: 8 * features -> features channels, twice the size."""
-    weights = Orthogonal(features, 8, deviation=0.1, rngs=rngs)
-    return Weighted(reversible.learned_up(_matrices), (weights, ()))
+    weights = Orthogonal(features, 8, turns=3, deviation=0.1, rngs=rngs)
+    layer = reversible.learned_up(_turns, arithmetic=execution.arithmetic)
+    return Weighted(layer, (weights, ()))
 
 
 def tap(name: str) -> Weighted:
@@ -162,8 +176,12 @@ class Trunk(nnx.Module):
 
     def __call__(self, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
         """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name."""
-        return reversible.run(self.layer, self.params, x, key, memory=self.execution.memory)
+        how = self.execution
+        return reversible.run(
+            self.layer, self.params, x, key, memory=how.memory, arithmetic=how.arithmetic
+        )
 
     def inverse(self, y: Array, key: Array | None = None) -> Array:
         """The input that gives y."""
-        return self.layer.inverse(self.params, y, key)
+        numbers = self.execution.arithmetic
+        return numbers.decode(self.layer.inverse(self.params, numbers.encode(y), key))

@@ -9,6 +9,31 @@ from jax import lax
 from invseg_jax.reversible.layer import Array
 
 
+def over_group(statistic: Array, groups: int) -> Array:
+    """(n, c) -> (n, c): the mean over each of the channels' groups."""
+    n, c = statistic.shape
+    mean = statistic.reshape(n, groups, -1).mean(axis=-1, keepdims=True)
+    return jnp.broadcast_to(mean, (n, groups, c // groups)).reshape(n, c)
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """(n, d, h, w, c) -> mean and variance of each example and channel, both (n, c)."""
+    mean = x.mean(axis=(1, 2, 3))
+    return mean, jnp.square(x - mean[:, None, None, None]).mean(axis=(1, 2, 3))
+
+
+def group_statistics(
+    mean: Array, variance: Array, groups: int, epsilon: float
+) -> tuple[Array, Array]:
+    """From the moments of the channels to the mean and 1 / deviation of their groups, all (n, c).
+
+    var_g = mean_c var_c + mean_c (mean_c - mean_g)^2
+    """
+    group_mean = over_group(mean, groups)
+    group_variance = over_group(variance + jnp.square(mean - group_mean), groups)
+    return group_mean, lax.rsqrt(group_variance + epsilon)
+
+
 class GroupNorm(nnx.Module):
     """Group normalisation (Wu and He 2018): zero mean, unit variance for each example and group.
 
@@ -29,15 +54,8 @@ class GroupNorm(nnx.Module):
         """(n, d, h, w, c) -> (n, d, h, w, c)."""
         n, c = x.shape[0], x.shape[-1]
         per_channel = (n, 1, 1, 1, c)
-        # Two steps, voxels before channels: the long sums run over whole rows of channels.
-        mean = self._over_group(x.mean(axis=(1, 2, 3))).reshape(per_channel)
-        centred = x - mean
-        variance = self._over_group(jnp.square(centred).mean(axis=(1, 2, 3)))
-        factor = lax.rsqrt(variance + self.epsilon) * self.scale[...].reshape(1, c)
+        mean, variance = moments(x)
+        mean, inverse = group_statistics(mean, variance, self.groups, self.epsilon)
+        factor = inverse * self.scale[...].reshape(1, c)
+        centred = x - mean.reshape(per_channel)
         return centred * factor.reshape(per_channel) + self.offset[...].reshape(1, 1, 1, 1, c)
-
-    def _over_group(self, statistic: Array) -> Array:
-        """(n, c) -> (n, c): the mean over each channel's group."""
-        n, c = statistic.shape
-        mean = statistic.reshape(n, self.groups, -1).mean(axis=-1, keepdims=True)
-        return jnp.broadcast_to(mean, (n, self.groups, c // self.groups)).reshape(n, c)

@@ -71,7 +71,7 @@ class FullInvRes(nnx.Module):
                     f"8 x {fine}, as {coarse}/8 of the {fine} channels above go down to it"
                 )
         self.multiple = 2 ** (len(channels) - 1)
-        self.stem = Conv(modalities, channels[0], rngs=rngs)
+        self.stem = Conv(modalities, channels[0], execution=execution, rngs=rngs)
 
         def block(level: int) -> Weighted:
             return invertible.couplings(
@@ -81,8 +81,12 @@ class FullInvRes(nnx.Module):
                 groups=groups,
                 dropout=dropout,
                 scale=counts[level] ** -0.5,
+                execution=execution,
                 rngs=rngs,
             )
+
+        def mixing(level: int) -> Weighted:
+            return invertible.mixing(channels[level], execution=execution, rngs=rngs)
 
         def tapped(level: int, block: Weighted) -> Weighted:
             tapped = 1 <= level <= auxiliary
@@ -92,20 +96,23 @@ class FullInvRes(nnx.Module):
         shape = tapped(bottom, block(bottom))
         for level in reversed(range(bottom)):
             going_down = channels[level + 1] // 8
-            encode = invertible.chain(block(level), invertible.mixing(channels[level], rngs=rngs))
-            decode = invertible.chain(invertible.mixing(channels[level], rngs=rngs), block(level))
+            encode = invertible.chain(block(level), mixing(level))
+            decode = invertible.chain(mixing(level), block(level))
             shape = invertible.u(
                 encode,
                 channels[level] - going_down,
-                invertible.down(going_down, rngs=rngs),
+                invertible.down(going_down, execution=execution, rngs=rngs),
                 shape,
-                invertible.up(going_down, rngs=rngs),
+                invertible.up(going_down, execution=execution, rngs=rngs),
                 tapped(level, decode),
             )
         self.trunk = Trunk(shape, execution=execution)
-        self.head = Head(channels[0], classes, groups=groups, rngs=rngs)
+        self.head = Head(channels[0], classes, groups=groups, execution=execution, rngs=rngs)
         self.auxiliary_heads = nnx.List(
-            [Head(channels[i], classes, groups=groups, rngs=rngs) for i in range(1, auxiliary + 1)]
+            [
+                Head(channels[i], classes, groups=groups, execution=execution, rngs=rngs)
+                for i in range(1, auxiliary + 1)
+            ]
         )
 
     def outputs(self, x: Array, key: Array | None = None) -> Outputs:

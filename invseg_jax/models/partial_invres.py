@@ -81,6 +81,7 @@ class PartialInvRes(nnx.Module):
                 groups=groups,
                 dropout=dropout,
                 scale=count**-0.5,
+                execution=execution,
                 rngs=rngs,
             )
             return Trunk(chained, execution=execution)
@@ -90,16 +91,26 @@ class PartialInvRes(nnx.Module):
 
         steps = list(zip(channels[:-1], channels[1:], strict=True))
         self.multiple = 2 ** (levels - 1)
-        self.stem = Conv(modalities, channels[0], rngs=rngs)
+        self.stem = Conv(modalities, channels[0], execution=execution, rngs=rngs)
         self.encoder = nnx.List([sequence(i, encoder[i]) for i in range(levels)])
         self.decoder = nnx.List([sequence(i, decoder[i]) for i in range(levels)])
         self.downs = nnx.List([pointwise(fine, coarse) for fine, coarse in steps])
         self.ups = nnx.List([pointwise(coarse, fine) for fine, coarse in steps])
         joins = [pointwise(2 * fine, fine) for fine, _ in steps] if skip == "concat" else []
         self.joins = nnx.List(joins)
-        self.head = Head(channels[0], classes, groups=groups, activate=activate_head, rngs=rngs)
+        self.head = Head(
+            channels[0],
+            classes,
+            groups=groups,
+            activate=activate_head,
+            execution=execution,
+            rngs=rngs,
+        )
         self.auxiliary_heads = nnx.List(
-            [Head(channels[i], classes, groups=groups, rngs=rngs) for i in range(1, auxiliary + 1)]
+            [
+                Head(channels[i], classes, groups=groups, execution=execution, rngs=rngs)
+                for i in range(1, auxiliary + 1)
+            ]
         )
 
     def outputs(self, x: Array, key: Array | None = None) -> Outputs:

@@ -19,10 +19,15 @@ from invseg_jax.reversible.layer import Array
 class ConvPair(nnx.Module):
     """Twice (3x3x3 convolution with bias, GroupNorm, leaky ReLU): a -> middle -> b channels."""
 
-    def __init__(self, a: int, middle: int, b: int, *, groups: int, rngs: nnx.Rngs):
+    def __init__(
+        self, a: int, middle: int, b: int, *, groups: int, execution: Execution, rngs: nnx.Rngs
+    ):
         """Draws the weights."""
         self.convs = nnx.List(
-            [Conv(a, middle, bias=True, rngs=rngs), Conv(middle, b, bias=True, rngs=rngs)]
+            [
+                Conv(i, o, bias=True, execution=execution, rngs=rngs)
+                for i, o in ((a, middle), (middle, b))
+            ]
         )
         self.norms = nnx.List([GroupNorm(middle, groups), GroupNorm(b, groups)])
 
@@ -79,14 +84,21 @@ class UNet3D(nnx.Module):
         steps = list(zip(channels[:-1], channels[1:], strict=True))
         self.encoder = nnx.List(
             [
-                ConvPair(a, max(b // 2, a) if i else b // 2, b, groups=groups, rngs=rngs)
+                ConvPair(
+                    a,
+                    max(b // 2, a) if i else b // 2,
+                    b,
+                    groups=groups,
+                    execution=execution,
+                    rngs=rngs,
+                )
                 for i, (a, b) in enumerate(zip(inputs, channels, strict=True))
             ]
         )
         self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for _, coarse in steps])
         self.decoder = nnx.List(
             [
-                ConvPair(fine + coarse, fine, fine, groups=groups, rngs=rngs)
+                ConvPair(fine + coarse, fine, fine, groups=groups, execution=execution, rngs=rngs)
                 for fine, coarse in steps
             ]
         )

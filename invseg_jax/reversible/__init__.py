@@ -4,30 +4,44 @@ A layer is three functions over pytrees (`layer.Layer`); layers compose to layer
 gradient rule around the largest composition.
 """
 
-from invseg_jax.reversible.composition import Chain, Inverse, Level, Split, Tap, u_shape
+from invseg_jax.reversible.arithmetic import Arithmetic, FixedPoint, Float, StraightThrough
+from invseg_jax.reversible.composition import Chain, Inverse, Level, Repeat, Split, Tap, u_shape
 from invseg_jax.reversible.coupling import AdditiveCoupling
 from invseg_jax.reversible.gradient import Memory, check_memory, run
-from invseg_jax.reversible.layer import Layer
-from invseg_jax.reversible.orthogonal import Orthogonal, cayley, learned_down, learned_up
+from invseg_jax.reversible.layer import Layer, Permutation
+from invseg_jax.reversible.orthogonal import (
+    Orthogonal,
+    learned_down,
+    learned_up,
+    partition,
+    rotation,
+)
 from invseg_jax.reversible.squeeze import Halve, Squeeze, depth_to_space, space_to_depth
 
 __all__ = [
     "AdditiveCoupling",
+    "Arithmetic",
     "Chain",
+    "FixedPoint",
+    "Float",
     "Halve",
     "Inverse",
     "Layer",
     "Level",
     "Memory",
     "Orthogonal",
+    "Permutation",
+    "Repeat",
     "Split",
     "Squeeze",
+    "StraightThrough",
     "Tap",
-    "cayley",
     "check_memory",
     "depth_to_space",
     "learned_down",
     "learned_up",
+    "partition",
+    "rotation",
     "run",
     "space_to_depth",
     "u_shape",

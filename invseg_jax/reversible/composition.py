@@ -1,4 +1,4 @@
-"""How invertible layers compose: chain, split, tap, inverse, and the U shape made of them.
+"""How invertible layers compose: chain, repeat, split, tap, inverse, and the U made of them.
 
 A composition is an invertible layer again. Its pullback walks the parts backwards, and holds at any
 time only the stream and its cotangent, never the activations of the parts.
@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
+from invseg_jax.reversible.layer import Array, Layer, Params, Permutation, Stream, Taps
 
 
-def _key_of(key: Array | None, index: int) -> Array | None:
+def _key_of(key: Array | None, index: int | Array) -> Array | None:
     return None if key is None else jax.random.fold_in(key, index)
 
 
@@ -75,6 +75,70 @@ class Chain(Layer):
             y, dy, dp = lax.optimization_barrier((y, dy, dp))
             dparams.append(dp)
         return y, dy, tuple(reversed(dparams))
+
+
+@dataclass(frozen=True)
+class Repeat(Layer):
+    """One layer several times, with other parameters each: a chain that can be one loop.
+
+    As a loop it compiles to one copy of the layer, whatever the count, and its memory cannot grow:
+    parameters and their gradients are stacked, and everything else is a loop's body. CPUs run loops
+    in loops slowly; there it is written out.
+
+    Attributes:
+        layer: its stream goes in and comes out with one shape, and it has no taps.
+        count: how often; params are a sequence of as many entries of equal shapes.
+        scan: whether to be a loop.
+    """
+
+    layer: Layer
+    count: int
+    scan: bool = False
+
+    def _chain(self) -> Chain:
+        return Chain((self.layer,) * self.count)
+
+    def _numbered(self, params: Params) -> tuple[Params, Array]:
+        self._chain()._check(params)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *params), jnp.arange(self.count)
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """As `Chain`."""
+        if not self.scan:
+            return self._chain().forward(params, x, key)
+
+        def body(x, numbered):
+            params, i = numbered
+            return self.layer.forward(params, x, _key_of(key, i))[0], None
+
+        return lax.scan(body, x, self._numbered(params))[0], {}
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """As `Chain`."""
+        if not self.scan:
+            return self._chain().inverse(params, y, key)
+
+        def body(y, numbered):
+            params, i = numbered
+            return self.layer.inverse(params, y, _key_of(key, i)), None
+
+        return lax.scan(body, y, self._numbered(params), reverse=True)[0]
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """As `Chain`."""
+        if not self.scan:
+            return self._chain().pullback(params, y, dy, dtaps, key)
+
+        def body(streams, numbered):
+            (y, dy), (params, i) = streams, numbered
+            y, dy, dparams = self.layer.pullback(params, y, dy, dtaps, _key_of(key, i))
+            return (y, dy), dparams
+
+        (y, dy), stacked = lax.scan(body, (y, dy), self._numbered(params), reverse=True)
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.count)]
+        return y, dy, tuple(each)
 
 
 @dataclass(frozen=True)
@@ -164,6 +228,14 @@ class Inverse(Layer):
         if taps:
             raise ValueError(f"inverse: the layer has taps: {', '.join(sorted(taps))}")
         return x
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """The inverse of a permutation is one as well."""
+        if isinstance(self.layer, Permutation):
+            return self.inverse(params, y), self.inverse(params, dy), params
+        return super().pullback(params, y, dy, dtaps, key)
 
 
 class Level(NamedTuple):

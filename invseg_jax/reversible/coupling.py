@@ -2,21 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
+from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic
 from invseg_jax.reversible.layer import Array, Layer, Params, Taps
 
-Pair = tuple[Any, Any]
-
-
-def _add(a, b):
-    return jax.tree.map(lambda a, b: a + b, a, b)
-
-
-def _subtract(a, b):
-    return jax.tree.map(lambda a, b: a - b, a, b)
+Pair = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -34,19 +26,23 @@ class AdditiveCoupling(Layer):
     Attributes:
         branch: F, called as `branch(params, x2, key)`; pure, and of the shape of x1. The halves may
             differ in channels.
+        arithmetic: of the stream.
     """
 
-    branch: Callable[[Params, Any, Array | None], Any]
+    branch: Callable[[Params, Array, Array | None], Array]
+    arithmetic: Arithmetic = FLOAT
 
     def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Pair, Taps]:
         """(x1, x2) -> (x2, x1 + F(x2))."""
         x1, x2 = x
-        return (x2, _add(x1, self.branch(params, x2, key))), {}
+        f = self.branch(params, self.arithmetic.decode(x2), key)
+        return (x2, self.arithmetic.add(x1, f)), {}
 
     def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Pair:
         """(y1, y2) -> (y2 - F(y1), y1)."""
         y1, y2 = y
-        return _subtract(y2, self.branch(params, y1, key)), y1
+        f = self.branch(params, self.arithmetic.decode(y1), key)
+        return self.arithmetic.subtract(y2, f), y1
 
     def pullback(
         self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
@@ -54,6 +50,7 @@ class AdditiveCoupling(Layer):
         """One evaluation of F and one of its transpose."""
         del dtaps
         (y1, y2), (dy1, dy2) = y, dy
-        f, transpose = jax.vjp(lambda params, x2: self.branch(params, x2, key), params, y1)
+        x2 = self.arithmetic.decode(y1)
+        f, transpose = jax.vjp(lambda params, x2: self.branch(params, x2, key), params, x2)
         dparams, dx2 = transpose(dy2)
-        return (_subtract(y2, f), y1), (dy2, _add(dy1, dx2)), dparams
+        return (self.arithmetic.subtract(y2, f), y1), (dy2, dy1 + dx2), dparams

@@ -10,37 +10,54 @@ from typing import Literal, get_args
 import jax
 from jax import lax
 
-from invseg_jax.reversible.composition import Chain, Split
+from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, FixedPoint
+from invseg_jax.reversible.composition import Chain, Repeat, Split
 from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
 
 Memory = Literal["reversible", "plain", "remat"]
 
 
 def run(
-    layer: Layer, params: Params, x: Stream, key: Array | None = None, *, memory: Memory
-) -> tuple[Stream, Taps]:
+    layer: Layer,
+    params: Params,
+    x: Array,
+    key: Array | None = None,
+    *,
+    memory: Memory,
+    arithmetic: Arithmetic = FLOAT,
+) -> tuple[Array, Taps]:
     """Evaluates `layer.forward(params, x, key)`, differentiable in params and x.
 
     Args:
         layer: the largest invertible composition there is: with "reversible" the one gradient rule
             stands around all of it. A rule around each part would keep every part's output.
         params: the layer's parameters.
-        x: the input stream.
+        x: the input, float32.
         key: for dropout; it has no gradient.
         memory: "reversible", "plain" or "remat".
+        arithmetic: of the stream, the same as the layer's own. The input is encoded and the outputs
+            decoded inside the gradient rule: integers have no gradient.
 
     Returns:
-        y and the taps.
+        y and the taps, float32.
 
     Raises:
-        ValueError: an unknown `memory`.
+        ValueError: an unknown `memory`, or a fixed-point stream with another than "reversible".
     """
     check_memory(memory)
     if memory == "reversible":
-        return _reversible(layer)(params, x, key)
+        return _reversible(layer, arithmetic)(params, x, key)
+    if isinstance(arithmetic, FixedPoint):
+        raise ValueError(f"memory={memory!r}: integers cannot be differentiated; StraightThrough")
     if memory == "remat":
-        return _checkpointed(layer).forward(params, x, key)
-    return layer.forward(params, x, key)
+        layer = _checkpointed(layer)
+    return _evaluate(layer, arithmetic, params, x, key)[0]
+
+
+def _evaluate(layer: Layer, arithmetic: Arithmetic, params: Params, x: Array, key: Array | None):
+    """The decoded outputs, and the output as the stream has it."""
+    y, taps = layer.forward(params, arithmetic.encode(x), key)
+    return (arithmetic.decode(y), jax.tree.map(arithmetic.decode, dict(taps))), y
 
 
 def check_memory(memory: str) -> None:
@@ -53,14 +70,14 @@ def check_memory(memory: str) -> None:
         raise ValueError(f"memory is {memory!r}; it can be {', '.join(get_args(Memory))}")
 
 
-def _reversible(layer: Layer):
+def _reversible(layer: Layer, arithmetic: Arithmetic):
     @jax.custom_vjp
     def apply(params, x, key):
-        return layer.forward(params, x, key)
+        return _evaluate(layer, arithmetic, params, x, key)[0]
 
     def forward(params, x, key):
-        y, taps = layer.forward(params, x, key)
-        return (y, taps), (params, y, key)
+        outputs, y = _evaluate(layer, arithmetic, params, x, key)
+        return outputs, (params, y, key)
 
     def backward(kept, cotangents):
         params, y, key = kept
@@ -90,6 +107,8 @@ def _checkpointed(layer: Layer) -> Layer:
     """The same function with a checkpoint around each elementary layer."""
     if isinstance(layer, Chain):
         return Chain(tuple(map(_checkpointed, layer.layers)))
+    if isinstance(layer, Repeat):
+        return Repeat(_checkpointed(layer.layer), layer.count, layer.scan)
     if isinstance(layer, Split):
         return Split(layer.skip, _checkpointed(layer.inner))
     return _Checkpoint(layer)

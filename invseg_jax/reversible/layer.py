@@ -58,3 +58,14 @@ class Layer:
         _, transpose = jax.vjp(lambda params, x: self.forward(params, x, key)[0], params, x)
         dparams, dx = transpose(dy)
         return x, dx, dparams
+
+
+class Permutation(Layer):
+    """A layer without parameters that only moves numbers: exact, and its inverse its transpose."""
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """Moves the stream and its cotangent back in the same way."""
+        del dtaps
+        return self.inverse(params, y, key), self.inverse(params, dy, key), params

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from invseg_jax.reversible.layer import Array, Layer, Params, Taps
+from invseg_jax.reversible.layer import Array, Params, Permutation, Taps
 
 Factor = tuple[int, int, int]
 
@@ -52,7 +52,7 @@ def depth_to_space(y: Array, factor: Factor = (2, 2, 2)) -> Array:
 
 
 @dataclass(frozen=True)
-class Squeeze(Layer):
+class Squeeze(Permutation):
     """Space to depth as a layer: forward `space_to_depth`, inverse `depth_to_space`."""
 
     factor: Factor = (2, 2, 2)
@@ -67,7 +67,7 @@ class Squeeze(Layer):
 
 
 @dataclass(frozen=True)
-class Halve(Layer):
+class Halve(Permutation):
     """Cuts the channels into the two parts that couplings work on.
 
         (..., c) -> (..., first), (..., c - first)

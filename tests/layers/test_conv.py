@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from invseg_jax.layers import conv, slab_conv
+from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.conv import Conv, conv3x3x3
 
 
@@ -45,36 +45,52 @@ def test_against_the_compiler_s(once, assert_close, batch, size, features):
     assert_close(got, expected, least=1.0)
 
 
+def rounded(*arrays):
+    return [a.astype(jnp.bfloat16).astype(jnp.float32) for a in arrays]
+
+
 @pytest.mark.parametrize("size", [(4, 5, 3), (1, 2, 2)])
-def test_bfloat16_sums_in_float32(once, assert_close, size):
-    bfloat16 = jnp.bfloat16
-    x, kernel = random((2, *size, 40), 0, bfloat16), random((3, 3, 40, 3, 2), 1, bfloat16)
-    dy = random((2, *size, 2), 2, bfloat16)
-    got = once(lambda *args: three(conv3x3x3, *args))(x, kernel, dy)
-    exact = once(lambda *args: three(reference, *args))(
-        *(a.astype(jnp.float32) for a in (x, kernel, dy))
-    )
-    assert [a.dtype for a in got] == [bfloat16] * 3
-    # One rounding of the result, to 8 bits: sums in bfloat16 would be off by several times that.
-    assert_close([a.astype(jnp.float32) for a in got], [*exact], relative=2**-8)
+def test_bfloat16_factors_are_summed_in_float32(once, assert_close, size):
+    x, kernel, dy = random((2, *size, 40)), random((3, 3, 40, 3, 2), 1), random((2, *size, 2), 2)
+    got = once(lambda *args: three(lambda *a: conv3x3x3(*a, "bfloat16"), *args))(x, kernel, dy)
+    exact = once(lambda *args: three(reference, *args))(*rounded(x, kernel, dy))
+    assert_close(got, exact)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_the_path_of_other_platforms(once, assert_close, dtype):
-    x, kernel = random((2, 3, 4, 1, 2), 0, dtype), random((3, 3, 2, 3, 3), 1, dtype)
-    dy = random((2, 3, 4, 1, 3), 2, dtype)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("size", "slabs"), [(1, 1), (3, 1), (3, 2), (3, 6), (1, 4)])
+def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs):
+    x, dy = random((2, 6, 4, 1, 2)), random((2, 6, 4, 1, 3), 2)
+    kernel = random((size, size, 2, size, 3), 1)
 
-    @once
-    def other(x, kernel, dy):
-        return conv._compiler_conv(x, kernel), *conv._compiler_gradients(x, kernel, dy)
+    def prepare(piece):
+        return jnp.tanh(piece)
 
-    @once
-    def slabs(x, kernel, dy):
-        return slab_conv.forward(x, kernel), *conv._slab_gradients(x, kernel, dy)
+    def retract(piece, cotangent):
+        cotangent = cotangent * (1 - jnp.tanh(piece) ** 2)
+        return cotangent, cotangent.sum(axis=tuple(range(1, piece.ndim - 1)))
 
-    assert_close(
-        other(x, kernel, dy), slabs(x, kernel, dy), 1e-5 if dtype == jnp.float32 else 2**-6
-    )
+    def both(path, **more):
+        @once
+        def call(x, kernel, dy):
+            y = path.forward(x, kernel, prepare=prepare, precision=precision, **more)
+            more_too = dict(prepare=prepare, retract=retract, precision=precision, **more)
+            return y, path.gradients(x, kernel, dy, **more_too)
+
+        return call(x, kernel, dy)
+
+    # There the result of a convolution in bfloat16 is bfloat16 too.
+    relative = 1e-5 if precision == "float32" else 2**-7
+    assert_close(both(compiler_conv, slabs=slabs), both(plane_conv), relative)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_moments_by_planes(once, depth):
+    x = random((2, depth, 4, 3, 5)) + 1000.0
+    mean, variance = once(plane_conv.moments)(x)
+    wide = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, wide.mean(axis=(1, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(variance, wide.var(axis=(1, 2, 3)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 3), ("tpu", 3)])

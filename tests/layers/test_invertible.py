@@ -13,6 +13,7 @@ from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk, refuse_state
+from invseg_jax.reversible import rotation
 
 
 def random(shape, seed=0):
@@ -61,10 +62,12 @@ def test_resampling_and_mixing(check_layer):
 
 
 def test_orthogonal_starts_at_the_identity_or_near():
-    at = invertible.Orthogonal(2, 3, rngs=nnx.Rngs(0))
-    np.testing.assert_array_equal(at.matrices(), np.tile(np.eye(3), (2, 1, 1)))
-    near = invertible.Orthogonal(2, 3, deviation=0.1, rngs=nnx.Rngs(0)).matrices()
-    assert 0 < np.abs(np.asarray(near) - np.eye(3)).max() < 1
+    at = invertible.Orthogonal(2, 3, turns=2, rngs=nnx.Rngs(0))
+    identity = np.tile(np.eye(3), (2, 1, 1))
+    np.testing.assert_array_equal(rotation([turn[...] for turn in at.turns]), identity)
+    near = invertible.Orthogonal(2, 3, turns=2, deviation=0.1, rngs=nnx.Rngs(0))
+    moved = np.asarray(rotation([turn[...] for turn in near.turns]))
+    assert 0 < np.abs(moved - identity).max() < 1
 
 
 def u_of(features, going_down):

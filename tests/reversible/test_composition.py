@@ -20,25 +20,25 @@ from invseg_jax.reversible import (
     Tap,
     learned_down,
     learned_up,
+    rotation,
     u_shape,
 )
 
 
-def given_matrices(params):
+def given_turns(params):
     return params
 
 
-mixing = Orthogonal(given_matrices)
+mixing = Orthogonal(given_turns)
 
 
 def random(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def rotations(groups, size, seed=0):
-    """Orthogonal matrices, (groups, size, size)."""
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(groups, size, size)))
-    return jnp.asarray(q, jnp.float32)
+def turn(groups, size, seed=0):
+    """One turn of each group: the params of `mixing`."""
+    return [random((groups, size - size // 2, size // 2), seed)]
 
 
 def branch(params, x, key):
@@ -66,10 +66,10 @@ def u(channels, counts, taps=False):
         decode, decoded = coupled(fine, counts[i], seed=10 * i + 5)
         if taps:
             decode, decoded = Chain((decode, Tap(f"level {i}"))), (decoded, ())
-        matrices = rotations(down, 8, seed=i)
-        going_down, coming_up = learned_down(given_matrices), learned_up(given_matrices)
+        turns = turn(down, 8, seed=i)
+        going_down, coming_up = learned_down(given_turns), learned_up(given_turns)
         levels.append(Level(encode, fine - down, going_down, coming_up, decode))
-        nested.append((encoded, ((), matrices), (matrices, ()), decoded))
+        nested.append((encoded, ((), turns), (turns, ()), decoded))
     bottom, params = coupled(channels[-1], counts[-1], seed=99)
     for encoded, going_down, coming_up, decoded in reversed(nested):
         params = (encoded, (going_down, params, coming_up), decoded)
@@ -85,9 +85,9 @@ def test_chain_of_couplings(check_layer, channels, count, dropout):
 
 
 def test_chain_is_the_composition():
-    x, (p, q) = random((1, 2, 1, 1, 4)), (rotations(1, 4, 1), rotations(1, 4, 2))
+    x, (p, q) = random((1, 2, 1, 1, 4)), (turn(1, 4, 1), turn(1, 4, 2))
     y, _ = Chain((mixing, mixing)).forward([p, q], x)
-    np.testing.assert_allclose(y, x @ (p @ q)[0], atol=1e-5)
+    np.testing.assert_allclose(y, x @ (rotation(p) @ rotation(q))[0], atol=1e-5)
 
 
 def test_chain_gives_each_layer_a_key_of_its_own():
@@ -141,7 +141,7 @@ def test_split_needs_channels_on_both_sides(skip):
 
 
 def test_tap_gives_the_stream_and_adds_its_cotangent(check_layer):
-    p, q, x = rotations(1, 3, 1), rotations(1, 3, 2), random((2, 2, 1, 1, 3))
+    p, q, x = turn(1, 3, 1), turn(1, 3, 2), random((2, 2, 1, 1, 3))
     chain, params = Chain((mixing, Tap("middle"), mixing)), (p, (), q)
     _, taps = chain.forward(params, x)
     np.testing.assert_allclose(taps["middle"], mixing.forward(p, x)[0], atol=1e-6)

@@ -64,17 +64,6 @@ def test_two_in_a_row_are_a_revnet_block(assert_close):
     assert_close(y, (y1, x2 + branch(g, y1, None)))
 
 
-def test_halves_may_be_pytrees(check_layer):
-    rng = np.random.default_rng(2)
-    a, b = halves(rng, 2, 3)
-
-    def exchange(params, x, key):
-        return {"b": jnp.sin(x["b"] * params), "a": x["a"] * params}
-
-    x = ({"a": a, "b": b}, {"a": a + 1.0, "b": b * 2.0})
-    check_layer(AdditiveCoupling(exchange), jnp.float32(0.3), x)
-
-
 def test_the_key_replays_the_mask():
     rng = np.random.default_rng(3)
     params, x = weights(rng, 2, 2, hidden=16), halves(rng, 2, 2)

@@ -11,24 +11,22 @@ from jax.test_util import check_grads
 from invseg_jax.reversible import (
     AdditiveCoupling,
     Chain,
+    FixedPoint,
     Halve,
     Inverse,
     Memory,
     Orthogonal,
+    Repeat,
     Split,
+    StraightThrough,
     Tap,
     run,
 )
+from invseg_jax.reversible.arithmetic import FLOAT
 
 
 def random(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def rotations(groups, size, seed=0):
-    """Orthogonal matrices, (groups, size, size)."""
-    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(groups, size, size)))
-    return jnp.asarray(q, jnp.float32)
 
 
 def branch(params, x, key):
@@ -36,16 +34,19 @@ def branch(params, x, key):
     return y if key is None else y * jax.random.bernoulli(key, 0.5, y.shape).astype(y.dtype)
 
 
-def trunk(channels, count, skip=1):
+def trunk(channels, count, skip=1, arithmetic=FLOAT):
     """Mixing, a split around `count` couplings, a tap, and mixing: a layer and its params."""
     first, second = channels - skip - (channels - skip) // 2, (channels - skip) // 2
     params = []
     for i in range(count):
         params.append(random((second, first), i))
         first, second = second, first
-    couplings = Chain((Halve(), *[AdditiveCoupling(branch)] * count, Inverse(Halve(first))))
-    mixing = Orthogonal(lambda q: q)
-    weights = [rotations(1, channels, seed) for seed in (20, 21)]
+    couplings = Chain(
+        (Halve(), *[AdditiveCoupling(branch, arithmetic)] * count, Inverse(Halve(first)))
+    )
+    mixing = Orthogonal(lambda turns: turns, arithmetic)
+    half = channels - channels // 2
+    weights = [[random((1, half, channels // 2), seed)] for seed in (20, 21)]
     layers = (mixing, Split(skip, couplings), Tap("inner"), mixing)
     return Chain(layers), (weights[0], ((), *params, ()), (), weights[1])
 
@@ -107,6 +108,76 @@ def test_reversible_keeps_the_output_whatever_the_depth():
 
     assert kept(2, "reversible") == kept(6, "reversible") == 1.0
     assert kept(6, "plain") > kept(2, "plain") + 1.0
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_close, count):
+    x, key = random((2, 3, 1, 2, 6), 7), jax.random.key(3)
+
+    def gradient(memory, arithmetic):
+        layer, params = trunk(6, count, 2, arithmetic)
+
+        def loss(params, x):
+            y, taps = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
+
+        return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+
+    expected = gradient("plain", StraightThrough())
+    assert_close(gradient("reversible", FixedPoint()), expected, least=1.0)
+    assert_close(gradient("remat", StraightThrough()), expected, least=1.0)
+
+
+def test_integers_are_not_differentiated():
+    layer, params = trunk(3, 1, arithmetic=FixedPoint())
+    with pytest.raises(ValueError, match=r"^memory='plain': integers cannot be differentiated"):
+        run(layer, params, random((1, 1, 1, 1, 3)), memory="plain", arithmetic=FixedPoint())
+
+
+@pytest.mark.parametrize("arithmetic", [FLOAT, FixedPoint()])
+def test_an_overflow_reaches_the_output_and_the_gradient(arithmetic):
+    def explode(params, x, key):
+        return params * x * x
+
+    layer = Chain((Halve(), *[AdditiveCoupling(explode, arithmetic)] * 6, Inverse(Halve())))
+    params = ((), *[jnp.float32(1e3)] * 6, ())
+
+    def loss(params, x):
+        return run(layer, params, x, memory="reversible", arithmetic=arithmetic)[0].sum()
+
+    value, gradient = jax.value_and_grad(loss)(params, random((1, 1, 1, 2, 2)))
+    assert not np.isfinite(value)
+    assert not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("memory", get_args(Memory))
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
+    exact = FixedPoint() if memory == "reversible" else StraightThrough()
+    arithmetic = exact if fixed else FLOAT
+    params = ((), tuple(random((3, 3), seed) for seed in range(4)), ())
+    x, key = random((2, 2, 1, 2, 6), 9), jax.random.key(1)
+
+    def gradient(scan):
+        repeat = Repeat(AdditiveCoupling(branch, arithmetic), 4, scan)
+        layer = Chain((Halve(), repeat, Inverse(Halve())))
+
+        def loss(params, x):
+            y, _ = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            return jnp.sin(y).sum(), y
+
+        pull = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        assert ("scan[" in str(jax.make_jaxpr(pull)(params, x))) is scan
+        numbers = arithmetic.encode(x)
+        y, _ = layer.forward(params, numbers, key)
+        back = once(layer.inverse)(params, y, key)
+        return once(pull)(params, x), back
+
+    (looped, looped_back), (written, written_back) = gradient(True), gradient(False)
+    assert_close(looped, written)
+    assert_close(looped_back, written_back)
+    if fixed and memory == "reversible":
+        np.testing.assert_array_equal(looped_back, arithmetic.encode(x))
 
 
 def test_one_trunk_under_vmap(assert_close):
