@@ -7,7 +7,8 @@ from flax import nnx
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
-from invseg_jax.layers.preactivation import preactivated_conv
+from invseg_jax.layers.plane_conv import Onto
+from invseg_jax.layers.preactivation import preactivated_conv, preactivated_conv_onto
 from invseg_jax.reversible.layer import Array
 
 
@@ -79,9 +80,20 @@ class ResidualBranch(nnx.Module):
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
-        last = len(self.convs) - 1
-        for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            n, c = x.shape[0], x.shape[-1]
-            mask = dropout_mask(n, c, self.dropout if i == last else 0.0, key)
-            x = preactivated_conv(x, norm, conv, mask, self.execution)
-        return x
+        return preactivated_conv(*self._last(x, key))
+
+    def onto(self, x: Array, key: Array | None, onto: Onto) -> Array:
+        """`combine(stream, self(x, key))` of onto = (stream, combine, after); no gradient.
+
+        In the stream's place, without a volume for the branch, once the arrays `after` are there.
+        """
+        return preactivated_conv_onto(*self._last(x, key), onto)
+
+    def _last(self, x: Array, key: Array | None):
+        """The arguments of the last convolution, behind the others."""
+        *before, (norm, conv) = zip(self.norms, self.convs, strict=True)
+        for earlier in before:
+            mask = dropout_mask(x.shape[0], x.shape[-1], 0.0, None)
+            x = preactivated_conv(x, *earlier, mask, self.execution)
+        mask = dropout_mask(x.shape[0], x.shape[-1], self.dropout, key)
+        return x, norm, conv, mask, self.execution

@@ -13,6 +13,7 @@ from jax import lax
 
 from invseg_jax.layers.execution import Precision
 from invseg_jax.layers.plane_conv import (
+    Onto,
     Prepare,
     Retract,
     retract_unchanged,
@@ -80,19 +81,28 @@ class _Slabs:
 
 
 def forward(
-    x: Array, kernel: Array, *, prepare: Prepare, precision: Precision, slabs: int = 1
+    x: Array,
+    kernel: Array,
+    *,
+    prepare: Prepare,
+    precision: Precision,
+    slabs: int = 1,
+    onto: Onto | None = None,
 ) -> Array:
-    """See `plane_conv.forward`; `prepare` gets pieces (n, planes, h, w, c)."""
+    """See `plane_conv.forward`; `prepare` and `onto` get pieces (n, planes, h, w, c)."""
     pieces = _Slabs(x.shape[1], slabs, kernel)
     if pieces.count == 1:
-        return _conv(prepare(x), kernel, precision, padding=pieces.halo)
+        y = _conv(prepare(x), kernel, precision, padding=pieces.halo)
+        return y if onto is None else onto[1](onto[0], y)
 
     def add_piece(i: Array, y: Array) -> Array:
-        around = pieces.around(x, i, prepare)
-        return pieces.put(y, _conv(around, kernel, precision, padding=0), i)
+        piece = _conv(pieces.around(x, i, prepare), kernel, precision, padding=0)
+        if onto is not None:
+            piece = onto[1](pieces.of(y, i), piece)
+        return pieces.put(y, piece, i)
 
-    y = jnp.zeros((*x.shape[:-1], kernel.shape[-1]), jnp.float32)
-    return lax.fori_loop(0, pieces.count, add_piece, y)
+    empty = jnp.zeros((*x.shape[:-1], kernel.shape[-1]), jnp.float32)
+    return lax.fori_loop(0, pieces.count, add_piece, empty if onto is None else onto[0])
 
 
 def gradients(

@@ -10,7 +10,7 @@ from jax import lax
 
 from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.execution import Execution, Precision
-from invseg_jax.layers.initial import he_normal
+from invseg_jax.layers.initial import constant, he_normal
 from invseg_jax.layers.plane_conv import unchanged
 from invseg_jax.reversible.layer import Array
 
@@ -84,9 +84,9 @@ class Conv(nnx.Module):
         if size not in (1, 3):
             raise ValueError(f"convolution of size {size}; there are sizes 1 and 3")
         shape = (size, size, features_in, size, features_out)
-        self.kernel = nnx.Param(scale * he_normal(rngs, shape))
+        self.kernel = nnx.Param(he_normal(rngs, shape, scale=scale))
         self.precision: Precision = execution.precision
-        self.bias = nnx.Param(jnp.zeros(features_out)) if bias else None
+        self.bias = nnx.Param(constant(features_out, 0.0)) if bias else None
 
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""

@@ -28,7 +28,14 @@ def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> Array:
     return jnp.asarray(values * np.float32(deviation))
 
 
-def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], slope: float = 0.01) -> Array:
+def he_normal(
+    rngs: nnx.Rngs, shape: tuple[int, ...], *, scale: float = 1.0, slope: float = 0.01
+) -> Array:
     """He et al. 2015 for a kernel (..., in, out) that follows a leaky ReLU of that slope."""
     fan_in = math.prod(shape[:-1])
-    return normal(rngs, shape, math.sqrt(2.0 / (1.0 + slope**2) / fan_in))
+    return normal(rngs, shape, scale * math.sqrt(2.0 / (1.0 + slope**2) / fan_in))
+
+
+def constant(features: int, value: float) -> Array:
+    """(features,) float32, all of that value."""
+    return jnp.asarray(np.full(features, value, np.float32))

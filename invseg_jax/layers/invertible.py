@@ -12,6 +12,7 @@ from invseg_jax import reversible
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import normal
+from invseg_jax.layers.plane_conv import Onto
 from invseg_jax.reversible.layer import Array, Params, Taps
 
 
@@ -24,6 +25,10 @@ class Weighted(NamedTuple):
 
 def _call(module, x: Array, key: Array | None) -> Array:
     return module(x, key)
+
+
+def _call_onto(module, x: Array, key: Array | None, onto: Onto) -> Array:
+    return module.onto(x, key, onto)
 
 
 def refuse_state(branch: nnx.Module) -> None:
@@ -48,11 +53,14 @@ def refuse_state(branch: nnx.Module) -> None:
 def coupling(branch: nnx.Module, execution: Execution = Execution()) -> Weighted:
     """An additive coupling whose F is a Flax module, called as `branch(x, key)`.
 
+    Where the module has `onto(x, key, onto)`, it is inverted with that.
+
     Raises:
         ValueError: the branch holds state other than parameters.
     """
     refuse_state(branch)
-    return Weighted(reversible.AdditiveCoupling(_call, execution.arithmetic), branch)
+    onto = _call_onto if hasattr(branch, "onto") else None
+    return Weighted(reversible.AdditiveCoupling(_call, execution.arithmetic, onto), branch)
 
 
 def couplings(
@@ -95,8 +103,8 @@ def couplings(
         layer = reversible.Repeat(chained[0].layer, count, scan=execution.scans)
         middle = Weighted(layer, middle.params)
     # An odd number of couplings leaves the halves of an odd number of channels exchanged.
-    join = reversible.Inverse(reversible.Halve(first))
-    return chain(Weighted(reversible.Halve(), ()), middle, Weighted(join, ()))
+    join = Weighted(reversible.Join(first), ())
+    return chain(Weighted(reversible.Halve(), ()), middle, join)
 
 
 class Orthogonal(nnx.Module):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from invseg_jax.layers.initial import constant
 from invseg_jax.reversible.layer import Array
 
 
@@ -47,8 +48,8 @@ class GroupNorm(nnx.Module):
         """Takes as many groups as divide both `groups` and the features (their gcd)."""
         self.groups = math.gcd(features, groups)
         self.epsilon = epsilon
-        self.scale = nnx.Param(jnp.ones(features))
-        self.offset = nnx.Param(jnp.zeros(features))
+        self.scale = nnx.Param(constant(features, 1.0))
+        self.offset = nnx.Param(constant(features, 0.0))
 
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, c) -> (n, d, h, w, c)."""

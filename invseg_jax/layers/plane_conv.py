@@ -22,10 +22,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers.execution import Precision
+from invseg_jax.reversible.barrier import zero_after
 from invseg_jax.reversible.layer import Array
 
 Prepare = Callable[[Array], Array]
 Retract = Callable[[Array, Array], tuple[Array, Any]]
+Combine = Callable[[Array, Array], Array]
+Onto = tuple[Array, Combine, Any]
+
+
+def _second(first: Array, second: Array) -> Array:
+    del first
+    return second
 
 
 def unchanged(plane: Array) -> Array:
@@ -91,6 +99,7 @@ def forward(
     *,
     prepare: Prepare = unchanged,
     precision: Precision = "float32",
+    onto: Onto | None = None,
 ) -> Array:
     """Cross-correlation of `prepare(x)` with zero padding and stride 1.
 
@@ -99,9 +108,12 @@ def forward(
         kernel: (k, k, c, k, o) with k = 1 or 3, the axes height, width, in, depth, out.
         prepare: done to each plane (n, h, w, c) before.
         precision: type to which the factors are rounded.
+        onto: (stream, combine, after): the result is combine(stream, that), done plane by plane in
+            the stream's place, so that the correlation is never a volume of its own, and not before
+            the arrays `after` are there.
 
     Returns:
-        (n, d, h, w, o), float32.
+        (n, d, h, w, o), float32 or as the stream is.
     """
     n, d, h, w, c = x.shape
     size, o = kernel.shape[0], kernel.shape[-1]
@@ -114,21 +126,36 @@ def forward(
         product = product.reshape(n, h, w, size * o)
         return [product[..., k * o : (k + 1) * o] for k in range(size)]
 
+    begin = jnp.zeros((), jnp.int32)
+    stream, combine, after = onto or (None, _second, ())
+    if onto is not None:
+        begin = zero_after(after)
+    first = taps_of(_plane(x, begin))
+    # In an array with a past, and as the last of it: nothing is done to the stream behind the loop.
+    if d == 1:
+        middle = first[size // 2][:, None]
+        return middle if stream is None else combine(stream, middle)
+    kept = first[size // 2] if stream is None else _plane(stream, begin)
+    out = _volume(kept, d) if stream is None else stream
+
     if size == 1:
 
         def map_plane(i: Array, out: Array) -> Array:
-            return _set_plane(out, taps_of(_plane(x, i))[0], i)
+            return _set_plane(out, combine(_plane(out, i), taps_of(_plane(x, i))[0]), i)
 
-        return lax.fori_loop(1, d, map_plane, _volume(taps_of(x[:, 0])[0], d))
+        return lax.fori_loop(begin, d, map_plane, out)
 
-    def add_plane(i: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        out, before, at = sums  # the output planes i - 1 and i, as far as earlier planes gave
+    def add_plane(i: Array, carry: tuple[Array, Array, Array, Array]):
+        # Of the output planes i - 1 and i, what earlier planes gave, and the stream's plane i - 1.
+        out, before, at, kept = carry
         to_after, to_at, to_before = taps_of(_plane(x, i))
-        return _set_plane(out, before + to_before, i - 1), at + to_at, to_after
+        before, at, here = before + to_before, at + to_at, _plane(out, i)
+        out = _set_plane(out, combine(kept, before), i - 1)
+        # Whole already if this is the last plane; otherwise the next round writes it anew.
+        return _set_plane(out, combine(here, at), i), at, to_after, here
 
-    after, at, _ = taps_of(x[:, 0])
-    out, last, _ = lax.fori_loop(1, d, add_plane, (_volume(at, d), at, after))
-    return _set_plane(out, last, d - 1)
+    after_first, at_first, _ = first
+    return lax.fori_loop(begin + 1, d, add_plane, (out, at_first, after_first, kept))[0]
 
 
 def gradients(
@@ -190,9 +217,20 @@ def gradients(
         dplane, more = of_plane(_plane(x, i), i)
         return _set_plane(dx, dplane, i), jax.tree.map(jnp.add, sums, more)
 
-    dplane, sums = of_plane(x[:, 0], jnp.zeros((), jnp.int32))
-    dx, (dtaps, sums) = lax.fori_loop(1, d, add_plane, (_volume(dplane, d), sums))
+    # Not before x is there, though half of it could be: the working memory would be held for long.
+    begin = zero_after(x)
+    dplane, sums = of_plane(_plane(x, begin), begin)
+    dx, (dtaps, sums) = lax.fori_loop(begin + 1, d, add_plane, (_volume(dplane, d), sums))
     return dx, dtaps.sum(axis=0).reshape(kernel.shape), sums
+
+
+def over(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """`function` of the planes of a and b, in the place of a."""
+
+    def set_plane(i: Array, a: Array) -> Array:
+        return _set_plane(a, function(_plane(a, i), _plane(b, i)), i)
+
+    return lax.fori_loop(0, a.shape[1], set_plane, a)
 
 
 def moments(x: Array) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.norm import GroupNorm, group_statistics, moments, over_group
+from invseg_jax.layers.plane_conv import Onto
 from invseg_jax.reversible.layer import Array
 
 SLOPE = 0.01
@@ -42,9 +43,24 @@ def preactivated_conv(
     Returns:
         (n, d, h, w, o) float32.
     """
-    how = _How(norm.groups, norm.epsilon, conv.precision, execution.slabs)
-    y = _preactivated(x, norm.scale[...], norm.offset[...], conv.kernel[...], mask, how)
+    y = _preactivated(*_arguments(x, norm, conv, mask, execution))
     return y if conv.bias is None else y + conv.bias[...].reshape(1, 1, 1, 1, -1)
+
+
+def preactivated_conv_onto(
+    x: Array, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution, onto: Onto
+) -> Array:
+    """`combine(stream, preactivated_conv(x, ...))` of `onto` = (stream, combine, after).
+
+    In the stream's place, and not before the arrays `after` are there (`plane_conv.forward`). Not
+    to be differentiated; for convolutions without a bias. Returns what the stream is.
+    """
+    return _evaluate(*_arguments(x, norm, conv, mask, execution), onto=onto)[0]
+
+
+def _arguments(x: Array, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution):
+    how = _How(norm.groups, norm.epsilon, conv.precision, execution.slabs)
+    return x, norm.scale[...], norm.offset[...], conv.kernel[...], mask, how
 
 
 class _How(NamedTuple):
@@ -76,8 +92,10 @@ def _prepare(x: Array, mean: Array, factor: Array, offset: Array, mask: Array):
     return u, jnp.where(u >= 0, u, SLOPE * u) * mask.reshape(per_channel)
 
 
-def _forward(x, scale, offset, kernel, mask, how):
-    def evaluate(moments_of, conv, x, scale, offset, kernel, mask):
+def _evaluate(x, scale, offset, kernel, mask, how, onto=None):
+    """The result, and the mean and 1 / deviation of each channel's group."""
+
+    def evaluate(moments_of, conv, x, scale, offset, kernel, mask, *stream_and_after):
         mean, variance = moments_of(x)
         mean, inverse = group_statistics(mean, variance, how.groups, how.epsilon)
         factor = inverse * scale[None]
@@ -85,22 +103,32 @@ def _forward(x, scale, offset, kernel, mask, how):
         def prepare(x: Array) -> Array:
             return _prepare(x, mean, factor, offset, mask)[1]
 
-        return conv(x, kernel, prepare=prepare, precision=how.precision), mean, inverse
+        here = None
+        if onto is not None:
+            stream, after = stream_and_after
+            here = (stream, onto[1], after)
+        y = conv(x, kernel, prepare=prepare, precision=how.precision, onto=here)
+        return y, mean, inverse
 
-    y, mean, inverse = lax.platform_dependent(
+    return lax.platform_dependent(
         x,
         scale,
         offset,
         kernel,
         mask,
+        *(() if onto is None else (onto[0], onto[2])),
         cpu=partial(evaluate, plane_conv.moments, plane_conv.forward),
         default=partial(evaluate, moments, partial(compiler_conv.forward, slabs=how.slabs)),
     )
+
+
+def _forward(x, scale, offset, kernel, mask, how):
+    y, mean, inverse = _evaluate(x, scale, offset, kernel, mask, how)
     return y, (x, mean, inverse, scale, offset, kernel, mask)
 
 
 def _backward(how, kept, dy):
-    def differentiate(gradients, x, mean, inverse, scale, offset, kernel, mask, dy):
+    def differentiate(gradients, over, x, mean, inverse, scale, offset, kernel, mask, dy):
         factor = inverse * scale[None]
 
         def prepare(x: Array) -> Array:
@@ -120,13 +148,18 @@ def _backward(how, kept, dy):
         )
         # Second pass: what the mean and the variance of each group have of every voxel.
         voxels = x.shape[1] * x.shape[2] * x.shape[3]
-        per_channel = (x.shape[0], 1, 1, 1, x.shape[-1])
         shift = over_group(sums * scale[None], how.groups) / voxels
         slant = over_group(products * scale[None], how.groups) / voxels
-        normalised = (x - mean.reshape(per_channel)) * inverse.reshape(per_channel)
-        centred = du * scale.reshape(1, 1, 1, 1, -1) - shift.reshape(per_channel)
-        dx = (centred - normalised * slant.reshape(per_channel)) * inverse.reshape(per_channel)
-        return dx, products.sum(axis=0), sums.sum(axis=0), dkernel
+
+        def finish(du: Array, x: Array) -> Array:
+            n, c = mean.shape
+            per_channel = (n, *(1,) * (x.ndim - 2), c)
+            normalised = (x - mean.reshape(per_channel)) * inverse.reshape(per_channel)
+            centred = du * scale.reshape(*per_channel[1:])[None] - shift.reshape(per_channel)
+            dx = centred - normalised * slant.reshape(per_channel)
+            return dx * inverse.reshape(per_channel)
+
+        return over(finish, du, x), products.sum(axis=0), sums.sum(axis=0), dkernel
 
     # Where compilers heed it, this keeps the reconstruction's evaluation apart from the gradient's:
     # merged, the same sum could come to other bits than in the forward pass.
@@ -135,8 +168,12 @@ def _backward(how, kept, dy):
         x,
         *kept[1:],
         dy,
-        cpu=partial(differentiate, plane_conv.gradients),
-        default=partial(differentiate, partial(compiler_conv.gradients, slabs=how.slabs)),
+        cpu=partial(differentiate, plane_conv.gradients, plane_conv.over),
+        default=partial(
+            differentiate,
+            partial(compiler_conv.gradients, slabs=how.slabs),
+            lambda function, *volumes: function(*volumes),
+        ),
     )
     return *gradients, None
 

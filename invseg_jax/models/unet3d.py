@@ -70,13 +70,16 @@ class UNet3D(nnx.Module):
             rngs: draws the weights.
 
         Raises:
-            ValueError: `execution.memory` is "reversible": nothing here can be inverted.
+            ValueError: `execution` asks for a reversible memory or a fixed-point stream: nothing
+                here is inverted.
         """
         if execution.memory == "reversible":
             raise ValueError(
                 "UNet3D with memory='reversible': it has no invertible layers; use plain or remat, "
                 "or PartialInvRes or FullInvRes"
             )
+        if execution.stream != "float32":
+            raise ValueError("UNet3D with stream='fixed': only invertible layers have a stream")
         check_levels(channels, auxiliary)
         self.remat = execution.memory == "remat"
         self.multiple = 2 ** (len(channels) - 1)

@@ -16,7 +16,7 @@ from invseg_jax.reversible.orthogonal import (
     partition,
     rotation,
 )
-from invseg_jax.reversible.squeeze import Halve, Squeeze, depth_to_space, space_to_depth
+from invseg_jax.reversible.squeeze import Halve, Join, Squeeze, depth_to_space, space_to_depth
 
 __all__ = [
     "AdditiveCoupling",
@@ -26,6 +26,7 @@ __all__ = [
     "Float",
     "Halve",
     "Inverse",
+    "Join",
     "Layer",
     "Level",
     "Memory",

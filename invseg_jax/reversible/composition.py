@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.layer import Array, Layer, Params, Permutation, Stream, Taps
 
 
@@ -163,23 +164,26 @@ class Split(Layer):
 
     def forward(self, params: Params, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
         """(n, d, h, w, c) -> (n, d, h, w, c)."""
-        skip, rest = self._parts(x)
+        _, rest = self._parts(x)
         rest, taps = self.inner.forward(params, rest, key)
-        return jnp.concatenate((skip, rest), axis=-1), taps
+        return self._put(x, rest), taps
 
     def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
         """Inverts the inner layer on its part."""
-        skip, rest = self._parts(y)
-        return jnp.concatenate((skip, self.inner.inverse(params, rest, key)), axis=-1)
+        _, rest = self._parts(y)
+        return self._put(y, self.inner.inverse(params, rest, key))
 
     def pullback(
         self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
     ) -> tuple[Array, Array, Params]:
         """The waiting part passes unchanged, and so does its cotangent."""
-        (skip, rest), (dskip, drest) = self._parts(y), self._parts(dy)
+        (_, rest), (_, drest) = self._parts(y), self._parts(dy)
         rest, drest, dparams = self.inner.pullback(params, rest, drest, dtaps, key)
-        x = jnp.concatenate((skip, rest), axis=-1)
-        return x, jnp.concatenate((dskip, drest), axis=-1), dparams
+        x = settle(self._put, y, rest)
+        return x, settle(self._put, dy, drest, after=x), dparams
+
+    def _put(self, whole: Array, rest: Array) -> Array:
+        return jnp.concatenate((whole[..., : self.skip], rest), axis=-1)
 
 
 @dataclass(frozen=True)

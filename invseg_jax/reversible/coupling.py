@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -27,10 +28,14 @@ class AdditiveCoupling(Layer):
         branch: F, called as `branch(params, x2, key)`; pure, and of the shape of x1. The halves may
             differ in channels.
         arithmetic: of the stream.
+        onto: called as `onto(params, x2, key, (stream, combine, after))`, it gives
+            combine(stream, F(x2)) in the stream's place, without holding F(x2) beside it, once the
+            arrays `after` are there; bit for bit the F of `branch`.
     """
 
     branch: Callable[[Params, Array, Array | None], Array]
     arithmetic: Arithmetic = FLOAT
+    onto: Callable[..., Array] | None = None
 
     def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Pair, Taps]:
         """(x1, x2) -> (x2, x1 + F(x2))."""
@@ -40,9 +45,14 @@ class AdditiveCoupling(Layer):
 
     def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Pair:
         """(y1, y2) -> (y2 - F(y1), y1)."""
+        return self._inverse(params, y, key, after=())
+
+    def _inverse(self, params: Params, y: Pair, key: Array | None, *, after: Any) -> Pair:
         y1, y2 = y
-        f = self.branch(params, self.arithmetic.decode(y1), key)
-        return self.arithmetic.subtract(y2, f), y1
+        x2, subtract = self.arithmetic.decode(y1), self.arithmetic.subtract
+        if self.onto is not None:
+            return self.onto(params, x2, key, (y2, subtract, after)), y1
+        return subtract(y2, self.branch(params, x2, key)), y1
 
     def pullback(
         self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
@@ -53,4 +63,10 @@ class AdditiveCoupling(Layer):
         x2 = self.arithmetic.decode(y1)
         f, transpose = jax.vjp(lambda params, x2: self.branch(params, x2, key), params, x2)
         dparams, dx2 = transpose(dy2)
-        return (self.arithmetic.subtract(y2, f), y1), (dy2, dy1 + dx2), dparams
+        if self.onto is None:
+            x1 = self.arithmetic.subtract(y2, f)
+        else:
+            # Then f stands unused and is not computed. The stream waits for the cotangent, so that
+            # the layer behind is done with y2 when it is overwritten.
+            x1, _ = self._inverse(params, y, key, after=dy2)
+        return (x1, y1), (dy2, dy1 + dx2), dparams

@@ -14,11 +14,14 @@ channels, reach what one alone does not.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, Float
+from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, FixedPoint, Float
+from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.composition import Chain, Inverse
 from invseg_jax.reversible.layer import Array, Layer, Params, Taps
 from invseg_jax.reversible.squeeze import Factor, Squeeze
@@ -38,12 +41,12 @@ def partition(size: int, turn: int) -> tuple[Part, Part]:
     return first, tuple(i for i in range(size) if i // stride % 2)
 
 
-def rotation(turns: Turns) -> Array:
-    """The orthogonal matrices Q that the turns make, y = x Q: (groups, size, size)."""
+def rotation(turns: Turns, *, inverse: bool = False) -> Array:
+    """The orthogonal matrices Q that the turns make, y = x Q, or Q^-1: (groups, size, size)."""
     groups, first, second = turns[0].shape
     size = first + second
     identity = jnp.broadcast_to(jnp.eye(size, dtype=turns[0].dtype), (groups, size, size))
-    return _lift(FLOAT, turns, identity, lambda x, k: jnp.einsum("gvi,gij->gvj", x, k))
+    return _lift(FLOAT, _shears(turns), identity, jnp.matmul, inverse=inverse)
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,14 @@ class Orthogonal(Layer):
         """(..., groups * size) -> (..., groups * size)."""
         turns = self.turns(params)
         if isinstance(self.arithmetic, Float):
-            return _mix(x, rotation(turns)), {}
-        return self._sheared(turns, x, inverse=False), {}
+            return self._multiplied(x, rotation(turns)), {}
+        return self._sheared(turns, x), {}
 
     def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
         """Multiplies by the transposes, or shears back."""
         turns = self.turns(params)
         if isinstance(self.arithmetic, Float):
-            return _mix(y, jnp.swapaxes(rotation(turns), -1, -2))
+            return self._multiplied(y, rotation(turns, inverse=True))
         return self._sheared(turns, y, inverse=True)
 
     def pullback(
@@ -87,22 +90,81 @@ class Orthogonal(Layer):
         """The gradient is that of the product: shears round the stream, not its derivative."""
         del dtaps
         q, transpose = jax.vjp(lambda params: rotation(self.turns(params)), params)
-        q_transposed = jnp.swapaxes(q, -1, -2)
-        x = self.inverse(params, y)
-        dx = _mix(dy, q_transposed)
+        if isinstance(self.arithmetic, Float):
+            x = self._multiplied(y, rotation(self.turns(params), inverse=True), after=dy)
+        else:
+            x = self._sheared(self.turns(params), y, inverse=True, after=dy)
+        dx = self._multiplied(dy, jnp.swapaxes(q, -1, -2), after=x)
         (dparams,) = transpose(_gram(self.arithmetic.decode(x), dy, groups=q.shape[0]))
         return x, dx, dparams
 
-    def _sheared(self, turns: Turns, x: Array, *, inverse: bool) -> Array:
+    def _multiplied(self, x: Array, q: Array, *, after: Any = None) -> Array:
+        _check(x, q.shape[0], q.shape[1])
+        # As a product with a block-diagonal matrix: many small ones take longer.
+        blocks = _block_diagonal(q)
+        if after is None:
+            return _mix(x, blocks)
+        return settle(lambda x: _mix(x, blocks), x, after=after)
+
+    def _sheared(self, turns: Turns, x: Array, *, inverse: bool = False, after: Any = ()) -> Array:
         groups, first, second = turns[0].shape
         _check(x, groups, first + second)
-        shape, x = x.shape, _grouped(x, groups)
-        return _lift(self.arithmetic, turns, x, _product, inverse=inverse).reshape(shape)
+
+        # Made once, not for each plane.
+        shears = [(_block_diagonal(back), _block_diagonal(sine)) for back, sine in _shears(turns)]
+
+        def product(x: Array, blocks: Array) -> Array:
+            return (x.reshape(x.shape[0], -1) @ blocks).reshape(*x.shape[:2], -1)
+
+        def shear(x: Array) -> Array:
+            grouped = x.reshape(-1, groups, first + second)
+            lifted = _lift(self.arithmetic, shears, grouped, product, inverse=inverse)
+            return lifted.reshape(x.shape)
+
+        if isinstance(self.arithmetic, FixedPoint):
+            # In both directions alike: a product of other shape could round differently.
+            return settle(shear, x, after=after)
+        return shear(x)
+
+
+def _shears(turns: Turns) -> list[tuple[Array, Array]]:
+    """-K^T and S^T of each turn: what rows of b and of a are multiplied by."""
+    if len({k.shape for k in turns}) == 1:
+        # In one call: many small ones take longer to start than to do.
+        sines = list(_sine(jnp.stack(turns)))
+    else:
+        sines = [_sine(k) for k in turns]
+    pairs = zip(turns, sines, strict=True)
+    return [(-jnp.swapaxes(k, -1, -2), jnp.swapaxes(sine, -1, -2)) for k, sine in pairs]
+
+
+def _sine(k: Array) -> Array:
+    """S = 2 (I + K^T K)^-1 K^T.
+
+    By Newton's iteration X <- X (2 I - A X), from 2 / (1 + bound of A) I: A's eigenvalues lie
+    between 1 and 1 + |K|^2, and 14 steps give float32's precision up to |K|^2 = 2000. A step done
+    from the solution, whose derivative alone is taken, has the derivative of the inverse. (The
+    factorisations of LAPACK wait for each other for ever when two of a program run at once on two
+    cores.) Were S inexact, the turn would be so little off an orthogonal one, and still invertible.
+    """
+    k_transposed = jnp.swapaxes(k, -1, -2)
+    identity = jnp.eye(k.shape[-1], dtype=k.dtype)
+    identity = jnp.broadcast_to(identity, (*k.shape[:-2], *identity.shape))
+    a = identity + k_transposed @ k
+
+    def step(a: Array, x: Array) -> Array:
+        return x @ (2.0 * identity - a @ x)
+
+    fixed = lax.stop_gradient(a)
+    bound = 1.0 + jnp.square(lax.stop_gradient(k)).sum(axis=(-2, -1), keepdims=True)
+    start = identity * (2.0 / (1.0 + bound))
+    inverse = lax.fori_loop(0, 14, lambda _, x: step(fixed, x), start)
+    return 2.0 * step(a, inverse) @ k_transposed
 
 
 def _lift(
     arithmetic: Arithmetic,
-    turns: Turns,
+    shears: Sequence[tuple[Array, Array]],
     x: Array,
     product: Callable[[Array, Array], Array],
     *,
@@ -110,17 +172,13 @@ def _lift(
 ) -> Array:
     """Turns the last axis of x, or turns it back: the same shears in reverse, subtracted."""
     change = arithmetic.subtract if inverse else arithmetic.add
-    numbered = list(enumerate(turns))
-    for i, k in reversed(numbered) if inverse else numbered:
+    numbered = list(enumerate(shears))
+    for i, (back, sine) in reversed(numbered) if inverse else numbered:
         first, second = partition(x.shape[-1], i)
         a, b = _take(x, first), _take(x, second)
-        k_transposed = jnp.swapaxes(k, -1, -2)
-        identity = jnp.eye(k.shape[-1], dtype=k.dtype)[None]
-        sine = 2.0 * jnp.linalg.solve(identity + k_transposed @ k, k_transposed)
-        sine_transposed = jnp.swapaxes(sine, -1, -2)
-        a = change(a, product(arithmetic.decode(b), -k_transposed))
-        b = change(b, product(arithmetic.decode(a), sine_transposed))
-        a = change(a, product(arithmetic.decode(b), -k_transposed))
+        a = change(a, product(arithmetic.decode(b), back))
+        b = change(b, product(arithmetic.decode(a), sine))
+        a = change(a, product(arithmetic.decode(b), back))
         places = sorted(range(x.shape[-1]), key=lambda place, order=first + second: order[place])
         x = _take(jnp.concatenate((a, b), axis=-1), tuple(places))
     return x
@@ -138,20 +196,11 @@ def _take(x: Array, places: Part) -> Array:
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
 
 
-def _product(x: Array, matrices: Array) -> Array:
-    """(voxels, groups, i), (groups, i, j) -> (voxels, groups, j).
-
-    As one product with a block-diagonal matrix: many small ones take longer.
-    """
-    voxels, groups, _ = x.shape
-    _, i, j = matrices.shape
+def _block_diagonal(matrices: Array) -> Array:
+    """(groups, i, j) -> (groups * i, groups * j)."""
+    groups, i, j = matrices.shape
     apart = jnp.eye(groups, dtype=matrices.dtype).reshape(groups, 1, groups, 1)
-    blocks = (matrices[:, :, None] * apart).reshape(groups * i, groups * j)
-    return (x.reshape(voxels, groups * i) @ blocks).reshape(voxels, groups, j)
-
-
-def _grouped(x: Array, groups: int) -> Array:
-    return x.reshape(-1, groups, x.shape[-1] // groups)
+    return (matrices[:, :, None] * apart).reshape(groups * i, groups * j)
 
 
 def _check(x: Array, groups: int, size: int) -> None:
@@ -161,17 +210,17 @@ def _check(x: Array, groups: int, size: int) -> None:
         )
 
 
-def _mix(x: Array, q: Array) -> Array:
-    groups, size, _ = q.shape
-    _check(x, groups, size)
-    return _product(_grouped(x, groups), q).reshape(x.shape)
+def _mix(x: Array, blocks: Array) -> Array:
+    return (x.reshape(-1, x.shape[-1]) @ blocks).reshape(x.shape)
 
 
 def _gram(x: Array, dy: Array, groups: int) -> Array:
-    if groups == 1:
-        size = x.shape[-1]
-        return (x.reshape(-1, size).T @ dy.reshape(-1, size))[None]
-    return jnp.einsum("vgi,vgj->gij", _grouped(x, groups), _grouped(dy, groups))
+    """X_g^T dy_g, (groups, size, size): the blocks on the diagonal of the product of all."""
+    channels = x.shape[-1]
+    size = channels // groups
+    product = x.reshape(-1, channels).T @ dy.reshape(-1, channels)
+    blocks = product.reshape(groups, size, groups, size)
+    return jnp.moveaxis(jnp.diagonal(blocks, axis1=0, axis2=2), -1, 0)
 
 
 def learned_down(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.layer import Array, Params, Permutation, Taps
 
 Factor = tuple[int, int, int]
@@ -66,6 +67,10 @@ class Squeeze(Permutation):
         return depth_to_space(y, self.factor)
 
 
+def _join(first: Array, second: Array) -> Array:
+    return jnp.concatenate((first, second), axis=-1)
+
+
 @dataclass(frozen=True)
 class Halve(Permutation):
     """Cuts the channels into the two parts that couplings work on.
@@ -87,4 +92,52 @@ class Halve(Permutation):
 
     def inverse(self, params: Params, y: tuple[Array, Array], key: Array | None = None) -> Array:
         """Joins (x1, x2) to x."""
-        return jnp.concatenate(y, axis=-1)
+        return _join(*y)
+
+    def pullback(
+        self,
+        params: Params,
+        y: tuple[Array, Array],
+        dy: tuple[Array, Array],
+        dtaps: Taps,
+        key: Array | None = None,
+    ) -> tuple[Array, Array, Params]:
+        """Joins both, one after the other, so that the halves need not be kept."""
+        del dtaps
+        x = settle(_join, *y)
+        return x, settle(_join, *dy, after=x), params
+
+
+@dataclass(frozen=True)
+class Join(Permutation):
+    """The inverse of `Halve`.
+
+        (..., first), (..., c - first) -> (..., c)
+
+    Attributes:
+        first: channels of the first part.
+    """
+
+    first: int
+
+    def forward(
+        self, params: Params, x: tuple[Array, Array], key: Array | None = None
+    ) -> tuple[Array, Taps]:
+        """Joins (x1, x2) to y."""
+        return _join(*x), {}
+
+    def inverse(self, params: Params, y: Array, key: Array | None = None) -> tuple[Array, Array]:
+        """Cuts y into (x1, x2)."""
+        return y[..., : self.first], y[..., self.first :]
+
+    def pullback(
+        self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array], Params]:
+        """Cuts the cotangent, then the stream; the whole of neither need be kept."""
+        del dtaps
+
+        def cut(y: Array) -> tuple[Array, Array]:
+            return self.inverse(params, y)
+
+        dx = settle(cut, dy)
+        return settle(cut, y, after=dx), dx, params

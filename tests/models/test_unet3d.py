@@ -86,6 +86,8 @@ def test_examples_do_not_see_each_other(once, assert_close):
 def test_reversible_is_refused():
     with pytest.raises(ValueError) as caught:
         network(execution=Execution(memory="reversible"))
+    with pytest.raises(ValueError, match=r"^UNet3D with stream='fixed': only invertible layers"):
+        network(execution=Execution(memory="plain", stream="fixed"))
     assert str(caught.value) == (
         "UNet3D with memory='reversible': it has no invertible layers; use plain or remat, or "
         "PartialInvRes or FullInvRes"

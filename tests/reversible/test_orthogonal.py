@@ -112,13 +112,28 @@ def test_fixed_point_pullback_is_that_of_rounding_straight_through(once, assert_
     turns, dy = turns_of(2, 5, 2), random((1, 3, 2, 2, 10), 5)
     numbers, plain = FixedPoint(), StraightThrough()
     x = plain.encode(random((1, 3, 2, 2, 10), 4))
-    y, transpose = jax.vjp(lambda p, x: Orthogonal(same, plain).forward(p, x)[0], turns, x)
+    _, transpose = jax.vjp(lambda p, x: Orthogonal(same, plain).forward(p, x)[0], turns, x)
     dturns, dx = transpose(dy)
-    got = once(lambda *args: Orthogonal(same, numbers).pullback(*args, {}))(
-        turns, numbers.encode(y), dy
-    )
-    np.testing.assert_array_equal(numbers.decode(got[0]), x)
-    assert_close(got[1:], (dx, dturns), relative=1e-4)
+
+    @once
+    def there_and_back(turns, x, dy):
+        layer = Orthogonal(same, numbers)
+        y, _ = layer.forward(turns, numbers.encode(x))
+        return layer.pullback(turns, y, dy, {})
+
+    back, *gradients = there_and_back(turns, x, dy)
+    np.testing.assert_array_equal(numbers.decode(back), x)
+    assert_close(gradients, [dx, dturns], relative=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 10.0])
+def test_the_sine_of_small_and_of_large_turns(size):
+    # A turn's matrix is orthogonal only if Newton's iteration has found the inverse.
+    k = size * random((3, 6, 5)) / 3.0
+    q = np.asarray(rotation([k, 0.1 * k]), np.float64)
+    np.testing.assert_allclose(q @ q.swapaxes(1, 2), np.tile(np.eye(11), (3, 1, 1)), atol=1e-4)
+    back = np.asarray(rotation([k, 0.1 * k], inverse=True), np.float64)
+    np.testing.assert_allclose(back, q.swapaxes(1, 2), atol=1e-4)
 
 
 def test_groups_are_a_block_diagonal_matrix():

@@ -1,0 +1,103 @@
+"""The fixed-point stream in whole networks: its bits come back, its gradients are plain ones."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from invseg_jax.layers import invertible
+from invseg_jax.layers.execution import Execution
+from invseg_jax.models import FullInvRes
+
+
+def random(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def chain(how: Execution, count: int, features: int = 4) -> invertible.Trunk:
+    weighted = invertible.couplings(
+        features, count, convolutions=1, groups=2, scale=0.3, execution=how, rngs=nnx.Rngs(0)
+    )
+    return invertible.Trunk(weighted, execution=how)
+
+
+def u(how: Execution, couplings: int) -> invertible.Trunk:
+    """With learned down- and up-sampling, and mixing."""
+    channels: Any = (4, 8)
+    model = FullInvRes(
+        1, 2, channels=channels, couplings=couplings, execution=how, rngs=nnx.Rngs(0)
+    )
+    return model.trunk
+
+
+def reconstruct(trunk, x, cotangent):
+    """The stream that goes in, what the pullback makes of the output, and what the inverse does."""
+    stream = trunk.execution.arithmetic.encode(x)
+    y, _ = trunk.layer.forward(trunk.params, stream)
+    pulled, _, _ = trunk.layer.pullback(trunk.params, y, cotangent, {})
+    return stream, pulled, trunk.layer.inverse(trunk.params, y)
+
+
+def gradient(trunk, x):
+    def loss(trunk, x):
+        y, _ = trunk(x)
+        return jnp.sin(y).sum()
+
+    value, (dtrunk, dx) = jax.value_and_grad(loss, argnums=(0, 1))(trunk, x)
+    return value, nnx.state(dtrunk), dx
+
+
+def norm_of_difference(got, want):
+    def flat(tree):
+        return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in jax.tree.leaves(tree)])
+
+    return np.linalg.norm(flat(got) - flat(want)) / np.linalg.norm(flat(want))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("loop", ["unrolled", "scan"])
+@pytest.mark.parametrize("network", [chain, u])
+def test_the_bits_come_back(network, loop, precision):
+    how = Execution(stream="fixed", loop=loop, precision=precision)
+    trunk, x = network(how, 6 if network is chain else 2), random((2, 4, 6, 2, 4))
+    # Fully optimised, as in use: what an optimiser does to the sums is what is asked here.
+    stream, pulled, inverted = jax.jit(reconstruct)(trunk, x, random(x.shape, 1))
+    assert stream.dtype == jnp.int32
+    np.testing.assert_array_equal(pulled, stream)
+    np.testing.assert_array_equal(inverted, stream)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-3)])
+@pytest.mark.parametrize("network", [chain, u])
+def test_gradients_are_those_of_rounding_straight_through(network, precision, tolerance):
+    count, x = 6 if network is chain else 2, random((2, 4, 6, 2, 4))
+
+    def of(**settings):
+        trunk = network(Execution(stream="fixed", precision=precision, **settings), count)
+        return jax.jit(gradient)(trunk, x)
+
+    expected = of(memory="plain")
+    for got in (of(), of(loop="scan")):
+        assert got[0] == expected[0]  # the same function, bit for bit
+        for part in (1, 2):
+            assert norm_of_difference(got[part], expected[part]) < tolerance
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_bits_come_back_from_256_couplings(precision):
+    how = Execution(stream="fixed", loop="scan", precision=precision)
+    trunk, x = chain(how, 256), random((1, 3, 3, 3, 4))
+    stream, pulled, inverted = jax.jit(reconstruct)(trunk, x, random(x.shape, 1))
+    np.testing.assert_array_equal(pulled, stream)
+    np.testing.assert_array_equal(inverted, stream)
+
+
+def test_in_float32_they_do_not():
+    """What fixed point is for."""
+    how = Execution(loop="scan", precision="bfloat16")
+    trunk, x = chain(how, 64), random((1, 3, 3, 3, 4))
+    stream, pulled, _ = jax.jit(reconstruct)(trunk, x, random(x.shape, 1))
+    assert np.abs(pulled - stream).max() > 1e-5
