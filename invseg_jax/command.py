@@ -26,6 +26,24 @@ def new_flags() -> flags.FlagValues:
     return values
 
 
+def define_compilation_cache(values: flags.FlagValues) -> None:
+    """Adds the flag of the commands that compile; see `training/compilation_cache.py`."""
+    flags.DEFINE_bool(
+        "compilation_cache",
+        True,
+        "Keep compiled programs for the next start, in the user's cache folder or where the "
+        "environment's JAX_COMPILATION_CACHE_DIR says; --nocompilation_cache compiles anew.",
+        flag_values=values,
+    )
+
+
+def enable_compilation_cache(values: flags.FlagValues) -> None:
+    """Does what the flag says; imports JAX, so only once the command is known to run."""
+    from invseg_jax.training import compilation_cache
+
+    compilation_cache.enable(values.compilation_cache, say)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,

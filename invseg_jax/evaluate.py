@@ -33,6 +33,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "output", None, "Folder of the results; by default RUN/eval.", flag_values=FLAGS
 )
+command.define_compilation_cache(FLAGS)
 flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
 
@@ -40,6 +41,7 @@ def main(values: flags.FlagValues) -> None:
     """Runs the command line's evaluation."""
     workdir = Path(values.workdir)
     output = Path(values.output) if values.output else workdir / "eval"
+    command.enable_compilation_cache(values)
     evaluate(workdir, output, root=values.data, split=values.split)
 
 
@@ -67,9 +69,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.evaluation.report import CaseResult, table, write_report
     from invseg_jax.inference.network import load_network
-    from invseg_jax.training import compilation_cache
 
-    compilation_cache.enable()
     console = Console(highlight=False)
     network, config, data = load_network(workdir)
     dataset = open_source(config, root or data.root, command.say)

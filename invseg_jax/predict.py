@@ -22,11 +22,13 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("input", None, "Image, folder of images, or data set.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Folder of the label maps.", flag_values=FLAGS)
+command.define_compilation_cache(FLAGS)
 flags.mark_flags_as_required(("workdir", "input", "output"), flag_values=FLAGS)
 
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's prediction."""
+    command.enable_compilation_cache(values)
     predict([Path(w) for w in values.workdir], Path(values.input), Path(values.output))
 
 
@@ -53,9 +55,7 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.inference.inputs import find_inputs
     from invseg_jax.inference.network import load_network
-    from invseg_jax.training import compilation_cache
 
-    compilation_cache.enable()
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
     loaded = [load_network(workdir) for workdir in workdirs]

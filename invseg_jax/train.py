@@ -3,12 +3,15 @@
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN
     python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN --config.steps=500
+    python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN --profile 10:13
 
-RUN receives config.json, data.json, checkpoints/, history.jsonl, progress.png and tensorboard/.
+RUN receives config.json, data.json, checkpoints/, history.jsonl, progress.png and tensorboard/,
+and profile/ where it was asked for.
 A run that was stopped goes on from its newest checkpoint when the same command is given again; on
 SIGTERM it saves first.
 """
 
+import gc
 import math
 import time
 from pathlib import Path
@@ -32,6 +35,14 @@ flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=FLAGS)
 flags.DEFINE_string(
     "data", None, "Root of the data set; without it, the embedded cohort.", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "profile",
+    None,
+    "START:STOP writes a trace of steps START to STOP - 1, counted from 0, and a memory profile to "
+    "RUN/profile. Step 0 compiles.",
+    flag_values=FLAGS,
+)
+command.define_compilation_cache(FLAGS)
 flags.mark_flags_as_required(("config", "workdir"), flag_values=FLAGS)
 
 
@@ -43,55 +54,53 @@ def main(values: flags.FlagValues) -> None:
         # ml_collections reports a file that it could not load when the value is first used.
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"--config cannot be loaded: {reason}") from error
-    train(config, Path(values.workdir), values.data)
+    command.enable_compilation_cache(values)
+    gc.set_threshold(50_000)  # tracing makes a million objects that stay; 700 is a tenth of a start
+    train(config, Path(values.workdir), values.data, profile=values.profile)
 
 
-def train(config: Config, workdir: Path, root: str | None = None) -> None:
+def train(
+    config: Config, workdir: Path, root: str | None = None, *, profile: str | None = None
+) -> None:
     """Trains from the newest checkpoint in `workdir`, or from the start, to `config.steps`.
 
     Args:
         config: see `configs/`.
         workdir: the run's folder.
         root: of the data set; None for the embedded cohort, where the configuration has one.
+        profile: START:STOP, the steps to trace into `workdir`/profile.
 
     Raises:
         UserError: a fault of the configuration or of the data; nothing in `workdir` is changed.
     """
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
-    import numpy as np
 
-    from invseg_jax.data.augment import Augmentation
     from invseg_jax.data.pipeline import training_batches
     from invseg_jax.data.source import labelled_cases, open_source
     from invseg_jax.data.split import hold_out
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
-    from invseg_jax.training import compilation_cache, mesh
+    from invseg_jax.planning.compiled import shortage
+    from invseg_jax.training import mesh
     from invseg_jax.training.checkpoints import Checkpoints
     from invseg_jax.training.log import TrainingLog
     from invseg_jax.training.preemption import StopRequest
+    from invseg_jax.training.profile import Profile, parse_window
+    from invseg_jax.training.program import TrainingProgram
     from invseg_jax.training.run_folder import DataDescription, RunFolder
-    from invseg_jax.training.state import (
-        OptimiserSettings,
-        first_state,
-        make_optimiser,
-        schedule,
-    )
-    from invseg_jax.training.step import make_step
 
     check_config(config)
-    compilation_cache.enable()
+    window = parse_window(profile, config.steps)
     mesh.prepare_devices(config.devices, config.data.batch)
 
     # The data, and the folder of the run.
     dataset = open_source(config, root, command.say)
     cases = labelled_cases(dataset, command.say)
     training, held_out = hold_out(cases, config.data.folds, config.data.fold)
-    settings = OptimiserSettings(**config.optimiser)
-    augmentation = Augmentation(**config.augment)
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, len(dataset.modalities), len(dataset.classes))
+    program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
     batches = training_batches(
         training,
         patch=tuple(config.data.patch),
@@ -116,18 +125,10 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
         ),
     )
 
-    # The network, its state on the devices, and the step.
+    # The network, and its state on the devices.
     network = as_network(config, model, len(dataset.classes), devices)
-    optimiser = make_optimiser(settings, config.steps)
-    state = jax.device_put(
-        first_state(network.params, optimiser, config.seed), mesh.replicated(devices)
-    )
-    take_step = jax.jit(
-        make_step(network.graph, optimiser, augmentation, average=settings.average),
-        donate_argnums=0,
-        out_shardings=mesh.replicated(devices),
-    )
-    rate = schedule(settings, config.steps)
+    state = program.first_state(network.params)
+    take_step: Any = None
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     command.say(
         f"{config.model.name}: {count:,} parameters, {len(training)} training and "
@@ -140,12 +141,15 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
             state = checkpoints.restore(first, state, batches)
             command.say(f"resumed from step {first} of {config.steps}")
         metrics: dict[str, Any] = {}
-        with TrainingLog(run, first=first, steps=config.steps) as log:
+        with (
+            TrainingLog(run, first=first, steps=config.steps) as log,
+            Profile(window, run.path / "profile", log.say, first) as profiling,
+        ):
             for step in range(first, config.steps + 1):
                 # Before the next batch is drawn, so that what is saved belongs together.
                 last = step == config.steps
                 if step > first and (last or stop.asked or step % config.save_every == 0):
-                    refuse_divergence(metrics["loss"], step, run.checkpoints)
+                    refuse_divergence(metrics["loss"], step, run.checkpoints, config)
                     checkpoints.save(step, state, batches)
                 if step > first and not stop.asked and (last or step % config.eval_every == 0):
                     averaged = network.with_params(state.averaged)
@@ -155,18 +159,26 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
                 if last or stop.asked:
                     break
 
-                begun = time.perf_counter()
-                batch = mesh.place_batch(next(batches), devices)
-                log.waited(time.perf_counter() - begun)
-                if step == first:
-                    log.say("compiling the training step")
-                state, metrics = take_step(state, batch)
+                with profiling.step(step):
+                    begun = time.perf_counter()
+                    with profiling.phase("wait for data"):
+                        batch = next(batches)
+                    with profiling.phase("place on devices"):
+                        batch = mesh.place_batch(batch, devices)
+                    log.waited(time.perf_counter() - begun)
+                    if step == first:
+                        log.say("compiling the training step")
+                        take_step = program.compile()
+                        if warning := shortage(take_step, devices):
+                            log.say(warning)
+                    with profiling.phase("start step"):
+                        state, metrics = take_step(state, batch)
                 log.advance(step + 1)
 
                 if step == first or (step + 1) % config.log_every == 0:
-                    refuse_divergence(metrics["loss"], step + 1, run.checkpoints)
+                    refuse_divergence(metrics["loss"], step + 1, run.checkpoints, config)
                     scalars = {name: float(value) for name, value in metrics.items()}
-                    scalars["learning_rate"] = float(np.asarray(rate(step)))
+                    scalars["learning_rate"] = program.learning_rate(step)
                     log.training(step + 1, scalars)
             checkpoints.wait()
     if stop.asked:
@@ -175,17 +187,27 @@ def train(config: Config, workdir: Path, root: str | None = None) -> None:
     command.say(f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}")
 
 
-def refuse_divergence(loss: Any, step: int, checkpoints: Path) -> None:
+def refuse_divergence(loss: Any, step: int, checkpoints: Path, config: Config) -> None:
     """Checks the loss before anything is made of it, above all a checkpoint.
+
+    An overflow of the fixed-point stream makes it NaN too, and all parameters after it.
 
     Raises:
         UserError: it is not a finite number.
     """
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is {float(loss)} at step {step}; lower config.optimiser.learning_rate, or "
-            f"look at the data; {checkpoints} holds the last good state"
+    if math.isfinite(loss):
+        return
+    remedy = "lower config.optimiser.learning_rate, or look at the data"
+    if config.model.stream == "fixed":
+        limit = 2 ** (31 - config.model.fraction_bits)
+        remedy = (
+            f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
+            f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
         )
+    raise UserError(
+        f"the loss is {float(loss)} at step {step}; {remedy}; {checkpoints} holds the last good "
+        "state"
+    )
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import importlib
 import signal
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from ml_collections import config_flags
 
 from invseg_jax import command
 from invseg_jax.errors import UserError
+from invseg_jax.training import compilation_cache
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 DOC = """Does a thing.
 
@@ -169,3 +173,26 @@ def test_a_wrong_key_of_a_config_is_one_line(
     assert ended.err.count("\n") == 1
     assert said in ended.err
     assert "\\" not in ended.err
+
+
+# ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("arguments, wanted", [((), True), (("--nocompilation_cache",), False)])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_the_commands_that_compile_keep_their_programs(
+    monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...], wanted: bool
+):
+    module = importlib.import_module(f"invseg_jax.{name}")
+    own = {
+        "train": ("--config", str(CONFIGS / "iseg.py:quick"), "--workdir=RUN"),
+        "evaluate": ("--workdir=RUN",),
+        "predict": ("--workdir=RUN", "--input=IN", "--output=OUT"),
+    }[name]
+    calls = []
+    monkeypatch.setattr(compilation_cache, "enable", lambda on, say: calls.append(("cache", on)))
+    monkeypatch.setattr(module, name, lambda *_, **__: calls.append((name, True)))
+    with pytest.raises(SystemExit) as caught:
+        command.run(module.main, module.FLAGS, DOC, [name, *own, *arguments])
+    assert caught.value.code == 0
+    assert calls == [("cache", wanted), (name, True)]
+    module.FLAGS.unparse_flags()

@@ -19,7 +19,12 @@ from invseg_jax.models import MODELS
 from invseg_jax.training.state import OptimiserSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-PLACES = {"brugger": ("gpu",), "hippocampus": ("cpu", "gpu"), "iseg": ("quick", "full")}
+PLACES = {
+    "brats": ("gpu",),
+    "brugger": ("gpu",),
+    "hippocampus": ("cpu", "gpu"),
+    "iseg": ("quick", "full"),
+}
 ONE_NETWORK = ("brugger",)
 VARIANTS = [
     (name, place + ending)

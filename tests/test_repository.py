@@ -23,13 +23,17 @@ ROOMS = (
     "errors",
     "configuration",
     "atomic_file",
+    "topology",
     "reversible",
     "layers",
     "models",
+    "benchmarks",
+    "benchmark",
     "figure",
     "data",
     "training",
     "inference",
+    "planning",
     "evaluation",
     "interactive",
 )
@@ -38,9 +42,13 @@ FOREIGN = {
     "errors": frozenset[str](),
     "configuration": frozenset({"ml_collections"}),
     "atomic_file": frozenset[str](),
+    "topology": frozenset({"jax"}),
     "reversible": frozenset({"jax", "numpy"}),
     "layers": frozenset({"jax", "flax", "optax", "numpy"}),
     "models": frozenset({"jax", "flax", "optax", "numpy"}),
+    # The last three in child processes only, see tests/benchmarks/test_worker.py.
+    "benchmarks": frozenset({"jax", "flax", "optax", "numpy", "torch", "iunets", "memcnn"}),
+    "benchmark": frozenset[str](),
 }
 
 # In two pieces each, so that this file does not name what it looks for.

@@ -1,5 +1,6 @@
 """The command lines end to end on tiny data: train, stop, resume, evaluate, predict, refuse."""
 
+import gzip
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.predict import predict
 from invseg_jax.train import train
+from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
 
 CLASSES = {"0": "background", "1": "ball", "2": "shell"}
@@ -56,6 +58,12 @@ def ball(seed: int, shape=(11, 13, 9)) -> tuple[np.ndarray, np.ndarray]:
     label = np.where(radius < 2.5, 1, np.where(radius < 4.0, 2, 0)).astype(np.uint8)
     image = 10.0 + 5.0 * label + rng.normal(0, 0.5, shape)
     return image.astype(np.float32), label
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(cache_folder: Path) -> None:
+    """The same small programs in every test: what one compiled, the next ones read."""
+    compilation_cache.enable()
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +186,14 @@ def test_prediction_refuses_to_overwrite_its_input(data: Path, trained: Path):
     assert image.read_bytes() == before
 
 
+def test_an_overflow_of_the_fixed_point_stream_stops_the_run(data: Path, tmp_path: Path):
+    config = tiny_config()
+    config.model.stream, config.model.fraction_bits = "fixed", 29
+    with pytest.raises(UserError, match=r"loss is nan at step 1; .* range of \+-4: take fewer"):
+        train(config, tmp_path / "run", str(data))
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+
+
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(data: Path, tmp_path: Path):
     config = tiny_config()
     config.optimiser.learning_rate = 1e38
@@ -228,6 +244,9 @@ def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
         (("--config", "configs/nothing.py"), "nothing.py"),
         (("--config", "configs/iseg.py:slow"), "quick"),
         (("--config", "configs/hippocampus.py"), "--data"),
+        (("--config", "configs/iseg.py:quick", "--profile", "5:2"), "--profile 5:2 is empty"),
+        (("--config", "configs/iseg.py:quick", "--profile", "a:b"), "START:STOP"),
+        (("--config", "configs/iseg.py:quick", "--profile", "399:401"), "the run's 400 steps"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
@@ -239,6 +258,52 @@ def test_a_mistake_is_one_line_and_status_2(
     assert done.stderr.startswith("error: ")
     assert said in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def traced_steps(run: Path) -> list[list[int]]:
+    """The steps in each trace of a run."""
+    found = []
+    for file in sorted(run.glob("profile/plugins/profile/*/*.trace.json.gz")):
+        events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+        steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
+        found.append(sorted(map(int, steps)))
+    return found
+
+
+def test_a_profile_is_of_the_steps_asked_for_and_changes_nothing(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    train(tiny_config(), tmp_path / "run", str(data), profile="1:3")
+    assert traced_steps(tmp_path / "run") == [[1, 2]]
+    assert (tmp_path / "run" / "profile" / "memory.prof").stat().st_size > 0
+    assert f"profile: steps 1 to 2 are in {tmp_path / 'run' / 'profile'}" in capsys.readouterr().out
+    whole, profiled = parameters(trained), parameters(tmp_path / "run")
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, profiled[name], err_msg=name)
+
+
+def test_a_run_stopped_and_resumed_inside_the_window_is_traced_in_two_parts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    advance: Callable = TrainingLog.advance
+
+    def stop_after_two(self: TrainingLog, step: int) -> None:
+        advance(self, step)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "advance", stop_after_two)
+        with pytest.raises(SystemExit) as caught:
+            train(tiny_config(), tmp_path / "run", str(data), profile="1:4")
+    assert caught.value.code == 143
+    assert "profile: steps 1 to 1 are in" in capsys.readouterr().out
+    train(tiny_config(), tmp_path / "run", str(data), profile="1:4")
+    assert "profile: steps 2 to 3 are in" in capsys.readouterr().out
+    assert traced_steps(tmp_path / "run") == [[1], [2, 3]]
+    train(tiny_config(), tmp_path / "run", str(data), profile="1:4")
+    assert "profile: step 3 is behind already" in capsys.readouterr().out
+    assert len(traced_steps(tmp_path / "run")) == 2
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])

@@ -15,7 +15,6 @@ from rich.progress import (
 )
 from tensorboardX import SummaryWriter
 
-from invseg_jax.training.curves import draw_curves
 from invseg_jax.training.run_folder import RunFolder
 
 
@@ -107,6 +106,9 @@ class TrainingLog:
 
     def draw(self, path: Path) -> None:
         """Draws the history so far."""
+        # Imported when the first picture is due: matplotlib would hold up the first step.
+        from invseg_jax.training.curves import draw_curves
+
         history: dict[str, list[tuple[int, float]]] = {}
         for row in self._rows:
             for name, value in row.items():

@@ -87,11 +87,17 @@ def make_optimiser(settings: OptimiserSettings, steps: int) -> optax.GradientTra
 
 def first_state(params: Any, optimiser: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step."""
+
+    @jax.jit  # op by op, every shape would be a program of its own
+    def beside(params):
+        # A copy: the step donates the state, and one buffer cannot be donated twice.
+        return jax.tree.map(jnp.copy, params), optimiser.init(params)
+
+    averaged, optimiser_state = beside(params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        # A copy: the step donates the state, and one buffer cannot be donated twice.
-        averaged=jax.tree.map(jnp.copy, params),
-        optimiser=optimiser.init(params),
+        averaged=averaged,
+        optimiser=optimiser_state,
         key=jax.random.key(seed),
     )

@@ -38,21 +38,28 @@ def make_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        # The scopes name what a profile shows; `jax.value_and_grad` marks the backward pass itself.
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        image, label = augment(augment_key, batch["image"], batch["label"], settings=augmentation)
+        with jax.named_scope("augmentation"):
+            image, label = augment(
+                augment_key, batch["image"], batch["label"], settings=augmentation
+            )
 
         def loss_of(params):
-            outputs = nnx.merge(network, params).outputs(image, dropout_key)
-            return deeply_supervised(outputs, label)
+            with jax.named_scope("network"):
+                outputs = nnx.merge(network, params).outputs(image, dropout_key)
+            with jax.named_scope("loss"):
+                return deeply_supervised(outputs, label)
 
         (loss, dice), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         # Optax's Adam raises a float to an integer power, which strict promotion forbids.
-        with jax.numpy_dtype_promotion("standard"):
+        with jax.named_scope("optimiser"), jax.numpy_dtype_promotion("standard"):
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        taken = state.step.astype(jnp.float32)
-        decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
-        averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
+            params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("average"):
+            taken = state.step.astype(jnp.float32)
+            decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
+            averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
         metrics = {
             "loss": loss,
             "dice": jnp.mean(dice),

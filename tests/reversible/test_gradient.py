@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 
 from invseg_jax.reversible import (
     AdditiveCoupling,
+    Arithmetic,
     Chain,
     FixedPoint,
     Halve,
@@ -34,7 +35,7 @@ def branch(params, x, key):
     return y if key is None else y * jax.random.bernoulli(key, 0.5, y.shape).astype(y.dtype)
 
 
-def trunk(channels, count, skip=1, arithmetic=FLOAT):
+def trunk(channels, count, skip=1, arithmetic: Arithmetic = FLOAT):
     """Mixing, a split around `count` couplings, a tap, and mixing: a layer and its params."""
     first, second = channels - skip - (channels - skip) // 2, (channels - skip) // 2
     params = []

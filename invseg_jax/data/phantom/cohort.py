@@ -19,8 +19,6 @@ from nibabel.analyze import AnalyzeImage
 
 from invseg_jax.data.cache import cache_root
 from invseg_jax.data.layouts import iseg
-from invseg_jax.data.phantom.atlas import load_atlas
-from invseg_jax.data.phantom.scan import simulate_subject
 from invseg_jax.errors import UserError
 
 FORMAT = 1  # raise it whenever the same parameters would give other files
@@ -145,6 +143,10 @@ def _publish(
 
 
 def _build(folder: Path, settings: dict, progress: Callable[[str], None] | None) -> None:
+    # Imported where a cohort is built, for the sake of all later starts: they take SciPy along.
+    from invseg_jax.data.phantom.atlas import load_atlas
+    from invseg_jax.data.phantom.scan import simulate_subject
+
     atlas = load_atlas()
     count, spacing = settings["subjects"], settings["spacing"]
     for number in range(1, count + 1):

@@ -13,7 +13,7 @@ import pytest
 from nibabel.analyze import AnalyzeImage
 
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.phantom import cohort, embedded_cohort
+from invseg_jax.data.phantom import embedded_cohort, scan
 from invseg_jax.data.preprocess import load_case
 from invseg_jax.errors import UserError
 
@@ -25,7 +25,7 @@ def root(atlas, spacing, tmp_path_factory) -> Path:
     """One simulated subject."""
     folder = tmp_path_factory.mktemp("phantom") / "cohort"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cohort, "load_atlas", lambda: atlas)
+        patch.setattr("invseg_jax.data.phantom.atlas.load_atlas", lambda: atlas)
         return embedded_cohort(folder, subjects=1, spacing=spacing)
 
 
@@ -39,8 +39,8 @@ def quick(monkeypatch) -> list[int]:
         classes = np.random.default_rng([seed, number, int(spacing)]).integers(0, 4, (5, 4, 3))
         return classes.astype(np.int16), classes.astype(np.int16), classes
 
-    monkeypatch.setattr(cohort, "load_atlas", lambda: None)
-    monkeypatch.setattr(cohort, "simulate_subject", simulate)
+    monkeypatch.setattr("invseg_jax.data.phantom.atlas.load_atlas", lambda: None)
+    monkeypatch.setattr(scan, "simulate_subject", simulate)
     return made
 
 
@@ -188,17 +188,17 @@ def test_failing_disk_leaves_nothing_behind(quick, tmp_path, monkeypatch, number
 
 
 def test_two_builders_at_once(quick, tmp_path, monkeypatch):
-    simulate = cohort.simulate_subject
+    simulate = scan.simulate_subject
     finished = []
 
     def simulate_while_another_finishes(*arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(cohort, "simulate_subject", simulate)
+            patch.setattr(scan, "simulate_subject", simulate)
             embedded_cohort(tmp_path / "cohort", subjects=1)
         finished.append((tmp_path / "cohort").stat().st_ino)
         return simulate(*arguments)
 
-    monkeypatch.setattr(cohort, "simulate_subject", simulate_while_another_finishes)
+    monkeypatch.setattr(scan, "simulate_subject", simulate_while_another_finishes)
     built = embedded_cohort(tmp_path / "cohort", subjects=1)
     assert quick == [1, 1] and finished == [built.stat().st_ino]  # the first one's stays
     assert json.loads((built / "cohort.json").read_text())["settings"]["subjects"] == 1
@@ -219,7 +219,7 @@ def test_without_the_template_nothing_is_left_behind(tmp_path, monkeypatch):
     def load_atlas():
         raise UserError("no template")
 
-    monkeypatch.setattr(cohort, "load_atlas", load_atlas)
+    monkeypatch.setattr("invseg_jax.data.phantom.atlas.load_atlas", load_atlas)
     with pytest.raises(UserError, match="no template"):
         embedded_cohort(tmp_path / "cohort")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,128 @@
+"""What one would write instead of a reversible network: the same function, other gradients.
+
+The layers of this package evaluate norm, activation and convolution in one, with a gradient rule
+that keeps their input alone. In ordinary layers JAX differentiates each of the three, as it does in
+a network that somebody writes with Flax. Parameters and values are the same.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax, nn
+
+from invseg_jax.layers.branch import ResidualBranch
+from invseg_jax.layers.execution import Execution
+from invseg_jax.layers.preactivation import SLOPE
+from invseg_jax.reversible import AdditiveCoupling, Chain, Layer, Repeat, Split
+from invseg_jax.reversible.layer import Array, Params, Stream, Taps
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checkpoints around groups of couplings.
+
+    Attributes:
+        size: couplings a group.
+        inner: whether each coupling has a checkpoint too, inside of its group's.
+    """
+
+    size: int
+    inner: bool
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to get the gradient of a network.
+
+    Attributes:
+        execution: of the package's own layers.
+        ordinary: whether the branches are ordinary layers instead.
+        group: checkpoints around groups of couplings, of a `plain` execution.
+    """
+
+    execution: Execution
+    ordinary: bool = False
+    group: Group | None = None
+
+    def apply(self, layer: Layer) -> Layer:
+        """The layer as `ordinary` and `group` have it; the execution is for whoever builds it."""
+        if self.ordinary:
+            layer = _rewritten(layer, AdditiveCoupling, _with_ordinary_branch)
+        if self.group is not None:
+            group = self.group
+            layer = _rewritten(layer, Repeat, lambda repeat: GroupedRemat(repeat, group))
+        return layer
+
+
+def _rewritten(layer: Layer, kind: type[Layer], change: Callable[..., Layer]) -> Layer:
+    """A composition with another layer for each one of a kind."""
+    if isinstance(layer, kind):
+        return change(layer)
+    if isinstance(layer, Chain):
+        return Chain(tuple(_rewritten(part, kind, change) for part in layer.layers))
+    if isinstance(layer, Split):
+        return dataclasses.replace(layer, inner=_rewritten(layer.inner, kind, change))
+    if isinstance(layer, Repeat):
+        return dataclasses.replace(layer, layer=_rewritten(layer.layer, kind, change))
+    return layer
+
+
+def ordinary_branch(branch: ResidualBranch, x: Array, key: Array | None) -> Array:
+    """The branch as three layers; without dropout. (n, d, h, w, c) -> (n, d, h, w, o)."""
+    del key
+    for norm, conv in zip(branch.norms, branch.convs, strict=True):
+        x = conv(nn.leaky_relu(norm(x), SLOPE))
+    return x
+
+
+def _with_ordinary_branch(coupling: AdditiveCoupling) -> Layer:
+    return AdditiveCoupling(ordinary_branch, coupling.arithmetic)
+
+
+@dataclass(frozen=True)
+class GroupedRemat(Layer):
+    """The couplings of a `Repeat` as a loop of groups, each a loop evaluated again.
+
+    With D couplings in groups of about the square root of D this is what Chen et al. 2016 keep:
+    the input of every group, and inside of one group at a time the input of every coupling.
+    """
+
+    repeat: Repeat
+    group: Group
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """As the `Repeat`."""
+        size = self.group.size
+        if self.repeat.count % size:
+            raise ValueError(f"{self.repeat.count} couplings are not groups of {size}")
+
+        def stack(*leaves: Array) -> Array:
+            return jnp.stack(leaves).reshape(-1, size, *leaves[0].shape)
+
+        def coupling(x: Stream, params: Params) -> tuple[Stream, None]:
+            return self.repeat.layer.forward(params, x, key)[0], None
+
+        body = jax.checkpoint(coupling) if self.group.inner else coupling
+
+        @jax.checkpoint
+        def of_group(x: Stream, params: Params) -> tuple[Stream, None]:
+            return lax.scan(body, x, params)
+
+        return lax.scan(of_group, x, jax.tree.map(stack, *params))[0], {}
+
+
+def groups_near_root(couplings: int) -> list[Group]:
+    """The two divisors nearest to the square root of a depth, with and without inner checkpoints.
+
+    A group of one has no inner ones.
+    """
+    divisors = [size for size in range(1, couplings + 1) if couplings % size == 0]
+    nearest = sorted(divisors, key=lambda size: abs(size - couplings**0.5))[:2]
+    return [
+        Group(size, inner)
+        for size in sorted(nearest)
+        for inner in ((False, True) if size > 1 else (False,))
+    ]

@@ -1,0 +1,92 @@
+"""Our side of the comparisons that need a process for each candidate (`worker`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from invseg_jax import models
+from invseg_jax.benchmarks import resident
+from invseg_jax.benchmarks.timing import timed
+from invseg_jax.benchmarks.worker import Answers
+from invseg_jax.layers.execution import Execution
+
+
+def network(settings: Mapping[str, Any]) -> Answers:
+    """A network's gradient, with the answers that `torch_worker.network` gives.
+
+    Args:
+        settings: name of the network and its arguments `network`; modalities and classes;
+            execution, the arguments of `Execution`; shape (n, d, h, w) of the input; threads. On
+            CPUs the batch is spread over virtual devices, as in training; elsewhere it is on one.
+    """
+    shape = tuple(settings["shape"])
+    jax.config.update("jax_num_cpu_devices", _divisor(shape[0], settings["threads"]))
+    execution = Execution(**settings["execution"])
+    held: dict[str, Any] = {}
+
+    def prepare(network: Mapping[str, Any], shape: tuple[int, ...]):
+        model = models.build(
+            settings["name"], settings["modalities"], settings["classes"], network, 0, execution
+        )
+        on_cpu = jax.default_backend() == "cpu"
+        devices = jax.devices()[: _divisor(shape[0], jax.device_count()) if on_cpu else 1]
+        mesh = Mesh(np.asarray(devices), ("batch",))
+        model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+        x = np.random.default_rng(0).standard_normal(
+            (*shape, settings["modalities"]), dtype=np.float32
+        )
+        x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+        return model, jax.jit(jax.value_and_grad(_loss)).lower(model, x).compile(), x
+
+    def baseline() -> int:
+        coarse = 2 ** (len(settings["network"]["channels"]) - 1)
+        model, compiled, x = prepare(
+            {**settings["network"], "couplings": 1}, (shape[0], *(2 * coarse,) * 3)
+        )
+        timed(compiled, model, x)()
+        return resident.now() if _allocator_peak() is None else 0
+
+    def build() -> None:
+        held["model"], held["gradient"], held["x"] = prepare(settings["network"], shape)
+
+    def parameters() -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(held["model"], nnx.Param)))
+
+    def compiled_bytes() -> int:
+        memory = held["gradient"].memory_analysis()
+        return (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
+
+    return {
+        "baseline": baseline,
+        "build": build,
+        "parameters": parameters,
+        "compiled": compiled_bytes,
+        "step": lambda: timed(held["gradient"], held["model"], held["x"])(),
+        "settle": resident.start_new_peak,
+        "peak": lambda: _allocator_peak() or resident.process_peak(),
+    }
+
+
+def _loss(model, x: jax.Array) -> jax.Array:
+    return jnp.square(model(x)).mean()
+
+
+def _divisor(count: int, most: int) -> int:
+    """The largest divisor of `count` that is at most `most`."""
+    return max(number for number in range(1, min(count, most) + 1) if count % number == 0)
+
+
+def _allocator_peak() -> int | None:
+    """The most bytes that the accelerator's allocator gave out; None on CPUs."""
+    statistics = jax.devices()[0].memory_stats()
+    return None if statistics is None else statistics["peak_bytes_in_use"]

@@ -1,0 +1,38 @@
+"""Main memory that a process has, now and at its peak, in bytes."""
+
+import contextlib
+import ctypes
+import re
+import resource
+import sys
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+
+
+def process_peak() -> int:
+    """The most that this process has had since it began, or since `start_new_peak`."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def now() -> int:
+    """What the process has now, once unused pages have gone back to the system.
+
+    Where the system does not tell, the peak instead.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        found = re.search(r"^VmRSS:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return 1024 * int(found[1]) if found else process_peak()
+
+
+def start_new_peak() -> None:
+    """Begins the peak anew, from what the process has now (as `now`); only Linux can."""
+    now()
+    with contextlib.suppress(OSError):
+        CLEAR.write_text("5")

@@ -1,0 +1,119 @@
+"""Time of one gradient of FullInvRes: plain, per-block remat, reversible, reversible fixed-point.
+
+    python -m invseg_jax.benchmark speed
+    python -m invseg_jax.benchmark speed --size 64 --couplings 8 --loops scan
+
+plain and remat are what one would write without this package: branches of ordinary layers (with our
+convolution, which is faster on CPUs), each differentiated by JAX, the second with a checkpoint
+around every coupling. "our branches" evaluate norm, activation and convolution in one.
+
+The candidates are one network, written one way: all out, or all as loops over the couplings. On
+CPUs both ways are measured: loops are slow there, but from a network that is written out the
+compiler removes the rematerialisation, and `remat` is then `plain` by another name.
+"""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from invseg_jax.benchmarks.alternatives import Way
+from invseg_jax.benchmarks.compiled import bytes_of
+from invseg_jax.benchmarks.subjects import Subject
+from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.timing import alternate, medians, timed
+from invseg_jax.errors import UserError
+from invseg_jax.layers.execution import Execution, Loop, Precision
+
+MIB = 2**20
+# By name, the arguments of `Execution`, and whether the branches are ordinary layers.
+CANDIDATES: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": ({"memory": "plain"}, True),
+    "remat": ({"memory": "remat"}, True),
+    "plain, our branches": ({"memory": "plain"}, False),
+    "reversible": ({"memory": "reversible"}, False),
+    "reversible, fixed": ({"memory": "reversible", "stream": "fixed"}, False),
+}
+# Of the time of plain.
+LIMITS = {"reversible": 1.40, "reversible, fixed": 1.50}
+LOOPS = {"unrolled": "written out", "scan": "as loops"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the tables' own options."""
+    parser.add_argument("--size", type=int, help="voxels along an edge [48; --quick 8]")
+    parser.add_argument(
+        "--channels", type=int, nargs="+", help="of each level [32 64 128 256; --quick 4 8]"
+    )
+    parser.add_argument("--couplings", type=int, help="a level and side [4; --quick 1]")
+    parser.add_argument(
+        "--loops", nargs="+", choices=tuple(LOOPS), help="[both on CPUs, scan elsewhere]"
+    )
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="[float32]"
+    )
+    parser.add_argument("--repeats", type=int, help="rounds [5; --quick 1]")
+
+
+def tables(options: argparse.Namespace) -> Iterator[Table]:
+    """One table for each way to write the network."""
+    quick, on_cpu = options.quick, jax.default_backend() == "cpu"
+    subject = Subject(
+        "FullInvRes",
+        options.size or (8 if quick else 48),
+        tuple(options.channels or ((4, 8) if quick else (32, 64, 128, 256))),
+        options.couplings or (1 if quick else 4),
+    )
+    repeats = options.repeats or (1 if quick else 5)
+    for loop in options.loops or (("unrolled", "scan") if on_cpu else ("scan",)):
+        try:
+            yield table(subject, loop, options.precision, repeats)
+        except ValueError as error:
+            raise UserError(f"FullInvRes: {error}") from error
+
+
+def table(subject: Subject, loop: Loop, precision: Precision, repeats: int) -> Table:
+    """Medians of alternating steps, with the temporary bytes beside them."""
+    runs, sizes = {}, {}
+    for name, (settings, ordinary) in CANDIDATES.items():
+        execution = Execution(**settings, loop=loop, precision=precision)
+        program = subject.build(Way(execution, ordinary))
+        compiled = program.lower().compile()
+        sizes[name] = bytes_of(compiled) / MIB
+        runs[name] = timed(compiled, program.model, program.input())
+    seconds = alternate(runs, repeats)
+    median = medians(seconds)
+    rows = [
+        {
+            "candidate": name,
+            "seconds": median[name],
+            "least": min(seconds[name]),
+            "most": max(seconds[name]),
+            "to_plain": median[name] / median["plain"],
+            "to_remat": median[name] / median["remat"],
+            "mib": sizes[name],
+        }
+        for name in CANDIDATES
+    ]
+    bounds = []
+    for name, limit in LIMITS.items():
+        bounds.append(Bound(f"{name} / plain", median[name] / median["plain"], limit))
+        if loop == "scan":
+            bounds.append(Bound(f"{name} / remat", median[name] / median["remat"], 1.0))
+    return Table(
+        f"FullInvRes {LOOPS[loop]}: seconds of one gradient at {subject.size}^3 voxels, channels "
+        f"{'-'.join(map(str, subject.channels))}, {subject.couplings} couplings a level and side, "
+        f"{precision}",
+        [
+            Column("candidate", "gradient"),
+            Column("seconds", "median s", ".3f"),
+            Column("least", "least", ".3f"),
+            Column("most", "most", ".3f"),
+            Column("to_plain", "/ plain", ".2f"),
+            Column("to_remat", "/ remat", ".2f"),
+            Column("mib", "temporary MiB", ".1f"),
+        ],
+        rows=rows,
+        bounds=bounds,
+    )

@@ -1,0 +1,303 @@
+"""Tells what one training step takes of a device's memory, before anything is trained.
+
+    python -m invseg_jax.plan --config configs/brats.py --modalities 4 --classes 4
+    python -m invseg_jax.plan --config configs/hippocampus.py --data ROOT --memory 8GiB
+    python -m invseg_jax.plan --config configs/brats.py --platform tpu-v5e --json plan.json
+
+Compiles the step that `train` runs, for shapes alone, and prints where its bytes go with each way
+to get the gradient: plain, remat and reversible.
+
+With --memory it searches the largest step that fits and prints the arguments to paste: the patch
+first (at the smallest batch; up to the median case of --data, or twice the configuration's patch),
+then the batch (up to 8 a device), then the channels (up to twice as many), then the couplings (up
+to twice as many; almost free where the network is reversible). --vary names which of the four may
+change; the others stay as they are in the configuration.
+
+A compilation takes 10 seconds to a minute on a CPU, and up to some minutes for a TPU.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from invseg_jax import command
+from invseg_jax.configuration import Config, check_config
+from invseg_jax.errors import UserError
+from invseg_jax.planning.choice import AXES
+
+FLAGS = command.new_flags()
+config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "memory", None, "What must suffice for a step, as 16GiB, 16GB, 500MiB.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "platform",
+    None,
+    "cpu, gpu, tpu-v4, tpu-v5e, tpu-v5p or tpu-v6e; by default what this machine has. TPUs need "
+    "not be there.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "topology", None, "Of a TPU slice in chips, as 2x2: the batch is spread.", flag_values=FLAGS
+)
+flags.DEFINE_integer("modalities", None, "Channels of an image.", flag_values=FLAGS)
+flags.DEFINE_integer("classes", None, "With the background.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "data", None, "Root of a data set: its modalities, classes, case sizes.", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "vary",
+    None,
+    "What --memory may change, of patch, batch, width, depth; by default all of them.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("json", None, "File for the same figures, in bytes.", flag_values=FLAGS)
+command.define_compilation_cache(FLAGS)
+flags.mark_flag_as_required("config", flag_values=FLAGS)
+
+ASSUMED = 4  # modalities and classes where nothing says how many; they hardly matter
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a network is to be fed.
+
+    Attributes:
+        modalities: channels.
+        classes: with the background.
+        size: voxels of the median case, or None where no data set was given.
+    """
+
+    modalities: int
+    classes: int
+    size: tuple[int, int, int] | None = None
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs the command line's plan."""
+    try:
+        config = values.config.copy_and_resolve_references()
+    except OSError as error:
+        # ml_collections reports a file that it could not load when the value is first used.
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--config cannot be loaded: {reason}") from error
+    from invseg_jax.planning.size import parse_size
+
+    budget = None if values.memory is None else parse_size(values.memory)
+    command.enable_compilation_cache(values)
+    plan(
+        config,
+        read_images(config, values.data, values.modalities, values.classes),
+        budget=budget,
+        platform=values.platform,
+        topology=values.topology,
+        vary=values.vary or AXES,
+        output=None if values.json is None else Path(values.json),
+    )
+
+
+def read_images(
+    config: Config, root: str | None, modalities: int | None, classes: int | None
+) -> Images:
+    """Modalities, classes and the case's size, from a data set or from what the user gives.
+
+    Raises:
+        UserError: no such data set, or fewer than one modality or two classes.
+    """
+    size = None
+    if root is not None:
+        from invseg_jax.planning.cases import median_size
+
+        found, size = median_size(config, root, command.say)
+        modalities = modalities or len(found.modalities)
+        classes = classes or len(found.classes)
+    if modalities is None or classes is None:
+        modalities = ASSUMED if modalities is None else modalities
+        classes = ASSUMED if classes is None else classes
+        command.say(
+            f"taking {modalities} modalities and {classes} classes; --modalities and --classes, or "
+            "--data, say otherwise"
+        )
+    if modalities < 1 or classes < 2:
+        raise UserError(
+            f"{modalities} modalities and {classes} classes: give at least 1 and at least 2"
+        )
+    return Images(modalities, classes, size)
+
+
+def plan(
+    config: Config,
+    images: Images,
+    *,
+    budget: int | None = None,
+    platform: str | None = None,
+    topology: str | None = None,
+    vary: Sequence[str] = AXES,
+    output: Path | None = None,
+) -> dict[str, Any]:
+    """Compiles training steps, prints their memory, and searches what fits.
+
+    Args:
+        config: see `configs/`.
+        images: what the network is fed.
+        budget: bytes of one memory that must suffice; None to tell the configuration's alone.
+        platform: one of `planning.platform.PLATFORMS`; None for what is here.
+        topology: of a TPU slice.
+        vary: what the search may change, of `AXES`.
+        output: the JSON file, or None.
+
+    Returns:
+        What the JSON file holds: `steps`, one for each column of the table; with a budget also
+        `tried`, every step that was compiled on the way, and `config`, the arguments to paste.
+
+    Raises:
+        UserError: a fault of the configuration, no such platform, nothing that fits, or a file that
+            cannot be written.
+    """
+    from invseg_jax.planning import platform as platforms
+    from invseg_jax.planning.choice import Choice
+    from invseg_jax.planning.measure import Measured, measure
+    from invseg_jax.planning.report import as_json
+    from invseg_jax.planning.size import show_size
+
+    check_config(config)
+    if unknown := set(vary) - set(AXES):
+        raise UserError(f"--vary {', '.join(sorted(unknown))}: there are {', '.join(AXES)}")
+    platforms.prepare(platform, config.devices)
+    where = platforms.Platform(platform, topology)
+
+    def compiled(choice: Choice, memory: str) -> Measured:
+        changed = choice.into(config)
+        changed.model.memory = memory
+        with _progress(f"compiling {memory}, {choice}"):
+            measured = measure(changed, where, images.modalities, images.classes)
+        size = "more than the device has" if measured.refused else show_size(measured.rows.total)
+        command.say(f"{memory}, {choice}: {size} ({measured.seconds:.0f} s)")
+        return measured
+
+    own = config.model.memory
+    result: dict[str, Any] = {"platform": where.name, "memory": budget}
+    if budget is None:
+        choice = Choice.of(config)
+        order = [mode for mode in ("plain", "remat", "reversible") if _can_be(config, mode)]
+        modes = {mode: compiled(choice, mode) for mode in order}
+    else:
+        found = _search(config, images, budget, where, vary, lambda c: compiled(c, own))
+        choice, modes = found.choice, {own: found.measured}
+        result["tried"] = [as_json(c, m, own) for c, m in found.tried]
+        result["config"] = choice.lines()
+    result["steps"] = [as_json(choice, measured, mode) for mode, measured in modes.items()]
+    _show(config, images, where, choice, modes)
+    if budget is not None:
+        command.say(f"The largest step in {show_size(budget)}; arguments for train:\n")
+        command.say("    " + " ".join(choice.lines()))
+    if output is not None:
+        _write(output, result)
+    return result
+
+
+def _search(config: Config, images: Images, budget: int, where, vary: Sequence[str], compiled):
+    from flax import nnx
+
+    from invseg_jax.inference.network import build_model
+    from invseg_jax.planning.choice import Choice
+    from invseg_jax.planning.search import search
+
+    def build(choice: Choice) -> Any:
+        changed = choice.into(config)
+        return nnx.eval_shape(lambda: build_model(changed, images.modalities, images.classes))
+
+    def possible(choice: Choice) -> bool:
+        try:
+            build(choice)
+        except UserError:
+            return False
+        return True
+
+    return search(
+        config,
+        budget,
+        compiled,
+        devices=len(where.devices),
+        shared=where.shared,
+        multiple=build(Choice.of(config)).multiple,
+        largest_patch=images.size,
+        vary=vary,
+        possible=possible,
+    )
+
+
+def _can_be(config: Config, memory: str) -> bool:
+    return memory != "reversible" or config.model.name != "UNet3D"
+
+
+def _show(config: Config, images: Images, where, choice, modes) -> None:
+    from rich.console import Console
+
+    from invseg_jax.planning import report
+    from invseg_jax.planning.compiled import device_bytes
+    from invseg_jax.planning.size import show_size
+
+    console = Console(highlight=False)
+    first = next(iter(modes.values()))
+    title = (
+        f"One training step of {config.model.name}, {choice}\n{first.count:,} parameters, "
+        f"{images.modalities} modalities, {images.classes} classes, on {first.devices} "
+        f"{where.name} device(s)"
+    )
+    console.print()
+    console.print(report.table(title, modes, config.model.memory))
+    console.print(report.NOTE)
+    console.print(report.ON_CPU if where.shared else report.ON_ACCELERATORS)
+    if config.model.memory == "reversible":
+        console.print(
+            "Reversible activations are the trunk's output, whatever the depth: more couplings add "
+            "parameters and time."
+        )
+    for mode, measured in modes.items():
+        if measured.refused:
+            console.print(f"{mode}: the compiler refused: {measured.refused}", markup=False)
+    have = None if where.name.startswith("tpu-") else device_bytes(where.devices[0])
+    if have is not None:
+        console.print(f"{where.devices[0].device_kind} here has {show_size(have)} free for it.")
+    console.print()
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """A line with a clock on a terminal; elsewhere nothing, as a line follows each compilation."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+def _write(output: Path, result: dict[str, Any]) -> None:
+    from invseg_jax.atomic_file import write_atomically
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, (json.dumps(result, indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    command.run(main, FLAGS, __doc__)

@@ -1,0 +1,138 @@
+"""The program of one training step: what `train` runs and what `plan` measures, built in one place.
+
+It is described by shapes alone, so it can be compiled for arrays that do not exist yet and for
+devices that are not there.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from invseg_jax.configuration import Config
+from invseg_jax.data.augment import Augmentation
+from invseg_jax.errors import UserError
+from invseg_jax.training import mesh
+from invseg_jax.training.state import (
+    OptimiserSettings,
+    TrainState,
+    first_state,
+    make_optimiser,
+    schedule,
+)
+from invseg_jax.training.step import make_step
+
+
+class ProgramTooLarge(UserError):
+    """The compiler refuses a step for which the device has too little memory."""
+
+
+@dataclass(frozen=True)
+class TrainingProgram:
+    """One training step for given shapes on given devices.
+
+    Attributes:
+        devices: the mesh; the state lies on every device, the batch is spread over them.
+        optimiser: moves the parameters.
+        rate: the learning rate at each step.
+        state: shapes, types and placement of the state, as a `TrainState`.
+        batch: the same of a batch: `image` (n, d, h, w, modalities), `label` (n, d, h, w).
+        step: the jitted step, which donates the state.
+        seed: of the run's random key.
+    """
+
+    devices: Mesh
+    optimiser: optax.GradientTransformation
+    rate: optax.Schedule
+    state: TrainState
+    batch: dict[str, jax.ShapeDtypeStruct]
+    step: Any
+    seed: int
+
+    @classmethod
+    def build(
+        cls, config: Config, model: nnx.Module, modalities: int, devices: Mesh
+    ) -> "TrainingProgram":
+        """The program that a configuration asks for.
+
+        Args:
+            config: everything but the network is taken from it.
+            model: the network, its parameters arrays or (`nnx.eval_shape`) shapes.
+            modalities: channels of the image.
+            devices: see `mesh.make_mesh`.
+
+        Raises:
+            UserError: the patch is no patch, or the optimiser's or the augmentation's settings are
+                out of range.
+        """
+        patch = tuple(config.data.patch)
+        if len(patch) != 3 or min(patch) < 1:
+            raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
+        settings = OptimiserSettings(**config.optimiser)
+        augmentation = Augmentation(**config.augment)
+        optimiser = make_optimiser(settings, config.steps)
+        graph, params = nnx.split(model)
+        everywhere, spread = mesh.replicated(devices), mesh.over_batch(devices)
+        state = jax.eval_shape(lambda params: first_state(params, optimiser, config.seed), params)
+        shape = (config.data.batch, *patch)
+        batch = {
+            "image": jax.ShapeDtypeStruct((*shape, modalities), jnp.float32),
+            "label": jax.ShapeDtypeStruct(shape, jnp.int32),
+        }
+        step = jax.jit(
+            make_step(graph, optimiser, augmentation, average=settings.average),
+            donate_argnums=0,
+            out_shardings=everywhere,
+        )
+        return cls(
+            devices=devices,
+            optimiser=optimiser,
+            rate=jax.jit(schedule(settings, config.steps)),  # one program, not one an operation
+            state=_placed(state, everywhere),
+            batch=_placed(batch, spread),
+            step=step,
+            seed=config.seed,
+        )
+
+    def first_state(self, params: Any) -> TrainState:
+        """The state before the first step, on the devices."""
+        state = first_state(params, self.optimiser, self.seed)
+        return jax.device_put(state, mesh.replicated(self.devices))
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return float(np.asarray(self.rate(step)))
+
+    def compile(self, options: dict[str, Any] | None = None) -> jax.stages.Compiled:
+        """Compiles the step, which may take a minute; nothing is run.
+
+        Args:
+            options: for the compiler.
+
+        Returns:
+            The step: called with a state and a batch placed as `state` and `batch` say, it gives
+            the next state and the metrics, and the given state is gone.
+
+        Raises:
+            ProgramTooLarge: the compiler knows that the device's memory cannot hold it.
+        """
+        lowered = self.step.lower(self.state, self.batch)
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            kind = self.devices.devices.flat[0].device_kind
+            raise ProgramTooLarge(
+                f"the training step is too large for {kind}: {str(error).splitlines()[0]} "
+                "python -m invseg_jax.plan --config CONFIG --memory SIZE finds what fits"
+            ) from error
+
+
+def _placed(tree: Any, placement: NamedSharding) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=placement), tree)

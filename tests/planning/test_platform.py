@@ -1,0 +1,101 @@
+import jax
+import pytest
+
+from invseg_jax.configuration import base_config
+from invseg_jax.errors import UserError
+from invseg_jax.planning import platform as platforms
+from invseg_jax.planning.platform import Platform
+from invseg_jax.training import mesh
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_devices_here_are_taken_as_train_takes_them(batch: int):
+    config = base_config()
+    config.data.batch = batch
+    platform = Platform("cpu")
+    assert platform.mesh(config) == mesh.make_mesh(0, batch)
+    assert Platform().name == platform.name == "cpu"
+    assert platform.shared
+
+
+def test_other_devices_are_spread_over_in_the_same_way(monkeypatch: pytest.MonkeyPatch):
+    platform = Platform("cpu")
+    config = base_config()
+    # As if they were not the default ones: a TPU's.
+    monkeypatch.setattr(jax, "devices", lambda: [])
+    for batch, wanted, size in ((2, 0, 2), (3, 0, 1), (4, 0, 2), (4, 1, 1), (2, 2, 2)):
+        config.data.batch, config.devices = batch, wanted
+        made = platform.mesh(config)
+        assert made.size == size
+        assert (made.axis_names, made.axis_types) == (("data",), (jax.sharding.AxisType.Auto,))
+    for batch, wanted in ((3, 2), (4, 4), (0, 0)):
+        config.data.batch, config.devices = batch, wanted
+        with pytest.raises(UserError, match=f"a batch of {batch} .* of 2 cpu devices"):
+            platform.mesh(config)
+
+
+def test_loops_go_by_the_platform_that_is_compiled_for():
+    config = base_config()
+    platform = Platform("cpu")
+    assert platform.settle(config).model.loop == "unrolled"
+    platform.devices = [type("Chip", (), {"platform": "tpu"})]
+    assert platform.settle(config).model.loop == "scan"
+    assert not platform.shared and platform.quick is None
+    config.model.loop = "unrolled"
+    assert platform.settle(config).model.loop == "unrolled"
+    assert base_config().model.loop == "auto"
+
+
+@pytest.mark.parametrize(
+    "name, topology, said",
+    [
+        ("tpu-v7", None, "'tpu-v7': there are cpu, gpu, tpu-v4, tpu-v5e, tpu-v5p, tpu-v6e"),
+        ("CPU", None, "there are cpu"),
+        ("cpu", "2x2", "--topology is for a TPU"),
+        (None, "2x2", "--topology is for a TPU"),
+        ("gpu", None, "--platform gpu: JAX finds no gpu"),
+    ],
+)
+def test_what_is_not_there_is_an_error_of_one_line(name, topology, said: str):
+    with pytest.raises(UserError, match=said) as caught:
+        Platform(name, topology)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_tpu_compiler_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(platforms.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"libtpu .*own terms.* pip install .jax\[tpu\]==0"
+    ) as caught:
+        Platform("tpu-v5e")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.tpu_backend
+@pytest.mark.parametrize(
+    "name, topology, chips",
+    [
+        ("tpu-v5e", None, 1),
+        ("tpu-v5e", "2x2", 4),
+        ("tpu-v6e", "2x4", 8),
+        ("tpu-v5p", "2x2", 4),
+        ("tpu-v5p", "2x2x2", 8),
+    ],
+)
+def test_slices(name: str, topology: str | None, chips: int):
+    pytest.importorskip("libtpu")
+    platform = Platform(name, topology)
+    assert len(platform.devices) == chips
+    assert {device.platform for device in platform.devices} == {"tpu"}
+    config = base_config()
+    config.data.batch = 8
+    assert platform.mesh(config).size == chips
+
+
+@pytest.mark.tpu_backend
+@pytest.mark.parametrize("topology", ["3x3", "2", "0x2", "2x", "many", "2x2x2x2"])
+def test_slices_that_are_not_made(topology: str):
+    pytest.importorskip("libtpu")
+    with pytest.raises(UserError, match=f"--topology '?{topology}") as caught:
+        Platform("tpu-v5e", topology)
+    assert "\n" not in str(caught.value)
