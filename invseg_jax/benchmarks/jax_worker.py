@@ -21,10 +21,13 @@ def network(settings: Mapping[str, Any]) -> Answers:
 
     Args:
         settings: name of the network and its arguments `network`; modalities and classes;
-            execution, the arguments of `Execution`; shape (n, d, h, w) of the input; threads. On
-            CPUs the batch is spread over virtual devices, as in training; elsewhere it is on one.
+            execution, the arguments of `Execution`; shape (n, d, h, w) of the input; threads;
+            cache, the folder of the compilation cache. On CPUs the batch is spread over virtual
+            devices, as in training; elsewhere it is on one.
     """
     shape = tuple(settings["shape"])
+    jax.config.update("jax_compilation_cache_dir", settings["cache"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_num_cpu_devices", _divisor(shape[0], settings["threads"]))
     execution = Execution(**settings["execution"])
     held: dict[str, Any] = {}
@@ -72,7 +75,6 @@ def network(settings: Mapping[str, Any]) -> Answers:
         "parameters": parameters,
         "compiled": compiled_bytes,
         "step": lambda: timed(held["gradient"], held["model"], held["x"])(),
-        "settle": resident.start_new_peak,
         "peak": lambda: _allocator_peak() or resident.process_peak(),
     }
 

@@ -9,8 +9,9 @@ memcnn a fixed squeeze. Each runs in a process of its own, with as many threads 
 and they take turns.
 
 On a CPU, memory is what the process has resident: before (imported, and a small network of the same
-kind has run), at the peak of the steps, and at the peak of its whole life, in which ours compiles.
-On a GPU it is what the framework's allocator gave out.
+kind has run), and at its peak. On a GPU it is what the framework's allocator gave out. Ours finds
+its program in a compilation cache, as every start of a training but the first; the peak of the
+process that compiled it stands beside it.
 """
 
 import argparse
@@ -27,14 +28,14 @@ OURS = "ours"
 COLUMNS = (
     Column("network", "network"),
     Column("parameters", "parameters", ",d"),
-    Column("life_mib", "life MiB", ".0f"),
     Column("before_mib", "before MiB", ".0f"),
-    Column("peak_mib", "steps MiB", ".0f"),
-    Column("grown_mib", "steps - before", ".0f"),
+    Column("peak_mib", "peak MiB", ".0f"),
+    Column("grown_mib", "peak - before", ".0f"),
     Column("seconds", "step s", ".3f"),
-    Column("peak_ratio", "steps / ours", ".2f"),
+    Column("peak_ratio", "peak / ours", ".2f"),
     Column("grown_ratio", "grown / ours", ".2f"),
     Column("time_ratio", "time / ours", ".2f"),
+    Column("compiling_mib", "compiling MiB", ".0f"),
     Column("remark", "remark"),
 )
 
@@ -92,8 +93,8 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     rows = {row["network"]: row for row in table.rows}
     for name in ("iunets", "memcnn"):
         for key, what in (
-            ("peak_ratio", "peak of the steps"),
-            ("grown_ratio", "memory that the steps take"),
+            ("peak_ratio", "peak"),
+            ("grown_ratio", "peak - before"),
             ("time_ratio", "time"),
         ):
             if rows[name].get(key) is not None:

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
-CLEAR = Path("/proc/self/clear_refs")
 
 
 def process_peak() -> int:
-    """The most that this process has had since it began, or since `start_new_peak`."""
+    """The most that this process has had since it began."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -29,10 +28,3 @@ def now() -> int:
     except OSError:
         found = None
     return 1024 * int(found[1]) if found else process_peak()
-
-
-def start_new_peak() -> None:
-    """Begins the peak anew, from what the process has now (as `now`); only Linux can."""
-    now()
-    with contextlib.suppress(OSError):
-        CLEAR.write_text("5")

@@ -42,7 +42,7 @@ def network(settings: Mapping[str, Any]) -> Answers:
 
     The answers: "baseline", to be asked first, runs a small network of the same kind and gives the
     bytes of main memory that the process then has (0 on accelerators); "build"; "parameters";
-    "step", seconds of one gradient; "settle" begins the peak anew; "peak", bytes.
+    "step", seconds of one gradient; "peak", bytes.
 
     Args:
         settings: library and the arguments of `torch_networks.build`; shape (n, d, h, w) and
@@ -77,7 +77,6 @@ def network(settings: Mapping[str, Any]) -> Answers:
         "build": build,
         "parameters": parameters,
         "step": lambda: gradient(held["model"], tuple(settings["shape"])),
-        "settle": lambda: _start_new_peak(device),
         "peak": lambda: _peak(device),
     }
 
@@ -90,12 +89,6 @@ def _seconds(call, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begun
-
-
-def _start_new_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    resident.start_new_peak()
 
 
 def _peak(device: torch.device) -> int:

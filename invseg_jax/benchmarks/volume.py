@@ -9,9 +9,9 @@ configs/brugger.py) beside the same in PyTorch with memcnn, and FullInvRes of th
 (60-120-240-480) beside iunets. Each gradient is also taken the ordinary way, in both frameworks.
 
 Each runs in a process of its own, one after the other, and may run out of memory: that is a result.
-On GPUs the peak is what the framework's allocator gave out; for ours it includes what the compiler
-tries out, so that what the compiled program itself takes stands beside it. On CPUs it is what the
-process has resident.
+On GPUs the peak is what the framework's allocator gave out, on CPUs what the process has resident.
+Ours finds its program in a compilation cache; beside it stand what the compiler says the program
+takes, and the peak of the process that compiled it.
 """
 
 import argparse
@@ -36,12 +36,12 @@ COLUMNS = (
     Column("network", "gradient"),
     Column("parameters", "parameters", ",d"),
     Column("compiled_mib", "compiled MiB", ".0f"),
-    Column("life_mib", "life MiB", ".0f"),
     Column("peak_mib", "peak MiB", ".0f"),
     Column("grown_mib", "peak - before", ".0f"),
     Column("seconds", "step s", ".3f"),
     Column("peak_ratio", "peak / ours", ".2f"),
     Column("time_ratio", "time / ours", ".2f"),
+    Column("compiling_mib", "compiling MiB", ".0f"),
     Column("remark", "remark"),
 )
 

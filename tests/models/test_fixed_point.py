@@ -100,4 +100,4 @@ def test_in_float32_they_do_not():
     how = Execution(loop="scan", precision="bfloat16")
     trunk, x = chain(how, 64), random((1, 3, 3, 3, 4))
     stream, pulled, _ = jax.jit(reconstruct)(trunk, x, random(x.shape, 1))
-    assert np.abs(pulled - stream).max() > 1e-5
+    assert (pulled != stream).any()

@@ -37,7 +37,7 @@ def test_reversible_has_the_gradients_of_plain(check_gradients):
     check_gradients(network, x, jax.random.key(1), dropout=0.2, auxiliary=1)
 
 
-@settings(max_examples=6, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=3, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     channels=st.sampled_from(CHANNELS),
     couplings=st.integers(1, 3),
