@@ -10,8 +10,9 @@ and they take turns.
 
 On a CPU, memory is what the process has resident: before (imported, and a small network of the same
 kind has run), and at its peak. On a GPU it is what the framework's allocator gave out. Ours finds
-its program in a compilation cache, as every start of a training but the first; the peak of the
-process that compiled it stands beside it.
+its program in a compilation cache, as every start of a training but the first. Beside it stand what
+the compiler says the program takes on one device (each has a part of the batch), and the peak of
+the process that compiled it.
 """
 
 import argparse
@@ -35,6 +36,7 @@ COLUMNS = (
     Column("peak_ratio", "peak / ours", ".2f"),
     Column("grown_ratio", "grown / ours", ".2f"),
     Column("time_ratio", "time / ours", ".2f"),
+    Column("compiled_mib", "program MiB", ".0f"),
     Column("compiling_mib", "compiling MiB", ".0f"),
     Column("remark", "remark"),
 )

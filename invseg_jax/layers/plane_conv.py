@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers.execution import Precision
-from invseg_jax.reversible.barrier import zero_after
+from invseg_jax.reversible.barrier import wait
 from invseg_jax.reversible.layer import Array
 
 Prepare = Callable[[Array], Array]
@@ -126,16 +126,13 @@ def forward(
         product = product.reshape(n, h, w, size * o)
         return [product[..., k * o : (k + 1) * o] for k in range(size)]
 
-    begin = jnp.zeros((), jnp.int32)
     stream, combine, after = onto or (None, _second, ())
-    if onto is not None:
-        begin = zero_after(after)
-    first = taps_of(_plane(x, begin))
+    first = taps_of(wait(x[:, 0], after))
     # In an array with a past, and as the last of it: nothing is done to the stream behind the loop.
     if d == 1:
         middle = first[size // 2][:, None]
         return middle if stream is None else combine(stream, middle)
-    kept = first[size // 2] if stream is None else _plane(stream, begin)
+    kept = first[size // 2] if stream is None else stream[:, 0]
     out = _volume(kept, d) if stream is None else stream
 
     if size == 1:
@@ -143,7 +140,7 @@ def forward(
         def map_plane(i: Array, out: Array) -> Array:
             return _set_plane(out, combine(_plane(out, i), taps_of(_plane(x, i))[0]), i)
 
-        return lax.fori_loop(begin, d, map_plane, out)
+        return lax.fori_loop(0, d, map_plane, out)
 
     def add_plane(i: Array, carry: tuple[Array, Array, Array, Array]):
         # Of the output planes i - 1 and i, what earlier planes gave, and the stream's plane i - 1.
@@ -155,7 +152,7 @@ def forward(
         return _set_plane(out, combine(here, at), i), at, to_after, here
 
     after_first, at_first, _ = first
-    return lax.fori_loop(begin + 1, d, add_plane, (out, at_first, after_first, kept))[0]
+    return lax.fori_loop(1, d, add_plane, (out, at_first, after_first, kept))[0]
 
 
 def gradients(
@@ -193,9 +190,10 @@ def gradients(
         inside = ((i >= 0) & (i < d)).astype(dy.dtype)
         return _plane(dy, jnp.clip(i, 0, d - 1)) * inside
 
-    def of_plane(plane: Array, i: Array) -> tuple[Array, tuple[Array, Any]]:
+    def of_plane(plane: Array, i: Array, after: Any = ()) -> tuple[Array, tuple[Array, Any]]:
         three = [dy_plane(i + 1), dy_plane(i), dy_plane(i - 1)] if size == 3 else [_plane(dy, i)]
-        three = rounded(jnp.concatenate(three, axis=-1), precision).reshape(n, h * w, size * o)
+        three = rounded(wait(jnp.concatenate(three, axis=-1), after), precision)
+        three = three.reshape(n, h * w, size * o)
         prepared = prepare(plane)
         dtaps = lax.dot_general(
             _columns(rounded(prepared, precision), size),
@@ -218,9 +216,8 @@ def gradients(
         return _set_plane(dx, dplane, i), jax.tree.map(jnp.add, sums, more)
 
     # Not before x is there, though half of it could be: the working memory would be held for long.
-    begin = zero_after(x)
-    dplane, sums = of_plane(_plane(x, begin), begin)
-    dx, (dtaps, sums) = lax.fori_loop(begin + 1, d, add_plane, (_volume(dplane, d), sums))
+    dplane, sums = of_plane(x[:, 0], jnp.zeros((), jnp.int32), after=x)
+    dx, (dtaps, sums) = lax.fori_loop(1, d, add_plane, (_volume(dplane, d), sums))
     return dx, dtaps.sum(axis=0).reshape(kernel.shape), sums
 
 

@@ -48,26 +48,30 @@ def _by_planes(function: Callable[..., Any], arrays: tuple[Array, ...], after: A
     return jax.tree.unflatten(structure, results[::-1])
 
 
-def zero_after(after: Any) -> Array:
-    """Zero, but no compiler knows: what is computed from it waits for the last array of a tree."""
+def wait(x: Array, after: Any) -> Array:
+    """`x`, (n, ...), but what is computed from it waits for the last array (n, ...) of a tree.
+
+    Example by example: a number of one for all would have to be sent around where the examples are
+    spread over devices.
+    """
     leaves = jax.tree.leaves(after)
     if not leaves:
-        return jnp.zeros((), jnp.int32)
-    one = leaves[-1][(0,) * leaves[-1].ndim].astype(jnp.float32)
-    return (one > jnp.inf).astype(jnp.int32)
+        return x
+    first = leaves[-1][(slice(None), *(0,) * (leaves[-1].ndim - 1))]
+    # Never, but no compiler knows.
+    never = (first.astype(jnp.float32) > jnp.inf).reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.where(never, jnp.zeros_like(x), x)
 
 
 def _loop(function: Callable[..., Array], arrays: tuple[Array, ...], after: list[Array]) -> Array:
     # Along the depth: the first axis, the batch, can be spread over devices.
-    depth, start = arrays[0].shape[1], zero_after(after)
-
-    def plane(i: Array) -> Array:
+    def plane(i: Array | int) -> Array:
         return function(*(lax.dynamic_slice_in_dim(x, i, 1, axis=1) for x in arrays))
 
     def add_plane(i: Array, result: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(result, plane(i), i, axis=1)
 
     # The first plane starts the result: what depends on nothing is set up at the program's start.
-    first = plane(start)
+    depth, first = arrays[0].shape[1], wait(plane(0), after)
     behind = [(0, 0), (0, depth - 1), *[(0, 0)] * (first.ndim - 2)]
-    return lax.fori_loop(start + 1, depth, add_plane, jnp.pad(first, behind))
+    return lax.fori_loop(1, depth, add_plane, jnp.pad(first, behind))

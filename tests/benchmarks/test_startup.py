@@ -42,7 +42,11 @@ def test_a_start_can_end_sooner(tmp_path: Path):
 
 
 def test_a_training_that_fails_is_one_line(tmp_path: Path):
-    fails = [sys.executable, "-c", "import sys; print('data: x'); sys.exit('error: no GPU')"]
+    fails = [
+        sys.executable,
+        "-c",
+        "import sys; print('data: x', flush=True); sys.exit('error: no GPU')",
+    ]
     with pytest.raises(UserError, match="before its first step.*error: no GPU"):
         startup._start(fails, tmp_path, "cache", until="seconds")
 
