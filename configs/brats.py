@@ -9,9 +9,7 @@ at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for this data; the channels 
 own choice, as Yamazaki et al. 2021 give none.
 
 `gpu-partial` and `gpu-unet` take another network. None has been trained here: no score is claimed.
-What the compiler sets aside for one training step of two patches, from the `plan` above without
---memory, on a CPU with two devices: plain 5.82 GiB, remat 5.82 GiB, reversible 2.57 GiB. With
---memory 4GiB it finds a patch of 168x168x168, batch 1 and 4 couplings: 3.88 GiB.
+`plan` tells what one step takes of a CPU, GPU or TPU, for this patch or for the largest that fits.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant

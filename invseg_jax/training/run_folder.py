@@ -66,7 +66,8 @@ class RunFolder:
         described = _plain(asdict(data))
         if (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
-            for part in ("model", "data.layout"):
+            # How the network is evaluated (memory, stream, ...) may change: the parameters do not.
+            for part in ("model.name", "model.settings", "data.layout"):
                 if _at(earlier, part) != _at(values, part):
                     raise UserError(
                         f"{self.path} holds a run with another config."

@@ -79,6 +79,13 @@ def with_a_new_setting() -> Config:
     return config
 
 
+def test_a_resumed_run_may_be_evaluated_another_way(run: RunFolder):
+    config = base_config()
+    config.precision, config.model.stream, config.model.memory = "bfloat16", "fixed", "plain"
+    run.write(config, DATA)
+    assert run.read_config().model.stream == "fixed"
+
+
 @pytest.mark.parametrize(
     "config, said",
     [
