@@ -16,7 +16,7 @@ from invseg_jax.errors import UserError
 Device = Any
 
 # One host of each generation, as the compiler and as its runtime call it. A program for one chip is
-# compiled for the first of the chips.
+# compiled for the first of its devices.
 TPU_TOPOLOGIES = {
     "tpu-v4": ("v4:2x2x1", "v4-8"),
     "tpu-v5e": ("v5e:2x2", "v5litepod-4"),
@@ -26,7 +26,7 @@ TPU_TOPOLOGIES = {
 
 
 def tpu_devices(platform: str) -> list[Device]:
-    """The chips of one host of a TPU generation.
+    """The devices of one host of a TPU generation: its chips, or for v4 the two cores of each.
 
     They serve as the devices of shardings and meshes: `SingleDeviceSharding(tpu_devices(p)[0])` on
     the arguments of a jitted function compiles it for one chip.
