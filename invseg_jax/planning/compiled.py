@@ -73,12 +73,12 @@ def shortage(compiled: jax.stages.Compiled, devices: Mesh) -> str | None:
     """
     device = devices.local_devices[0]
     have = device_bytes(device)
-    memory = compiled.memory_analysis()  # asked once: on CPUs it takes a moment
+    memory = compiled.memory_analysis()
     if have is None or memory is None:
         return None
     need = _bytes(memory, devices)
     if device.platform == "cpu":
-        have += memory.argument_size_in_bytes * copies(devices)
+        have += argument_bytes(compiled, devices)
     if need <= have:
         return None
     return (
