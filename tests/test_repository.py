@@ -51,13 +51,13 @@ FOREIGN = {
     "benchmark": frozenset[str](),
 }
 
-# In two pieces each, so that this file does not name what it looks for.
+# In pieces, so that this file does not name what it looks for.
 REGISTRY_HOSTS = re.compile(
     "|".join(
         re.escape(".".join(parts))
         for parts in (
             ("pypi", "org"),
-            ("pythonhosted", "org"),
+            ("python" + "hosted", "org"),
             ("npmjs", "org"),
             ("npmjs", "com"),
             ("deb", "debian", "org"),
