@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags
+from ml_collections import config_flags
 
+from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 
 USER_ERROR = 2
@@ -24,6 +26,31 @@ def new_flags() -> flags.FlagValues:
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
     return values
+
+
+def define_config(values: flags.FlagValues) -> None:
+    """Defines --config, which must be given, and with it --config.KEY=VALUE."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
+        flag_values=values,
+    )
+    flags.mark_flag_as_required("config", flag_values=values)
+
+
+def read_config(values: flags.FlagValues) -> Config:
+    """The configuration that --config names.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    try:
+        return values.config.copy_and_resolve_references()
+    except OSError as error:
+        # ml_collections reports a file that it could not load when the value is first used.
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--config cannot be loaded: {reason}") from error
 
 
 def define_compilation_cache(values: flags.FlagValues) -> None:

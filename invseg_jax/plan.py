@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from invseg_jax import command
 from invseg_jax.configuration import Config, check_config
@@ -32,12 +31,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.planning.choice import AXES
 
 FLAGS = command.new_flags()
-config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
-    flag_values=FLAGS,
-)
+command.define_config(FLAGS)
 flags.DEFINE_string(
     "memory", None, "What must suffice for a step, as 16GiB, 16GB, 500MiB.", flag_values=FLAGS
 )
@@ -64,7 +58,6 @@ flags.DEFINE_list(
 )
 flags.DEFINE_string("json", None, "File for the same figures, in bytes.", flag_values=FLAGS)
 command.define_compilation_cache(FLAGS)
-flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 ASSUMED = 4  # modalities and classes where nothing says how many; they hardly matter
 
@@ -86,12 +79,7 @@ class Images:
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
-    try:
-        config = values.config.copy_and_resolve_references()
-    except OSError as error:
-        # ml_collections reports a file that it could not load when the value is first used.
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--config cannot be loaded: {reason}") from error
+    config = command.read_config(values)
     from invseg_jax.planning.size import parse_size
 
     budget = None if values.memory is None else parse_size(values.memory)

@@ -18,19 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from invseg_jax import command
 from invseg_jax.configuration import Config, check_config
 from invseg_jax.errors import UserError
 
 FLAGS = command.new_flags()
-config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
-    flag_values=FLAGS,
-)
+command.define_config(FLAGS)
 flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=FLAGS)
 flags.DEFINE_string(
     "data", None, "Root of the data set; without it, the embedded cohort.", flag_values=FLAGS
@@ -43,17 +37,12 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 command.define_compilation_cache(FLAGS)
-flags.mark_flags_as_required(("config", "workdir"), flag_values=FLAGS)
+flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's training."""
-    try:
-        config = values.config.copy_and_resolve_references()
-    except OSError as error:
-        # ml_collections reports a file that it could not load when the value is first used.
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--config cannot be loaded: {reason}") from error
+    config = command.read_config(values)
     command.enable_compilation_cache(values)
     gc.set_threshold(50_000)  # tracing makes a million objects that stay; 700 is a tenth of a start
     train(config, Path(values.workdir), values.data, profile=values.profile)
