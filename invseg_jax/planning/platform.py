@@ -5,9 +5,8 @@ import os
 import re
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
@@ -57,18 +56,7 @@ class Platform:
         Raises:
             UserError: more devices than there are, or than divide the batch.
         """
-        if self.devices == jax.devices():
-            return mesh.make_mesh(config.devices, config.data.batch)
-        wanted, batch = config.devices, config.data.batch
-        there = len(self.devices)
-        count = wanted or max(d for d in range(1, there + 1) if batch % d == 0)
-        if not 1 <= count <= there or batch < 1 or batch % count:
-            raise UserError(
-                f"a batch of {batch} (config.data.batch) on {count} of {there} {self.name} devices "
-                f"(config.devices): the devices must be there and divide the batch"
-            )
-        grid = np.asarray(self.devices[:count])
-        return Mesh(grid, (mesh.BATCH_AXIS,), axis_types=(AxisType.Auto,))
+        return mesh.make_mesh(config.devices, config.data.batch, self.devices)
 
     def settle(self, config: Config) -> Config:
         """A copy of a configuration with what goes by platform decided for this one."""

@@ -54,7 +54,7 @@ class Orthogonal(Layer):
     """Turns groups of channels, each by an orthogonal matrix of its own.
 
         forward   y_g = x_g Q_g
-        inverse   x_g = y_g Q_g^T
+        inverse   x_g = y_g Q_g^-1
         pullback  dx_g = dy_g Q_g^T,   dQ_g = x_g^T dy_g
 
     With one group it is an invertible 1x1x1 convolution; after a squeeze, with one group per
@@ -78,7 +78,7 @@ class Orthogonal(Layer):
         return self._sheared(turns, x), {}
 
     def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
-        """Multiplies by the transposes, or shears back."""
+        """Multiplies by the inverse matrices, or shears back."""
         turns = self.turns(params)
         if isinstance(self.arithmetic, Float):
             return self._multiplied(y, rotation(turns, inverse=True))

@@ -1,6 +1,7 @@
 """The mesh of devices and how batch and state lie on it."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,12 +34,13 @@ def prepare_devices(wanted: int, batch: int) -> None:
         pass
 
 
-def make_mesh(wanted: int, batch: int) -> Mesh:
+def make_mesh(wanted: int, batch: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with one axis, "data", over which the batch is spread.
 
     Args:
         wanted: how many devices, or 0 for all that divide the batch evenly.
         batch: examples a step, over all processes.
+        devices: to choose from; by default those that JAX finds.
 
     Raises:
         UserError: more devices than there are, or than divide the batch.
@@ -48,7 +50,7 @@ def make_mesh(wanted: int, batch: int) -> Mesh:
             f"config.devices {wanted}, config.data.batch {batch}: give 0 or more devices (0: as "
             "many as divide the batch) and a batch of at least 1"
         )
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     count = wanted or _largest_divisor(batch, len(devices))
     if count > len(devices):
         raise UserError(f"config.devices is {count}, but there are {len(devices)}: {devices[:4]}")
