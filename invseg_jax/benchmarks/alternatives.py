@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from jax import lax, nn
 
 from invseg_jax.layers.branch import ResidualBranch
@@ -99,8 +98,8 @@ class GroupedRemat(Layer):
         if self.repeat.count % size:
             raise ValueError(f"{self.repeat.count} couplings are not groups of {size}")
 
-        def stack(*leaves: Array) -> Array:
-            return jnp.stack(leaves).reshape(-1, size, *leaves[0].shape)
+        def grouped(leaf: Array) -> Array:
+            return leaf.reshape(-1, size, *leaf.shape[1:])
 
         def coupling(x: Stream, params: Params) -> tuple[Stream, None]:
             return self.repeat.layer.forward(params, x, key)[0], None
@@ -109,9 +108,9 @@ class GroupedRemat(Layer):
 
         @jax.checkpoint
         def of_group(x: Stream, params: Params) -> tuple[Stream, None]:
-            return lax.scan(body, x, params)
+            return lax.scan(body, x, params, unroll=2)  # as `Repeat`
 
-        return lax.scan(of_group, x, jax.tree.map(stack, *params))[0], {}
+        return lax.scan(of_group, x, jax.tree.map(grouped, params))[0], {}
 
 
 def groups_near_root(couplings: int) -> list[Group]:

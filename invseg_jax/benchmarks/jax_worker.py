@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from invseg_jax import models
 from invseg_jax.benchmarks import resident
+from invseg_jax.benchmarks.spread import place, split_cpu
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers
 from invseg_jax.layers.execution import Execution
@@ -28,7 +28,7 @@ def network(settings: Mapping[str, Any]) -> Answers:
     shape = tuple(settings["shape"])
     jax.config.update("jax_compilation_cache_dir", settings["cache"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_num_cpu_devices", _divisor(shape[0], settings["threads"]))
+    split_cpu(shape[0], settings["threads"])
     execution = Execution(**settings["execution"])
     held: dict[str, Any] = {}
 
@@ -36,14 +36,10 @@ def network(settings: Mapping[str, Any]) -> Answers:
         model = models.build(
             settings["name"], settings["modalities"], settings["classes"], network, 0, execution
         )
-        on_cpu = jax.default_backend() == "cpu"
-        devices = jax.devices()[: _divisor(shape[0], jax.device_count()) if on_cpu else 1]
-        mesh = Mesh(np.asarray(devices), ("batch",))
-        model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
         x = np.random.default_rng(0).standard_normal(
             (*shape, settings["modalities"]), dtype=np.float32
         )
-        x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+        model, x = place(model, x)
         return model, jax.jit(jax.value_and_grad(_loss)).lower(model, x).compile(), x
 
     def baseline() -> int:
@@ -81,11 +77,6 @@ def network(settings: Mapping[str, Any]) -> Answers:
 
 def _loss(model, x: jax.Array) -> jax.Array:
     return jnp.square(model(x)).mean()
-
-
-def _divisor(count: int, most: int) -> int:
-    """The largest divisor of `count` that is at most `most`."""
-    return max(number for number in range(1, min(count, most) + 1) if count % number == 0)
 
 
 def _allocator_peak() -> int | None:

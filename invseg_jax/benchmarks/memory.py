@@ -7,8 +7,7 @@
 The figures are the compiler's own, of its temporary buffers: nothing is run for them, and
 --platform takes a TPU that is not there. All candidates are written alike, as loops over the
 couplings: from a network that is written out, the compiler for CPUs removes the rematerialisation.
-Beside them stands the default on CPUs, reversible and written out. On GPUs and TPUs at hand, each
-is run as well, and the most that the allocator gave out is reported.
+On GPUs and TPUs at hand, each is run as well, and the most that the allocator gave out is reported.
 
 Two subjects: the couplings of one level alone, those of both sides in a chain, and the whole of
 FullInvRes. Depths are couplings a level and side.
@@ -33,7 +32,7 @@ from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.worker import WorkerError
 from invseg_jax.errors import UserError
-from invseg_jax.layers.execution import Execution, Loop, Precision
+from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.topology import TPU_TOPOLOGIES, Device, tpu_devices
 
 MIB = 2**20
@@ -44,7 +43,7 @@ PUBLISHED = ((5, 3.17, 0.85), (10, 5.90, 1.09), (20, 11.4, 1.57), (30, 16.8, 2.0
 
 
 # By name, the arguments of `Execution`, and whether the branches are ordinary layers.
-LOOPS: dict[str, tuple[dict[str, Any], bool]] = {
+CANDIDATES: dict[str, tuple[dict[str, Any], bool]] = {
     "plain": ({"memory": "plain"}, True),
     "remat": ({"memory": "remat"}, True),
     SQRT: ({"memory": "plain"}, True),
@@ -52,7 +51,6 @@ LOOPS: dict[str, tuple[dict[str, Any], bool]] = {
     REVERSIBLE: ({"memory": "reversible"}, False),
     "reversible, fixed": ({"memory": "reversible", "stream": "fixed"}, False),
 }
-WRITTEN_OUT = {f"{name}, written out": LOOPS[name] for name in (REVERSIBLE, "reversible, fixed")}
 # The most that reversible may take of the others' bytes at the greatest depth, and may grow.
 SHARES = {"plain": 0.05, "remat": 0.12, SQRT: 0.40}
 GROWTH = 0.02
@@ -135,7 +133,6 @@ def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Devi
     deepest = subjects[depths[-1]]
     platform = device.platform if device is not None else jax.default_backend()
     run = device is None and platform != "cpu"
-    candidates = LOOPS | (WRITTEN_OUT if platform == "cpu" else {})
     columns = [
         Column("candidate", "gradient"),
         *(Column(f"mib_{depth}", f"{depth}: MiB", ".1f") for depth in depths),
@@ -154,13 +151,12 @@ def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Devi
             f"An activation is {deepest.activation / MIB:.3g} MiB, at the finest level. "
             f"activations and the share are at {depths[-1]} couplings, growth is from {depths[0]}.",
             f"The parameters are {subjects[depths[0]].parameters / MIB:.3g} MiB at {depths[0]} and "
-            f"{deepest.parameters / MIB:.3g} MiB at {depths[-1]} couplings. They are no temporary "
-            "bytes, but loops hold them, and their gradients, stacked, once more.",
+            f"{deepest.parameters / MIB:.3g} MiB at {depths[-1]} couplings; they are no temporary "
+            "bytes.",
         ],
     )
-    for name, (settings, ordinary) in candidates.items():
-        loop: Loop = "unrolled" if name in WRITTEN_OUT else "scan"
-        way = Way(Execution(**settings, loop=loop, precision=precision), ordinary)
+    for name, (settings, ordinary) in CANDIDATES.items():
+        way = Way(Execution(**settings, loop="scan", precision=precision), ordinary)
         row: dict[str, Any] = {"candidate": name}
         for depth, subject in subjects.items():
             ways = [way]

@@ -86,7 +86,7 @@ def table(settings: Settings, device: Device | None) -> Table:
     runs = {}
     for stream in ("float32", "fixed"):
         for pieces in settings.slabs:
-            way = Way(Execution(stream=stream, slabs=pieces).on(platform))
+            way = Way(Execution(stream=stream, slabs=pieces))
             program = subject.build(way)
             compiled = program.lower(device).compile()
             size = bytes_of(compiled)

@@ -8,8 +8,13 @@ convolution, which is faster on CPUs), each differentiated by JAX, the second wi
 around every coupling. "our branches" evaluate norm, activation and convolution in one.
 
 The candidates are one network, written one way: all out, or all as loops over the couplings. On
-CPUs both ways are measured: loops are slow there, but from a network that is written out the
-compiler removes the rematerialisation, and `remat` is then `plain` by another name.
+CPUs both ways are measured: from a network that is written out the compiler removes the
+rematerialisation, and `remat` is then `plain` by another name. There the batch is spread over
+virtual devices, one a core, as in training.
+
+A branch that ends in a convolution needs no second evaluation of that for its gradient, only for
+its value: remat leaves it out, the reconstruction cannot. That is the least that reversible takes
+longer than remat.
 """
 
 import argparse
@@ -20,6 +25,8 @@ import jax
 
 from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.compiled import bytes_of
+from invseg_jax.benchmarks.environment import cores
+from invseg_jax.benchmarks.spread import place, split_cpu
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
@@ -53,7 +60,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="[float32]"
     )
+    parser.add_argument("--batch", type=int, default=2, help="examples [2]")
     parser.add_argument("--repeats", type=int, help="rounds [5; --quick 1]")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Before JAX looks for devices: a core for each of them."""
+    if options.batch < 1:
+        raise UserError(f"--batch {options.batch}: a batch is at least 1")
+    split_cpu(options.batch, cores())
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:
@@ -68,20 +83,21 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     repeats = options.repeats or (1 if quick else 5)
     for loop in options.loops or (("unrolled", "scan") if on_cpu else ("scan",)):
         try:
-            yield table(subject, loop, options.precision, repeats)
+            yield table(subject, loop, options.precision, options.batch, repeats)
         except ValueError as error:
             raise UserError(f"FullInvRes: {error}") from error
 
 
-def table(subject: Subject, loop: Loop, precision: Precision, repeats: int) -> Table:
+def table(subject: Subject, loop: Loop, precision: Precision, batch: int, repeats: int) -> Table:
     """Medians of alternating steps, with the temporary bytes beside them."""
     runs, sizes = {}, {}
     for name, (settings, ordinary) in CANDIDATES.items():
         execution = Execution(**settings, loop=loop, precision=precision)
         program = subject.build(Way(execution, ordinary))
-        compiled = program.lower().compile()
+        model, x = place(program.model, program.input(batch))
+        compiled = program.jitted().lower(model, x).compile()
         sizes[name] = bytes_of(compiled) / MIB
-        runs[name] = timed(compiled, program.model, program.input())
+        runs[name] = timed(compiled, model, x)
     seconds = alternate(runs, repeats)
     median = medians(seconds)
     rows = [
@@ -102,9 +118,9 @@ def table(subject: Subject, loop: Loop, precision: Precision, repeats: int) -> T
         if loop == "scan":
             bounds.append(Bound(f"{name} / remat", median[name] / median["remat"], 1.0))
     return Table(
-        f"FullInvRes {LOOPS[loop]}: seconds of one gradient at {subject.size}^3 voxels, channels "
-        f"{'-'.join(map(str, subject.channels))}, {subject.couplings} couplings a level and side, "
-        f"{precision}",
+        f"FullInvRes {LOOPS[loop]}: seconds of one gradient at {batch} x {subject.size}^3 voxels, "
+        f"channels {'-'.join(map(str, subject.channels))}, {subject.couplings} couplings a level "
+        f"and side, {precision}",
         [
             Column("candidate", "gradient"),
             Column("seconds", "median s", ".3f"),
@@ -112,7 +128,7 @@ def table(subject: Subject, loop: Loop, precision: Precision, repeats: int) -> T
             Column("most", "most", ".3f"),
             Column("to_plain", "/ plain", ".2f"),
             Column("to_remat", "/ remat", ".2f"),
-            Column("mib", "temporary MiB", ".1f"),
+            Column("mib", "temporary MiB a device", ".1f"),
         ],
         rows=rows,
         bounds=bounds,

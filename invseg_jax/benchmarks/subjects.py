@@ -92,7 +92,7 @@ class Program:
 
     Attributes:
         model: called as model(x), which gives an array or (array, taps).
-        shape: of x.
+        shape: of x, one example.
         of: what the gradient is taken of: 0 for the parameters, 1 for x.
     """
 
@@ -109,11 +109,16 @@ class Program:
 
         model = jax.tree.map(described, self.model)
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32, sharding=sharding)
-        return jax.jit(jax.value_and_grad(_loss, argnums=self.of)).lower(model, x)
+        return self.jitted().lower(model, x)
 
-    def input(self, seed: int = 0) -> Array:
-        """Normally distributed values."""
-        return jnp.asarray(np.random.default_rng(seed).standard_normal(self.shape), jnp.float32)
+    def jitted(self) -> Any:
+        """The program for whatever arrays it is called with, as (loss, gradients)."""
+        return jax.jit(jax.value_and_grad(_loss, argnums=self.of))
+
+    def input(self, batch: int = 1) -> Array:
+        """Normally distributed values, float32, of so many examples."""
+        shape = (batch, *self.shape[1:])
+        return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
 
 
 def _loss(model: Any, x: Array) -> Array:

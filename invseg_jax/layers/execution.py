@@ -3,10 +3,8 @@
 None of this changes the parameters. A run can be trained one way and go on another way.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
-
-import jax
 
 from invseg_jax.reversible import (
     Arithmetic,
@@ -19,7 +17,7 @@ from invseg_jax.reversible import (
 
 Precision = Literal["float32", "bfloat16"]
 Stream = Literal["float32", "fixed"]
-Loop = Literal["auto", "unrolled", "scan"]
+Loop = Literal["scan", "unrolled"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Execution:
         slabs: pieces along the depth in which accelerators evaluate a branch, as many as divide
             the depth, at most this; more take less memory. CPUs go plane by plane in any case.
         loop: whether couplings of equal shape are one loop in the compiled program ("scan") or
-            written out ("unrolled"); "auto" writes them out on CPUs, where loops are slow.
+            written out ("unrolled"), which compiles longer and holds their parameters' gradients
+            twice.
 
     Raises:
         ValueError: a value that is none of these.
@@ -48,7 +47,7 @@ class Execution:
     fraction_bits: int = 16
     precision: Precision = "float32"
     slabs: int = 1
-    loop: Loop = "auto"
+    loop: Loop = "scan"
 
     def __post_init__(self):
         """Checks the values."""
@@ -62,17 +61,6 @@ class Execution:
             raise ValueError(f"fraction_bits is {self.fraction_bits}; it must be from 0 to 30")
         if self.slabs < 1:
             raise ValueError(f"slabs is {self.slabs}; it must be at least 1")
-
-    def on(self, platform: str) -> "Execution":
-        """The same with "auto" decided for a platform ("cpu", "gpu", "tpu")."""
-        if self.loop != "auto":
-            return self
-        return replace(self, loop="unrolled" if platform == "cpu" else "scan")
-
-    @property
-    def scans(self) -> bool:
-        """Whether couplings are scanned; "auto" goes by JAX's default platform."""
-        return self.on(jax.default_backend()).loop == "scan"
 
     @property
     def arithmetic(self) -> Arithmetic:

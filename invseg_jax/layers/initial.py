@@ -39,3 +39,10 @@ def he_normal(
 def constant(features: int, value: float) -> Array:
     """(features,) float32, all of that value."""
     return jnp.asarray(np.full(features, value, np.float32))
+
+
+def stacked(*weights: Array) -> Array:
+    """Equal shapes along a new first axis; by numpy where they are no tracers."""
+    if any(isinstance(weight, core.Tracer) for weight in weights):
+        return jnp.stack(weights)
+    return jnp.asarray(np.stack([np.asarray(weight) for weight in weights]))

@@ -6,12 +6,13 @@ themselves, which are pytrees, and the functions call them.
 
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx
 
 from invseg_jax import reversible
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.execution import Execution
-from invseg_jax.layers.initial import normal
+from invseg_jax.layers.initial import normal, stacked
 from invseg_jax.layers.plane_conv import Onto
 from invseg_jax.reversible.layer import Array, Params, Taps
 
@@ -98,10 +99,11 @@ def couplings(
         )
         chained.append(coupling(branch, execution))
         first, second = second, first
-    middle = chain(*chained)
-    if first == second:
-        layer = reversible.Repeat(chained[0].layer, count, scan=execution.scans)
-        middle = Weighted(layer, middle.params)
+    if first == second and chained:
+        layer = reversible.Repeat(chained[0].layer, count, scan=execution.loop == "scan")
+        middle = Weighted(layer, jax.tree.map(stacked, *(part.params for part in chained)))
+    else:
+        middle = chain(*chained)
     # An odd number of couplings leaves the halves of an odd number of channels exchanged.
     join = Weighted(reversible.Join(first), ())
     return chain(Weighted(reversible.Halve(), ()), middle, join)

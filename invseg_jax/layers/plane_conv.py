@@ -31,11 +31,6 @@ Combine = Callable[[Array, Array], Array]
 Onto = tuple[Array, Combine, Any]
 
 
-def _second(first: Array, second: Array) -> Array:
-    del first
-    return second
-
-
 def unchanged(plane: Array) -> Array:
     """Prepares nothing."""
     return plane
@@ -126,33 +121,38 @@ def forward(
         product = product.reshape(n, h, w, size * o)
         return [product[..., k * o : (k + 1) * o] for k in range(size)]
 
-    stream, combine, after = onto or (None, _second, ())
+    stream, combine, after = onto or (None, None, ())
     first = taps_of(wait(x[:, 0], after))
-    # In an array with a past, and as the last of it: nothing is done to the stream behind the loop.
     if d == 1:
         middle = first[size // 2][:, None]
-        return middle if stream is None else combine(stream, middle)
-    kept = first[size // 2] if stream is None else stream[:, 0]
-    out = _volume(kept, d) if stream is None else stream
+        return middle if stream is None or combine is None else combine(stream, middle)
+    # All that is done to the stream is done in the loop: behind it, it could become a copy.
+    out = _volume(first[size // 2], d) if stream is None else stream
 
     if size == 1:
 
         def map_plane(i: Array, out: Array) -> Array:
-            return _set_plane(out, combine(_plane(out, i), taps_of(_plane(x, i))[0]), i)
+            (plane,) = taps_of(_plane(x, i))
+            return _set_plane(out, plane if combine is None else combine(_plane(out, i), plane), i)
 
         return lax.fori_loop(0, d, map_plane, out)
 
-    def add_plane(i: Array, carry: tuple[Array, Array, Array, Array]):
-        # Of the output planes i - 1 and i, what earlier planes gave, and the stream's plane i - 1.
-        out, before, at, kept = carry
+    def add_plane(i: Array, carry: tuple[Array, Array, Array]):
+        # Of the output planes i - 1 and i, what earlier planes gave.
+        out, before, at = carry
         to_after, to_at, to_before = taps_of(_plane(x, i))
-        before, at, here = before + to_before, at + to_at, _plane(out, i)
-        out = _set_plane(out, combine(kept, before), i - 1)
-        # Whole already if this is the last plane; otherwise the next round writes it anew.
-        return _set_plane(out, combine(here, at), i), at, to_after, here
+        at = at + to_at
+        # Plane i is whole already if it is the last one; otherwise the next round writes it anew.
+        two = jnp.stack((before + to_before, at), axis=1)
+        if combine is not None:
+            here = lax.dynamic_slice_in_dim(out, i - 1, 2, axis=1)
+            whole = ((jnp.arange(2) == 0) | (i == d - 1)).reshape(1, 2, 1, 1, 1)
+            two = jnp.where(whole, combine(here, two), here)
+        # One write, of the very planes that were read: for two the compiler copies the stream.
+        return lax.dynamic_update_slice_in_dim(out, two, i - 1, axis=1), at, to_after
 
     after_first, at_first, _ = first
-    return lax.fori_loop(1, d, add_plane, (out, at_first, after_first, kept))[0]
+    return lax.fori_loop(1, d, add_plane, (out, at_first, after_first))[0]
 
 
 def gradients(

@@ -84,7 +84,6 @@ def measure(config: Config, platform: Platform, modalities: int, classes: int) -
             do not divide, settings out of range.
     """
     begun = time.perf_counter()
-    config = platform.settle(config)
     devices = platform.mesh(config)
     model: Any = nnx.eval_shape(lambda: build_model(config, modalities, classes))
     program = TrainingProgram.build(config, model, modalities, devices)

@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
-from invseg_jax.layers.execution import Execution
 from invseg_jax.planning.compiled import Device
 from invseg_jax.topology import TPU_TOPOLOGIES, tpu_devices
 from invseg_jax.training import mesh
@@ -57,13 +56,6 @@ class Platform:
             UserError: more devices than there are, or than divide the batch.
         """
         return mesh.make_mesh(config.devices, config.data.batch, self.devices)
-
-    def settle(self, config: Config) -> Config:
-        """A copy of a configuration with what goes by platform decided for this one."""
-        settled = config.copy_and_resolve_references()
-        execution = Execution(loop=config.model.loop)
-        settled.model.loop = execution.on(self.devices[0].platform).loop
-        return settled
 
     @property
     def shared(self) -> bool:

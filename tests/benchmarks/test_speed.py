@@ -20,5 +20,5 @@ def test_rows_and_ratios(measure, bounds):
 
 def test_one_loop_and_other_channels(measure):
     (table,), _ = measure("speed", "--loops", "scan", "--channels", "4", "--size", "3")
-    assert "at 3^3 voxels, channels 4, 1 couplings a level and side" in table["title"]
+    assert "at 2 x 3^3 voxels, channels 4, 1 couplings a level and side" in table["title"]
     assert all(row["mib"] > 0 for row in table["rows"])

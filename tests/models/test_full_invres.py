@@ -84,8 +84,8 @@ def test_dropout_needs_a_key(once):
 def test_couplings_for_each_level():
     def branches(couplings):
         model = network(channels=(4, 8, 16), couplings=couplings)
-        paths = nnx.to_flat_state(nnx.state(model.trunk, nnx.Param)).paths
-        return sum("convs" in path for path in paths)
+        params = nnx.to_flat_state(nnx.state(model.trunk, nnx.Param))
+        return sum(len(weights[...]) for path, weights in params if "convs" in path)
 
     # Encoder and decoder have theirs; the coarsest level has them once.
     assert branches(2) == 2 * 2 + 2 * 2 + 2
@@ -113,9 +113,9 @@ def temporary_bytes(memory, couplings):
 
 
 def test_memory_does_not_grow_with_depth():
-    assert temporary_bytes("reversible", 8) <= 1.05 * temporary_bytes("reversible", 2)
+    assert temporary_bytes("reversible", 30) <= 1.02 * temporary_bytes("reversible", 2)
     # And this is what the test would see otherwise.
-    assert temporary_bytes("plain", 8) > 1.5 * temporary_bytes("plain", 2)
+    assert temporary_bytes("plain", 30) > 3 * temporary_bytes("plain", 2)
 
 
 @pytest.mark.parametrize(

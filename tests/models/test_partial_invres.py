@@ -84,7 +84,9 @@ def test_shapes_at_odd_sizes():
 def test_couplings_of_encoder_and_decoder():
     def kernels(**settings):
         model = network(**settings)
-        return [len(trunk.params[1]) for trunk in [*model.encoder, *model.decoder]]
+        return [
+            len(trunk.params[1].convs[0].kernel[...]) for trunk in [*model.encoder, *model.decoder]
+        ]
 
     assert kernels(couplings=2) == [2, 2, 2, 2]
     assert kernels(couplings=(1, 3)) == [1, 3, 1, 3]

@@ -38,18 +38,6 @@ def test_other_devices_are_spread_over_in_the_same_way(monkeypatch: pytest.Monke
             platform.mesh(config)
 
 
-def test_loops_go_by_the_platform_that_is_compiled_for():
-    config = base_config()
-    platform = Platform("cpu")
-    assert platform.settle(config).model.loop == "unrolled"
-    platform.devices = [type("Chip", (), {"platform": "tpu"})]
-    assert platform.settle(config).model.loop == "scan"
-    assert not platform.shared and platform.quick is None
-    config.model.loop = "unrolled"
-    assert platform.settle(config).model.loop == "unrolled"
-    assert base_config().model.loop == "auto"
-
-
 @pytest.mark.parametrize(
     "name, topology, said",
     [

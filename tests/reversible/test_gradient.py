@@ -156,7 +156,7 @@ def test_an_overflow_reaches_the_output_and_the_gradient(arithmetic):
 def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
     exact = FixedPoint() if memory == "reversible" else StraightThrough()
     arithmetic = exact if fixed else FLOAT
-    params = ((), tuple(random((3, 3), seed) for seed in range(4)), ())
+    params = ((), random((4, 3, 3)), ())
     x, key = random((2, 2, 1, 2, 6), 9), jax.random.key(1)
 
     def gradient(scan):
@@ -179,6 +179,16 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
     assert_close(looped_back, written_back)
     if fixed and memory == "reversible":
         np.testing.assert_array_equal(looped_back, arithmetic.encode(x))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_repeat_wants_its_parameters_stacked(scan: bool):
+    repeat = Repeat(AdditiveCoupling(branch), 4, scan)
+    x = (random((1, 2, 3)), random((1, 2, 3)))
+    with pytest.raises(ValueError, match=r"^4 layers got parameters stacked by \[3\]$"):
+        repeat.forward(random((3, 3, 3)), x)
+    with pytest.raises(ValueError, match=r"^4 layers got parameters stacked by \[0\]$"):
+        repeat.inverse(jnp.ones(()), x)
 
 
 def test_one_trunk_under_vmap(assert_close):

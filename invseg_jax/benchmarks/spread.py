@@ -1,0 +1,34 @@
+"""A batch spread over the virtual devices of a CPU, as training spreads it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from invseg_jax.reversible.layer import Array
+
+
+def split_cpu(batch: int, threads: int) -> None:
+    """Makes a virtual device for each thread, at most one for each example.
+
+    To be called before JAX looks for devices; where it has them already, those are used.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", _divisor(batch, threads))
+    except RuntimeError:
+        pass
+
+
+def place(model: Any, x: Array | np.ndarray) -> tuple[Any, Array]:
+    """The model on every CPU device and the batch over them; elsewhere both on the first device."""
+    on_cpu = jax.default_backend() == "cpu"
+    devices = jax.devices()[: _divisor(len(x), jax.device_count()) if on_cpu else 1]
+    mesh = Mesh(np.asarray(devices), ("batch",))
+    model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+    return model, jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def _divisor(count: int, most: int) -> int:
+    """The largest divisor of `count` that is at most `most`."""
+    return max(number for number in range(1, min(count, most) + 1) if count % number == 0)
