@@ -1,10 +1,11 @@
 """The 3x3x3 convolution with both its gradients, beside the compiler's own and PyTorch's.
 
     python -m invseg_jax.benchmark conv
-    python -m invseg_jax.benchmark conv --shapes 48x16 32x32 --repeats 9
+    python -m invseg_jax.benchmark conv --shapes 48x16 32x32 --batch 1 --repeats 9
 
-One batch of one example, as many channels out as in, float32. PyTorch, where it is installed, runs
-in a process of its own with as many threads as there are cores here.
+As many channels out as in, float32. On CPUs the batch is spread over virtual devices, one a core,
+as in training; ours and the compiler's alike. PyTorch, where it is installed, runs in a process of
+its own with as many threads as there are cores here.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from invseg_jax.benchmarks.environment import cores
+from invseg_jax.benchmarks.spread import place, split_cpu
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import Timed, alternate, medians, timed
 from invseg_jax.benchmarks.worker import Worker
@@ -55,7 +57,13 @@ def parse_shape(text: str) -> tuple[int, int]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
     parser.add_argument("--shapes", type=parse_shape, nargs="+", metavar="VOXELSxCHANNELS")
+    parser.add_argument("--batch", type=int, default=2, help="examples [2]")
     parser.add_argument("--repeats", type=int, help="rounds [7; --quick 2]")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Before JAX looks for devices: a core for each of them."""
+    split_cpu(options.batch, cores())
 
 
 def lax_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -74,10 +82,11 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     """One row a shape, and the geometric means."""
     shapes = options.shapes or (((6, 4), (5, 2)) if options.quick else SHAPES)
     repeats = options.repeats or (2 if options.quick else 7)
-    table = Table("3x3x3 convolution: forward and both gradients", COLUMNS)
+    title = f"3x3x3 convolution: forward and both gradients, a batch of {options.batch}"
+    table = Table(title, COLUMNS)
     with_torch = find_spec("torch") is not None
     for size, channels in shapes:
-        table.rows.append(measure(size, channels, repeats, with_torch))
+        table.rows.append(measure(size, channels, options.batch, repeats, with_torch))
     on_cpu = jax.default_backend() == "cpu"
     if not on_cpu:
         table.notes.append("On this platform our convolution is the compiler's own.")
@@ -95,30 +104,33 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     yield table
 
 
-def measure(size: int, channels: int, repeats: int, with_torch: bool) -> dict:
+def measure(size: int, channels: int, batch: int, repeats: int, with_torch: bool) -> dict:
     """The row of one shape."""
     rng = np.random.default_rng(0)
     x, dy = (
-        jnp.asarray(rng.standard_normal((1, size, size, size, channels)), jnp.float32)
+        jnp.asarray(rng.standard_normal((batch, size, size, size, channels)), jnp.float32)
         for _ in range(2)
     )
     kernel = jnp.asarray(0.1 * rng.standard_normal((3, 3, 3, channels, channels)), jnp.float32)
     ours = jax.jit(partial(forward_and_gradients, conv3x3x3))
     compiler = jax.jit(partial(forward_and_gradients, lax_conv))
+    # Ours keeps a kernel as (height, width, in, depth, out).
+    both = (kernel, kernel.transpose(1, 2, 3, 0, 4))
+    (kernel, own_kernel), x = place(both, x)
+    _, dy = place((), dy)
     candidates: dict[str, Timed] = {
-        # Ours keeps a kernel as (height, width, in, depth, out).
-        "ours": timed(ours, x, kernel.transpose(1, 2, 3, 0, 4), dy),
+        "ours": timed(ours, x, own_kernel, dy),
         "compiler": timed(compiler, x, kernel, dy),
     }
     with ExitStack() as stack:
         if with_torch:
-            settings = {"size": size, "channels": channels, "threads": cores()}
+            settings = dict(size=size, channels=channels, batch=batch, threads=cores())
             function = "invseg_jax.benchmarks.torch_worker:convolution"
             worker = stack.enter_context(Worker(function, settings))
             candidates["torch"] = lambda: worker.ask("step")
         seconds = medians(alternate(candidates, repeats))
     # Two operations a product and sum, 27 taps, three passes of equal size.
-    operations = 3 * 2 * 27 * channels**2 * size**3
+    operations = 3 * 2 * 27 * channels**2 * batch * size**3
     row: dict = {"shape": f"{size}^3 x {channels}"}
     for name, value in seconds.items():
         row[f"{name}_ms"] = 1e3 * value

@@ -66,8 +66,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Before JAX looks for devices: a core for each of them."""
-    if options.batch < 1:
-        raise UserError(f"--batch {options.batch}: a batch is at least 1")
     split_cpu(options.batch, cores())
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from invseg_jax.errors import UserError
 from invseg_jax.reversible.layer import Array
 
 
@@ -13,7 +14,12 @@ def split_cpu(batch: int, threads: int) -> None:
     """Makes a virtual device for each thread, at most one for each example.
 
     To be called before JAX looks for devices; where it has them already, those are used.
+
+    Raises:
+        UserError: a batch of no example.
     """
+    if batch < 1:
+        raise UserError(f"a batch of {batch}: give at least 1 example")
     try:
         jax.config.update("jax_num_cpu_devices", _divisor(batch, threads))
     except RuntimeError:

@@ -9,7 +9,7 @@ convolution without bias; arrays are channels-first, (n, c, d, h, w), as PyTorch
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -31,17 +31,35 @@ with warnings.catch_warnings():
 warnings.filterwarnings("ignore", module=r"(iunets|memcnn|torch)\.", category=UserWarning)
 
 
+class Design(NamedTuple):
+    """What a network is made of.
+
+    Attributes:
+        modalities: channels of the input.
+        classes: of the output.
+        channels: of each level.
+        couplings: a level and side.
+        groups: of the normalisations.
+        reversible: whether it has the library's own gradient, or PyTorch's.
+    """
+
+    modalities: int
+    classes: int
+    channels: Sequence[int]
+    couplings: int
+    groups: int
+    reversible: bool
+
+
 def build(settings: Mapping[str, Any]) -> nn.Module:
     """A network.
 
     Args:
-        settings: library ("iunets", "memcnn" or "memcnn-partial"), modalities, classes, channels,
-            couplings a level and side, groups, and whether it is reversible; the same without its
-            own gradient otherwise.
+        settings: library ("iunets", "memcnn" or "memcnn-partial"), and the fields of `Design`.
     """
-    classes = {"iunets": IUNet, "memcnn": MemcnnUNet, "memcnn-partial": PartialUNet}
-    names = ("modalities", "classes", "channels", "couplings", "groups", "reversible")
-    return classes[settings["library"]](**{name: settings[name] for name in names})
+    networks = {"iunets": IUNet, "memcnn": MemcnnUNet, "memcnn-partial": PartialUNet}
+    design = Design(**{name: settings[name] for name in Design._fields})
+    return networks[settings["library"]](design)
 
 
 class Branch(nn.Sequential):
@@ -73,34 +91,27 @@ class IUNet(nn.Module):
     doubling them.
     """
 
-    def __init__(
-        self,
-        modalities: int,
-        classes: int,
-        channels: Sequence[int],
-        couplings: int,
-        groups: int,
-        reversible: bool,
-    ):
+    def __init__(self, design: Design):
         """Builds the network."""
         super().__init__()
+        channels, groups = design.channels, design.groups
 
         def coupling(features: int, **_) -> nn.Module:
             half = features // 2
             return StandardAdditiveCoupling(Branch(half, half, groups), channel_split_pos=half)
 
-        self.stem = nn.Conv3d(modalities, channels[0], 3, padding=1, bias=False)
+        self.stem = nn.Conv3d(design.modalities, channels[0], 3, padding=1, bias=False)
         self.trunk = iunets.iUNet(
             channels[0],
-            (couplings,) * len(channels),
+            (design.couplings,) * len(channels),
             3,
             create_module_fn=coupling,
-            disable_custom_gradient=not reversible,
+            disable_custom_gradient=not design.reversible,
             verbose=0,
         )
         if list(self.trunk.channels) != list(channels):
             raise ValueError(f"iunets makes channels {self.trunk.channels}, not {list(channels)}")
-        self.head = head(channels[0], classes, groups)
+        self.head = head(channels[0], design.classes, groups)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, modalities, d, h, w) -> (n, classes, d, h, w)."""
@@ -151,42 +162,39 @@ class MemcnnUNet(nn.Module):
     Every layer is wrapped, the changes of resolution too, so that nothing inside is kept.
     """
 
-    def __init__(
-        self,
-        modalities: int,
-        classes: int,
-        channels: Sequence[int],
-        couplings: int,
-        groups: int,
-        reversible: bool,
-    ):
+    def __init__(self, design: Design):
         """Builds the network."""
         super().__init__()
+        channels, groups = design.channels, design.groups
         levels = len(channels)
 
         def mixing(features: int) -> nn.Module:
-            return _wrap(InvertibleChannelMixing3D(features, learnable=True), reversible)
+            return _wrap(InvertibleChannelMixing3D(features, learnable=True), design.reversible)
 
         def block(level: int) -> nn.Sequential:
-            count = couplings if level < levels - 1 else 2 * couplings
-            return _sequence(channels[level], count, groups, reversible)
+            count = design.couplings if level < levels - 1 else 2 * design.couplings
+            return _sequence(channels[level], count, groups, design.reversible)
 
         skips = [
             fine - coarse // 8 for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
         ]
-        self.stem = nn.Conv3d(modalities, channels[0], 3, padding=1, bias=False)
+        self.stem = nn.Conv3d(design.modalities, channels[0], 3, padding=1, bias=False)
         self.encode = nn.ModuleList(
             [nn.Sequential(block(i), mixing(channels[i])) for i in range(levels - 1)]
         )
-        self.split = nn.ModuleList([_wrap(SplitChannels(skip), reversible) for skip in skips])
-        self.down = nn.ModuleList([_wrap(Squeeze(), reversible) for _ in skips])
+        self.split = nn.ModuleList(
+            [_wrap(SplitChannels(skip), design.reversible) for skip in skips]
+        )
+        self.down = nn.ModuleList([_wrap(Squeeze(), design.reversible) for _ in skips])
         self.bottom = block(levels - 1)
-        self.up = nn.ModuleList([_wrap(Unsqueeze(), reversible) for _ in skips])
-        self.join = nn.ModuleList([_wrap(ConcatenateChannels(skip), reversible) for skip in skips])
+        self.up = nn.ModuleList([_wrap(Unsqueeze(), design.reversible) for _ in skips])
+        self.join = nn.ModuleList(
+            [_wrap(ConcatenateChannels(skip), design.reversible) for skip in skips]
+        )
         self.decode = nn.ModuleList(
             [nn.Sequential(mixing(channels[i]), block(i)) for i in range(levels - 1)]
         )
-        self.head = head(channels[0], classes, groups)
+        self.head = head(channels[0], design.classes, groups)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, modalities, d, h, w) -> (n, classes, d, h, w), each size a multiple of 2^levels-1."""
@@ -205,29 +213,25 @@ class MemcnnUNet(nn.Module):
 class PartialUNet(nn.Module):
     """The partially reversible U-Net of Brügger et al. 2019 from memcnn: `PartialInvRes`."""
 
-    def __init__(
-        self,
-        modalities: int,
-        classes: int,
-        channels: Sequence[int],
-        couplings: int,
-        groups: int,
-        reversible: bool,
-    ):
+    def __init__(self, design: Design):
         """Builds the network."""
         super().__init__()
+        channels, groups = design.channels, design.groups
         steps = list(zip(channels[:-1], channels[1:], strict=True))
 
         def sequences() -> nn.ModuleList:
             return nn.ModuleList(
-                [_sequence(features, couplings, groups, reversible) for features in channels]
+                [
+                    _sequence(features, design.couplings, groups, design.reversible)
+                    for features in channels
+                ]
             )
 
-        self.stem = nn.Conv3d(modalities, channels[0], 3, padding=1, bias=False)
+        self.stem = nn.Conv3d(design.modalities, channels[0], 3, padding=1, bias=False)
         self.encoder, self.decoder = sequences(), sequences()
         self.downs = nn.ModuleList([nn.Conv3d(fine, coarse, 1) for fine, coarse in steps])
         self.ups = nn.ModuleList([nn.Conv3d(coarse, fine, 1) for fine, coarse in steps])
-        self.head = nn.Conv3d(channels[0], classes, 1)
+        self.head = nn.Conv3d(channels[0], design.classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, modalities, d, h, w) -> (n, classes, d, h, w); padded inside as ours."""

@@ -22,13 +22,14 @@ def convolution(settings: Mapping[str, Any]) -> Answers:
     """A 3x3x3 convolution; "step" gives the seconds of it with both its gradients.
 
     Args:
-        settings: size, channels and threads.
+        settings: size, channels, batch and threads.
     """
     device = _device(settings["threads"])
     size, channels = settings["size"], settings["channels"]
     conv = torch.nn.Conv3d(channels, channels, 3, padding=1, bias=False).to(device)
-    x = torch.randn(1, channels, size, size, size, device=device, requires_grad=True)
-    dy = torch.randn(1, channels, size, size, size, device=device)
+    shape = (settings["batch"], channels, size, size, size)
+    x = torch.randn(shape, device=device, requires_grad=True)
+    dy = torch.randn(shape, device=device)
 
     def step() -> float:
         x.grad = conv.weight.grad = None

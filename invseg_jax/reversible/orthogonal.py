@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, FixedPoint, Float
+from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, Float
 from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.composition import Chain, Inverse
 from invseg_jax.reversible.layer import Array, Layer, Params, Taps
@@ -121,10 +121,9 @@ class Orthogonal(Layer):
             lifted = _lift(self.arithmetic, shears, grouped, product, inverse=inverse)
             return lifted.reshape(x.shape)
 
-        if isinstance(self.arithmetic, FixedPoint):
-            # In both directions alike: a product of other shape could round differently.
-            return settle(shear, x, after=after)
-        return shear(x)
+        # In both directions alike, and where JAX differentiates it: a product of other shape could
+        # round differently.
+        return settle(shear, x, after=after)
 
 
 def _shears(turns: Turns) -> list[tuple[Array, Array]]:

@@ -21,7 +21,12 @@ def check(table, bounds, depths):
         # Branches in bfloat16 differentiate what they computed.
         assert 0.0 <= row["gradient_error"] < (1e-4 if row["precision"] == "float32" else 0.1)
     assert max(row["input_error"] for row in rows if row["stream"] == "float32") > 0.0
-    assert bounds(table) == {"greatest error of the input in fixed point": 0.0}
+    said = bounds(table)
+    assert said.pop("greatest error of the input in fixed point") == 0.0
+    # Plain autodiff rounds the same sums in the same places: what is left is float32's own error.
+    assert said.keys() == {f"of the gradient, branches in {p}" for p in ("float32", "bfloat16")}
+    assert said["of the gradient, branches in float32"] < 1e-5
+    assert said["of the gradient, branches in bfloat16"] < 1e-3
 
 
 @pytest.mark.parametrize(("stream", "precision"), [("float32", "float32"), ("fixed", "bfloat16")])

@@ -84,6 +84,30 @@ def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs)
     assert_close(both(compiler_conv, slabs=slabs), both(plane_conv), relative)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_in_a_stream_s_place(once, depth, size):
+    x, stream = random((2, depth, 4, 3, 2)), random((2, depth, 4, 3, 5), 1)
+    kernel = random((size, size, 2, size, 5), 2)
+    got = once(lambda *args: plane_conv.forward(*args[:2], onto=(args[2], jnp.subtract, ())))
+    whole = once(lambda *args: args[2] - plane_conv.forward(*args[:2]))
+    np.testing.assert_array_equal(got(x, kernel, stream), whole(x, kernel, stream))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_stream_is_never_copied(size):
+    x, kernel = random((1, 24, 8, 8, 4)), random((size, size, 4, size, 4), 2)
+
+    def subtract(stream, x, kernel):
+        return plane_conv.forward(x, kernel, onto=(stream, jnp.subtract, ()))
+
+    step = jax.jit(subtract, donate_argnums=0).lower(x, x, kernel).compile()
+    analysis = step.memory_analysis()
+    assert analysis is not None
+    # A few planes, and their columns.
+    assert analysis.temp_size_in_bytes < x.nbytes
+
+
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_moments_by_planes(once, depth):
     x = random((2, depth, 4, 3, 5)) + 1000.0
