@@ -1,11 +1,11 @@
 """Main memory that a process has, now and at its peak, in bytes."""
 
-import contextlib
-import ctypes
 import re
 import resource
 import sys
 from pathlib import Path
+
+from invseg_jax.main_memory import give_back
 
 STATUS = Path("/proc/self/status")
 
@@ -21,8 +21,7 @@ def now() -> int:
 
     Where the system does not tell, the peak instead.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     try:
         found = re.search(r"^VmRSS:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
     except OSError:

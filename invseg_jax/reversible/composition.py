@@ -15,9 +15,9 @@ from jax import lax
 from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.layer import Array, Layer, Params, Permutation, Stream, Taps
 
-# Layers a round of a loop. A coupling exchanges the halves of its stream; after two they are back,
-# and the compiler need not copy them from round to round.
-_TWO = 2
+# A coupling exchanges the halves of its stream. After two they are back in their places, and the
+# compiler need not copy them from round to round.
+_LAYERS_A_ROUND = 2
 
 
 def _key_of(key: Array | None, index: int | Array) -> Array | None:
@@ -86,8 +86,8 @@ class Chain(Layer):
 class Repeat(Layer):
     """One layer several times, with other parameters each: a chain that can be one loop.
 
-    As a loop it compiles to one copy of the layer, whatever the count, and its memory cannot grow.
-    Written out it runs somewhat faster on CPUs.
+    As a loop it compiles to two copies of the layer, whatever the count, and its memory cannot
+    grow.
 
     Attributes:
         layer: its stream goes in and comes out with one shape, and it has no taps.
@@ -129,7 +129,7 @@ class Repeat(Layer):
             params, i = numbered
             return self.layer.forward(params, x, _key_of(key, i))[0], None
 
-        return lax.scan(body, x, self._numbered(params), unroll=_TWO)[0], {}
+        return lax.scan(body, x, self._numbered(params), unroll=_LAYERS_A_ROUND)[0], {}
 
     def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         """As `Chain`."""
@@ -140,7 +140,7 @@ class Repeat(Layer):
             params, i = numbered
             return self.layer.inverse(params, y, _key_of(key, i)), None
 
-        return lax.scan(body, y, self._numbered(params), reverse=True, unroll=_TWO)[0]
+        return lax.scan(body, y, self._numbered(params), reverse=True, unroll=_LAYERS_A_ROUND)[0]
 
     def pullback(
         self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
@@ -157,7 +157,7 @@ class Repeat(Layer):
             return (y, dy), dparams
 
         (y, dy), dparams = lax.scan(
-            body, (y, dy), self._numbered(params), reverse=True, unroll=_TWO
+            body, (y, dy), self._numbered(params), reverse=True, unroll=_LAYERS_A_ROUND
         )
         return y, dy, dparams
 

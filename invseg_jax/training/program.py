@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from invseg_jax.configuration import Config
 from invseg_jax.data.augment import Augmentation
 from invseg_jax.errors import UserError
+from invseg_jax.main_memory import give_back
 from invseg_jax.training import mesh
 from invseg_jax.training.state import (
     OptimiserSettings,
@@ -123,7 +124,7 @@ class TrainingProgram:
         """
         lowered = self.step.lower(self.state, self.batch)
         try:
-            return lowered.compile(compiler_options=options)
+            compiled = lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -132,6 +133,9 @@ class TrainingProgram:
                 f"the training step is too large for {kind}: {str(error).splitlines()[0]} "
                 "python -m invseg_jax.plan --config CONFIG --memory SIZE finds what fits"
             ) from error
+        del lowered
+        give_back()
+        return compiled
 
 
 def _placed(tree: Any, placement: NamedSharding) -> Any:
