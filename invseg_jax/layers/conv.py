@@ -83,14 +83,22 @@ class Conv(nnx.Module):
         """Draws the kernel (He et al. 2015), multiplied by `scale`; a bias starts at zero."""
         if size not in (1, 3):
             raise ValueError(f"convolution of size {size}; there are sizes 1 and 3")
-        shape = (size, size, features_in, size, features_out)
-        self.kernel = nnx.Param(he_normal(rngs, shape, scale=scale))
+        # The last two axes are one: TPUs pad the last two to 8 and 128.
+        shape = (size, size, features_in, size * features_out)
+        self.kernel = nnx.Param(he_normal(rngs, shape, size**3 * features_in, scale=scale))
         self.precision: Precision = execution.precision
         self.bias = nnx.Param(constant(features_out, 0.0)) if bias else None
 
+    @property
+    def weights(self) -> Array:
+        """(size, size, features_in, size, features_out): height, width, in, depth, out."""
+        kernel = self.kernel[...]
+        size = kernel.shape[0]
+        return kernel.reshape(*kernel.shape[:3], size, -1)
+
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
-        kernel = self.kernel[...]
+        kernel = self.weights
         if kernel.shape[0] == 3:
             y = conv3x3x3(x, kernel, self.precision)
         else:

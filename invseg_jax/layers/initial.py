@@ -29,10 +29,9 @@ def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> Array:
 
 
 def he_normal(
-    rngs: nnx.Rngs, shape: tuple[int, ...], *, scale: float = 1.0, slope: float = 0.01
+    rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int, *, scale: float = 1.0, slope: float = 0.01
 ) -> Array:
-    """He et al. 2015 for a kernel (..., in, out) that follows a leaky ReLU of that slope."""
-    fan_in = math.prod(shape[:-1])
+    """He et al. 2015 for weights that follow a leaky ReLU of that slope."""
     return normal(rngs, shape, scale * math.sqrt(2.0 / (1.0 + slope**2) / fan_in))
 
 

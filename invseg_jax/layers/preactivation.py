@@ -60,7 +60,7 @@ def preactivated_conv_onto(
 
 def _arguments(x: Array, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution):
     how = _How(norm.groups, norm.epsilon, conv.precision, execution.slabs)
-    return x, norm.scale[...], norm.offset[...], conv.kernel[...], mask, how
+    return x, norm.scale[...], norm.offset[...], conv.weights, mask, how
 
 
 class _How(NamedTuple):

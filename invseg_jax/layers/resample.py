@@ -113,7 +113,7 @@ class UpConv(nnx.Module):
 
     def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs):
         """Draws the kernel (He et al. 2015)."""
-        self.kernel = nnx.Param(he_normal(rngs, (features_in, features_out * 8)))
+        self.kernel = nnx.Param(he_normal(rngs, (features_in, features_out * 8), features_in))
 
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, features_in) -> (n, 2d, 2h, 2w, features_out)."""

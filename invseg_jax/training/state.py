@@ -73,11 +73,20 @@ def schedule(settings: OptimiserSettings, steps: int) -> optax.Schedule:
     )
 
 
+# By name: of couplings that are stacked, they have two axes as well.
+_NOT_DECAYED = {"scale", "offset", "bias"}
+
+
+def _decays(path: tuple[Any, ...], weights: jax.Array) -> bool:
+    names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
+    return weights.ndim > 1 and not names & _NOT_DECAYED
+
+
 def make_optimiser(settings: OptimiserSettings, steps: int) -> optax.GradientTransformation:
     """Clipping, AdamW and its schedule, as one gradient transformation."""
 
     def decays(params):
-        return jax.tree.map(lambda p: p.ndim > 1, params)
+        return jax.tree_util.tree_map_with_path(_decays, params)
 
     return optax.chain(
         optax.clip_by_global_norm(settings.clip),

@@ -128,13 +128,13 @@ def test_the_platform_chooses_the_path(platform, convolutions):
 def test_conv_module(assert_close):
     x = random((2, 3, 1, 2, 3))
     large = Conv(3, 2, bias=True, rngs=nnx.Rngs(0))
-    assert large.bias is not None and large.kernel[...].shape == (3, 3, 3, 3, 2)
+    assert large.bias is not None and large.weights.shape == (3, 3, 3, 3, 2)
     large.bias[...] = jnp.array([1.0, -2.0])
-    assert_close(large(x), reference(x, large.kernel[...]) + large.bias[...].reshape(1, 1, 1, 1, 2))
+    assert_close(large(x), reference(x, large.weights) + large.bias[...].reshape(1, 1, 1, 1, 2))
 
     small = Conv(3, 5, 1, rngs=nnx.Rngs(0))
     assert small.bias is None
-    assert_close(small(x), reference(x, small.kernel[...]))
+    assert_close(small(x), reference(x, small.weights))
 
 
 def test_first_weights():
@@ -149,7 +149,7 @@ def test_first_weights():
 
 def test_shapes_without_values():
     module = nnx.eval_shape(lambda: Conv(2, 3, bias=True, rngs=nnx.Rngs(0)))
-    assert module.kernel.shape == (3, 3, 2, 3, 3)
+    assert module.kernel.shape == (3, 3, 2, 9)
 
 
 def test_another_size_is_refused():

@@ -35,7 +35,9 @@ def test_channels_double_before_the_pooling():
     model = nnx.eval_shape(lambda: UNet3D(1, 2, rngs=nnx.Rngs(0)))
 
     def widths(pairs):
-        return [[conv.kernel.shape[2::2] for conv in pair.convs] for pair in pairs]
+        # A kernel's last axis is the depth's three taps of all outputs.
+        shapes = [[conv.kernel.shape for conv in pair.convs] for pair in pairs]
+        return [[(shape[2], shape[3] // 3) for shape in pair] for pair in shapes]
 
     # Cicek et al. 2016, figure 2.
     assert widths(model.encoder) == [

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from invseg_jax.errors import UserError
+from invseg_jax.models import FullInvRes
 from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser, schedule
 
 SETTINGS = OptimiserSettings(learning_rate=0.1, warmup=10)
@@ -128,3 +130,13 @@ def test_the_first_state():
         # A step that donates its state cannot be given one buffer twice.
         there, here = (tree[name].unsafe_buffer_pointer() for tree in (state.averaged, params))
         assert there != here
+
+
+def test_scales_of_stacked_couplings_do_not_decay_either():
+    model = FullInvRes(1, 2, channels=(4,), couplings=3, rngs=nnx.Rngs(0))
+    params = nnx.state(model, nnx.Param)
+    optimiser = make_optimiser(replace(SETTINGS, warmup=0, weight_decay=0.5), 100)
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates: Any = update(optimiser, still, optimiser.init(params), params)[0]
+    moved = {(path[-1], bool(jnp.any(leaf[...] != 0))) for path, leaf in nnx.to_flat_state(updates)}
+    assert moved == {("kernel", True), ("scale", False), ("offset", False), ("bias", False)}
