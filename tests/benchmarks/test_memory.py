@@ -99,7 +99,7 @@ def test_for_a_tpu_that_is_not_here(measure):
     assert [row["candidate"] for row in chain["rows"]] == WAYS
     rows = {row["candidate"]: row for row in chain["rows"]}
     assert rows["plain"]["share"] < 0.05
-    assert rows["remat"]["share"] < 0.2
+    assert rows["remat"]["share"] < 0.18
     assert rows["sqrt-remat"]["share"] < 0.4
-    # The stacked kernels, of which the compiler makes copies with padding.
-    assert rows["reversible"]["growth"] < 0.1
+    # A padded copy of the stacked kernels.
+    assert rows["reversible"]["growth"] < 0.03

@@ -38,6 +38,13 @@ def test_other_devices_are_spread_over_in_the_same_way(monkeypatch: pytest.Monke
             platform.mesh(config)
 
 
+def test_memory_is_shared_among_a_cpu_s_devices_alone():
+    platform = Platform("cpu")
+    assert platform.shared and platform.quick is not None
+    platform.devices = [type("Chip", (), {"platform": "tpu"})]
+    assert not platform.shared and platform.quick is None
+
+
 @pytest.mark.parametrize(
     "name, topology, said",
     [
