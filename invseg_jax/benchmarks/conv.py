@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from invseg_jax.benchmarks.environment import cores
-from invseg_jax.benchmarks.spread import place, split_cpu
+from invseg_jax.benchmarks import spread
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import Timed, alternate, medians, timed
 from invseg_jax.benchmarks.worker import Worker
 from invseg_jax.layers.conv import conv3x3x3
+from invseg_jax.virtual_devices import cores
 
 SHAPES = ((48, 16), (32, 32), (24, 64))  # voxels along an edge, channels
 COLUMNS = (
@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Before JAX looks for devices: a core for each of them."""
-    split_cpu(options.batch, cores())
+    spread.prepare(options.batch, cores())
 
 
 def lax_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -116,8 +116,8 @@ def measure(size: int, channels: int, batch: int, repeats: int, with_torch: bool
     compiler = jax.jit(partial(forward_and_gradients, lax_conv))
     # Ours keeps a kernel as (height, width, in, depth, out).
     both = (kernel, kernel.transpose(1, 2, 3, 0, 4))
-    (kernel, own_kernel), x = place(both, x)
-    _, dy = place((), dy)
+    (kernel, own_kernel), x = spread.place(both, x)
+    _, dy = spread.place((), dy)
     candidates: dict[str, Timed] = {
         "ours": timed(ours, x, own_kernel, dy),
         "compiler": timed(compiler, x, kernel, dy),

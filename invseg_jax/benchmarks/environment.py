@@ -1,6 +1,5 @@
 """Where a figure was measured: versions, device, processor."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import jax
 
 from invseg_jax import __version__
+from invseg_jax.virtual_devices import cores
 
 
 def environment() -> dict[str, str | int | None]:
@@ -26,13 +26,6 @@ def environment() -> dict[str, str | int | None]:
         "processor": _processor(),
         "cores": cores(),
     }
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def heading(where: dict[str, str | int | None]) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 from flax import nnx
 
 from invseg_jax import models
-from invseg_jax.benchmarks import resident
-from invseg_jax.benchmarks.spread import place, split_cpu
+from invseg_jax.benchmarks import resident, spread
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers
 from invseg_jax.layers.execution import Execution
@@ -29,7 +28,7 @@ def network(settings: Mapping[str, Any]) -> Answers:
     shape = tuple(settings["shape"])
     jax.config.update("jax_compilation_cache_dir", settings["cache"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    split_cpu(shape[0], settings["threads"])
+    spread.prepare(shape[0], settings["threads"])
     execution = Execution(**settings["execution"])
     held: dict[str, Any] = {}
 
@@ -40,7 +39,7 @@ def network(settings: Mapping[str, Any]) -> Answers:
         x = np.random.default_rng(0).standard_normal(
             (*shape, settings["modalities"]), dtype=np.float32
         )
-        model, x = place(model, x)
+        model, x = spread.place(model, x)
         gradient = jax.jit(jax.value_and_grad(_loss)).lower(model, x).compile()
         give_back()  # as training does
         return model, gradient, x

@@ -19,10 +19,10 @@ import argparse
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from invseg_jax.benchmarks.environment import cores
 from invseg_jax.benchmarks.processes import JAX, TORCH, in_processes
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.errors import UserError
+from invseg_jax.virtual_devices import cores
 
 PACKAGES = ("torch", "iunets", "memcnn")
 OURS = "ours"

@@ -23,15 +23,15 @@ from typing import Any
 
 import jax
 
+from invseg_jax.benchmarks import spread
 from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.compiled import bytes_of
-from invseg_jax.benchmarks.environment import cores
-from invseg_jax.benchmarks.spread import place, split_cpu
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution, Loop, Precision
+from invseg_jax.virtual_devices import cores
 
 MIB = 2**20
 # By name, the arguments of `Execution`, and whether the branches are ordinary layers.
@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Before JAX looks for devices: a core for each of them."""
-    split_cpu(options.batch, cores())
+    spread.prepare(options.batch, cores())
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:
@@ -92,7 +92,7 @@ def table(subject: Subject, loop: Loop, precision: Precision, batch: int, repeat
     for name, (settings, ordinary) in CANDIDATES.items():
         execution = Execution(**settings, loop=loop, precision=precision)
         program = subject.build(Way(execution, ordinary))
-        model, x = place(program.model, program.input(batch))
+        model, x = spread.place(program.model, program.input(batch))
         compiled = program.jitted().lower(model, x).compile()
         sizes[name] = bytes_of(compiled) / MIB
         runs[name] = timed(compiled, model, x)

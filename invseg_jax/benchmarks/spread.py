@@ -8,9 +8,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from invseg_jax.errors import UserError
 from invseg_jax.reversible.layer import Array
+from invseg_jax.virtual_devices import largest_divisor, split_cpu
 
 
-def split_cpu(batch: int, threads: int) -> None:
+def prepare(batch: int, threads: int) -> None:
     """Makes a virtual device for each thread, at most one for each example.
 
     To be called before JAX looks for devices; where it has them already, those are used.
@@ -20,21 +21,13 @@ def split_cpu(batch: int, threads: int) -> None:
     """
     if batch < 1:
         raise UserError(f"a batch of {batch}: give at least 1 example")
-    try:
-        jax.config.update("jax_num_cpu_devices", _divisor(batch, threads))
-    except RuntimeError:
-        pass
+    split_cpu(largest_divisor(batch, threads))
 
 
 def place(model: Any, x: Array | np.ndarray) -> tuple[Any, Array]:
     """The model on every CPU device and the batch over them; elsewhere both on the first device."""
     on_cpu = jax.default_backend() == "cpu"
-    devices = jax.devices()[: _divisor(len(x), jax.device_count()) if on_cpu else 1]
+    devices = jax.devices()[: largest_divisor(len(x), jax.device_count()) if on_cpu else 1]
     mesh = Mesh(np.asarray(devices), ("batch",))
     model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
     return model, jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
-
-
-def _divisor(count: int, most: int) -> int:
-    """The largest divisor of `count` that is at most `most`."""
-    return max(number for number in range(1, min(count, most) + 1) if count % number == 0)

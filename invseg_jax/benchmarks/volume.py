@@ -19,11 +19,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from invseg_jax.benchmarks.environment import cores
 from invseg_jax.benchmarks.peers import missing_packages
 from invseg_jax.benchmarks.processes import JAX, TORCH, Candidates, in_processes
 from invseg_jax.benchmarks.table import Column, Table
 from invseg_jax.errors import UserError
+from invseg_jax.virtual_devices import cores
 
 OURS = "ours, reversible"
 WAYS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,6 @@
 """Where a program is compiled for: this machine's devices, or TPUs that are not there."""
 
 import importlib.util
-import os
 import re
 
 import jax
@@ -13,6 +12,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.planning.compiled import Device
 from invseg_jax.topology import TPU_TOPOLOGIES, tpu_devices
 from invseg_jax.training import mesh
+from invseg_jax.virtual_devices import cores, split_cpu
 
 PLATFORMS = ("cpu", "gpu", *TPU_TOPOLOGIES)
 
@@ -83,8 +83,7 @@ def prepare(name: str | None, devices: int) -> None:
     """
     if name == "cpu" or name in TPU_TOPOLOGIES:
         jax.config.update("jax_platforms", "cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    mesh.prepare_devices(max(devices, cores or 1), 1)
+    split_cpu(max(devices, cores()))
 
 
 def _devices_here(name: str) -> list[Device]:

@@ -1,6 +1,5 @@
 """The mesh of devices and how batch and state lie on it."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from invseg_jax.errors import UserError
+from invseg_jax.virtual_devices import cores, largest_divisor, split_cpu
 
 BATCH_AXIS = "data"
 
@@ -17,21 +17,11 @@ BATCH_AXIS = "data"
 def prepare_devices(wanted: int, batch: int) -> None:
     """Splits a CPU into virtual devices; to be called before anything else asks JAX for devices.
 
-    A loop in a compiled CPU program runs on one core, and the convolutions here are loops. With the
-    batch spread over virtual devices the cores work side by side. Accelerators are left as they
-    are.
-
     Args:
         wanted: how many, or 0 for as many as there are cores, at most one for each example.
         batch: examples a step.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    count = wanted or _largest_divisor(batch, cores or 1)
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:
-        # JAX has its devices already (a notebook, a test): then those are used.
-        pass
+    split_cpu(wanted or largest_divisor(batch, cores()))
 
 
 def make_mesh(wanted: int, batch: int, devices: Sequence[Any] | None = None) -> Mesh:
@@ -51,7 +41,7 @@ def make_mesh(wanted: int, batch: int, devices: Sequence[Any] | None = None) -> 
             "many as divide the batch) and a batch of at least 1"
         )
     devices = jax.devices() if devices is None else devices
-    count = wanted or _largest_divisor(batch, len(devices))
+    count = wanted or largest_divisor(batch, len(devices))
     if count > len(devices):
         raise UserError(f"config.devices is {count}, but there are {len(devices)}: {devices[:4]}")
     if batch % count:
@@ -61,10 +51,6 @@ def make_mesh(wanted: int, batch: int, devices: Sequence[Any] | None = None) -> 
         )
     grid = np.asarray(devices[:count])
     return Mesh(grid, (BATCH_AXIS,), axis_types=(AxisType.Auto,))
-
-
-def _largest_divisor(number: int, at_most: int) -> int:
-    return max(d for d in range(1, at_most + 1) if number % d == 0)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

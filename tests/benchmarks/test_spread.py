@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invseg_jax.benchmarks.spread import place, split_cpu
+from invseg_jax.benchmarks.spread import place, prepare
 from invseg_jax.errors import UserError
 
 
@@ -20,10 +20,10 @@ def test_a_batch_lies_on_as_many_devices_as_divide_it(batch: int):
 
 def test_devices_that_are_there_are_used():
     before = jax.devices()
-    split_cpu(64, 8)
+    prepare(64, 8)
     assert jax.devices() == before
 
 
 def test_no_example_is_no_batch():
     with pytest.raises(UserError, match="^a batch of 0: give at least 1 example$"):
-        split_cpu(0, 2)
+        prepare(0, 2)
