@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from invseg_jax.errors import UserError
+
+# The class index of voxels that nobody labelled: no class, and of no weight in a loss or a score.
+IGNORED = 255
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,26 @@ class Case:
         id: name of the case, unique in its data set.
         images: one file a modality in the data set's order, or a single 4-D file of them all.
         label: the label map, None for a case that has none.
+        split: the part of the data set that the case comes with: its test images have no labels.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None
+    split: Literal["training", "test"] = "training"
+
+
+@dataclass(frozen=True)
+class Region:
+    """Classes segmented as one, which may overlap other regions, such as BraTS's whole tumour.
+
+    Attributes:
+        name: of the region.
+        values: the values on disk of the classes that it is made of.
+    """
+
+    name: str
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,10 @@ class Dataset:
         classes: names of the classes; the first is "background".
         values: the value that stands on disk for each class.
         cases: the cases in natural order of their ids.
+        ignore: the value on disk of voxels that nobody labelled, if there is one.
+        regions: what is segmented instead of the classes, where the data set says so.
+        reference: number of the modality onto whose grid the others are resampled by their affines;
+            None where all of them must lie on one grid.
     """
 
     name: str
@@ -44,6 +67,9 @@ class Dataset:
     classes: tuple[str, ...]
     values: tuple[int, ...]
     cases: tuple[Case, ...]
+    ignore: int | None = None
+    regions: tuple[Region, ...] = ()
+    reference: int | None = None
 
 
 def natural_order(text: str) -> tuple[tuple[str | int, ...], str]:
