@@ -62,7 +62,7 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.model.memory = "plain" if network == "UNet3D" else "reversible"  # or remat
     config.model.stream = "float32"  # or fixed: inverted exactly, bit for bit
     config.model.fraction_bits = 16  # of the fixed stream
-    config.model.slabs = 1  # pieces in which accelerators evaluate a branch; more: less memory
+    config.model.slabs = 1  # pieces in which GPUs evaluate a branch; more: less memory
     config.model.loop = "scan"  # couplings of one shape as one loop, or "unrolled"
 
     config.data = ConfigDict()

@@ -40,16 +40,22 @@ class Way:
         execution: of the package's own layers.
         ordinary: whether the branches are ordinary layers instead.
         group: checkpoints around groups of couplings, of a `plain` execution.
+        lax_conv: whether ordinary layers convolve with `lax.conv_general_dilated`, as
+            `flax.nnx.Conv` does; ours is another on CPUs alone.
     """
 
     execution: Execution
     ordinary: bool = False
     group: Group | None = None
+    lax_conv: bool = False
 
     def apply(self, layer: Layer) -> Layer:
         """The layer as `ordinary` and `group` have it; the execution is for whoever builds it."""
         if self.ordinary:
-            layer = _rewritten(layer, AdditiveCoupling, _with_ordinary_branch)
+            branch = _lax_branch if self.lax_conv else ordinary_branch
+            layer = _rewritten(
+                layer, AdditiveCoupling, lambda old: AdditiveCoupling(branch, old.arithmetic)
+            )
         if self.group is not None:
             group = self.group
             layer = _rewritten(layer, Repeat, lambda repeat: GroupedRemat(repeat, group))
@@ -77,8 +83,18 @@ def ordinary_branch(branch: ResidualBranch, x: Array, key: Array | None) -> Arra
     return x
 
 
-def _with_ordinary_branch(coupling: AdditiveCoupling) -> Layer:
-    return AdditiveCoupling(ordinary_branch, coupling.arithmetic)
+def _lax_branch(branch: ResidualBranch, x: Array, key: Array | None) -> Array:
+    """The same with the compiler's convolution."""
+    del key
+    for norm, conv in zip(branch.norms, branch.convs, strict=True):
+        x = lax.conv_general_dilated(
+            nn.leaky_relu(norm(x), SLOPE),
+            conv.weights.transpose(3, 0, 1, 2, 4),
+            window_strides=(1, 1, 1),
+            padding="SAME",
+            dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        )
+    return x
 
 
 @dataclass(frozen=True)

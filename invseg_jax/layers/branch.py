@@ -1,5 +1,7 @@
 """The residual branch: what an additive coupling adds to the other half of the stream."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,9 +9,13 @@ from flax import nnx
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
-from invseg_jax.layers.plane_conv import Onto
-from invseg_jax.layers.preactivation import preactivated_conv, preactivated_conv_onto
-from invseg_jax.reversible.layer import Array
+from invseg_jax.layers.preactivation import (
+    preactivated_conv,
+    preactivated_conv_onto,
+    preactivated_conv_pullback,
+)
+from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible.layer import Array, Stream
 
 
 def dropout_mask(examples: int, features: int, rate: float, key: Array | None) -> Array:
@@ -78,22 +84,40 @@ class ResidualBranch(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
-        return preactivated_conv(*self._last(x, key))
+    def __call__(self, x: Stream, key: Array | None = None) -> Stream:
+        """(n, d, h, w, features_in) -> (n, d, h, w, features_out), or `Planes` of them."""
+        x, norm, conv = self._before_last(x)
+        return preactivated_conv(x, norm, conv, self._mask(x, key), self.execution)
 
-    def onto(self, x: Array, key: Array | None, onto: Onto) -> Array:
-        """`combine(stream, self(x, key))` of onto = (stream, combine, after); no gradient.
+    def onto(self, x: Planes, key: Array | None, onto: Onto) -> Planes:
+        """`onto.combine(onto.stream, self(x, key))` in the stream's place; no gradient."""
+        inner, norm, conv = self._before_last(x)
+        mask = self._mask(inner, key)
+        return preactivated_conv_onto(inner, norm, conv, mask, self.execution, onto)
 
-        In the stream's place, without a volume for the branch, once the arrays `after` are there.
-        """
-        return preactivated_conv_onto(*self._last(x, key), onto)
+    def pullback(
+        self, x: Planes, key: Array | None, onto: Onto, df: Planes
+    ) -> tuple[Planes, Planes, "ResidualBranch"]:
+        """`self.onto(x, key, onto)`, and for F(x)'s cotangent those of x and of the module."""
+        (inner, norm, conv), transpose = jax.vjp(ResidualBranch._before_last, self, x)
+        stream, *cotangents = preactivated_conv_pullback(
+            inner, norm, conv, self._mask(inner, key), self.execution, onto, df
+        )
+        dmodule, dx = transpose(tuple(cotangents))
+        return stream, dx, dmodule
 
-    def _last(self, x: Array, key: Array | None):
-        """The arguments of the last convolution, behind the others."""
+    def _before_last(self, x: Any) -> tuple[Any, GroupNorm, Conv]:
+        """The input of the last norm and convolution, and these."""
         *before, (norm, conv) = zip(self.norms, self.convs, strict=True)
         for earlier in before:
-            mask = dropout_mask(x.shape[0], x.shape[-1], 0.0, None)
+            mask = dropout_mask(*_examples_and_features(x), 0.0, None)
             x = preactivated_conv(x, *earlier, mask, self.execution)
-        mask = dropout_mask(x.shape[0], x.shape[-1], self.dropout, key)
-        return x, norm, conv, mask, self.execution
+        return x, norm, conv
+
+    def _mask(self, x: Stream, key: Array | None) -> Array:
+        return dropout_mask(*_examples_and_features(x), self.dropout, key)
+
+
+def _examples_and_features(x: Stream) -> tuple[int, int]:
+    (array,) = jax.tree.leaves(x)
+    return array.shape[0], array.shape[-1]

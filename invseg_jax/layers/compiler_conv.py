@@ -1,4 +1,4 @@
-"""Convolutions of size 1 and 3 by the compiler's own kernels, for GPUs and TPUs, whole or in slabs.
+"""Convolutions of size 1 and 3 by the compiler's own kernels, for GPUs, whole or in slabs.
 
 Same functions as `plane_conv`. With slabs, a loop walks pieces of the depth, each with the one
 plane on either side that a 3x3x3 kernel reads, so that what comes before the convolution, and all
@@ -13,13 +13,13 @@ from jax import lax
 
 from invseg_jax.layers.execution import Precision
 from invseg_jax.layers.plane_conv import (
-    Onto,
     Prepare,
     Retract,
     retract_unchanged,
     rounded,
     unchanged,
 )
+from invseg_jax.reversible import Onto, Planes
 from invseg_jax.reversible.layer import Array
 
 
@@ -83,40 +83,56 @@ class _Slabs:
 def forward(
     x: Array,
     kernel: Array,
+    width: int,
     *,
-    prepare: Prepare,
-    precision: Precision,
-    slabs: int = 1,
+    prepare: Prepare = unchanged,
+    precision: Precision = "float32",
     onto: Onto | None = None,
+    slabs: int = 1,
 ) -> Array:
     """See `plane_conv.forward`; `prepare` and `onto` get pieces (n, planes, h, w, c)."""
-    pieces = _Slabs(x.shape[1], slabs, kernel)
+    volume = Planes(x, width).volume
+    pieces = _Slabs(volume.shape[1], slabs, kernel)
+    if onto is None:
+        stream = jnp.zeros((*volume.shape[:-1], kernel.shape[-1]), jnp.float32)
+    else:
+        stream = Planes(onto.stream, width).volume
     if pieces.count == 1:
-        y = _conv(prepare(x), kernel, precision, padding=pieces.halo)
-        return y if onto is None else onto[1](onto[0], y)
+        y = _conv(prepare(volume), kernel, precision, padding=pieces.halo)
+        return Planes.of(y if onto is None else onto.combine(stream, y)).rows
 
-    def add_piece(i: Array, y: Array) -> Array:
-        piece = _conv(pieces.around(x, i, prepare), kernel, precision, padding=0)
+    def add_piece(i: Array, stream: Array) -> Array:
+        piece = _conv(pieces.around(volume, i, prepare), kernel, precision, padding=0)
         if onto is not None:
-            piece = onto[1](pieces.of(y, i), piece)
-        return pieces.put(y, piece, i)
+            piece = onto.combine(pieces.of(stream, i), piece)
+        return pieces.put(stream, piece, i)
 
-    empty = jnp.zeros((*x.shape[:-1], kernel.shape[-1]), jnp.float32)
-    return lax.fori_loop(0, pieces.count, add_piece, empty if onto is None else onto[0])
+    return Planes.of(lax.fori_loop(0, pieces.count, add_piece, stream)).rows
 
 
 def gradients(
     x: Array,
     kernel: Array,
     dy: Array,
+    width: int,
     *,
-    prepare: Prepare,
+    prepare: Prepare = unchanged,
     retract: Retract = retract_unchanged,
-    precision: Precision,
+    precision: Precision = "float32",
+    onto: Onto | None = None,
     slabs: int = 1,
-) -> tuple[Array, Array, Any]:
+) -> tuple[Array, Array, Any, Array | None]:
     """See `plane_conv.gradients`; `prepare` and `retract` get pieces (n, planes, h, w, c)."""
-    pieces = _Slabs(x.shape[1], slabs, kernel)
+    stream = None
+    if onto is not None:
+        stream = forward(
+            x, kernel, width, prepare=prepare, precision=precision, onto=onto, slabs=slabs
+        )
+    # Keeps the reconstruction's evaluation apart from the gradient's: merged, the same sum could
+    # come to other bits than in the forward pass.
+    volume, dvolume = Planes(x, width).volume, Planes(dy, width).volume
+    volume, dvolume, stream = lax.optimization_barrier((volume, dvolume, stream))
+    pieces = _Slabs(volume.shape[1], slabs, kernel)
 
     def of_piece(
         x: Array, around: Array, dy: Array, dy_around: Array, padding: int
@@ -130,12 +146,12 @@ def gradients(
         return dx, (dkernel, sums)
 
     if pieces.count == 1:
-        dx, (dkernel, sums) = of_piece(x, prepare(x), dy, dy, pieces.halo)
-        return dx, dkernel, sums
+        dx, (dkernel, sums) = of_piece(volume, prepare(volume), dvolume, dvolume, pieces.halo)
+        return Planes.of(dx).rows, dkernel, sums, stream
 
     def at(i: Array) -> tuple[Array, tuple[Array, Any]]:
-        around, dy_around = pieces.around(x, i, prepare), pieces.around(dy, i)
-        return of_piece(pieces.of(x, i), around, pieces.of(dy, i), dy_around, 0)
+        around, dy_around = pieces.around(volume, i, prepare), pieces.around(dvolume, i)
+        return of_piece(pieces.of(volume, i), around, pieces.of(dvolume, i), dy_around, 0)
 
     def add_piece(i: Array, carry: tuple[Array, tuple[Array, Any]]):
         dx, sums = carry
@@ -144,6 +160,6 @@ def gradients(
 
     _, shapes = jax.eval_shape(at, jnp.zeros((), jnp.int32))
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    dx = jnp.zeros(x.shape, jnp.float32)
+    dx = jnp.zeros(volume.shape, jnp.float32)
     dx, (dkernel, sums) = lax.fori_loop(0, pieces.count, add_piece, (dx, zeros))
-    return dx, dkernel, sums
+    return Planes.of(dx).rows, dkernel, sums, stream

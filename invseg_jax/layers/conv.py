@@ -1,5 +1,6 @@
 """Convolutions: 3x3x3 by the kernels of the platform compiled for, 1x1x1 as a matrix product."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax import lax
 from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.initial import constant, he_normal
-from invseg_jax.layers.plane_conv import unchanged
+from invseg_jax.reversible import Planes
 from invseg_jax.reversible.layer import Array
 
 # `partial` hides the decorated function's type.
@@ -23,7 +24,7 @@ def conv3x3x3(x: Array, kernel: Array, precision: Precision = "float32") -> Arra
     """3x3x3 cross-correlation, zero padding, stride 1; differentiable in reverse mode.
 
     The platform is chosen when the program is lowered: `plane_conv` on CPUs, the compiler's own
-    convolution elsewhere.
+    convolution elsewhere (also on TPUs, for a volume whose planes are not flat already).
 
     Args:
         x: (n, d, h, w, c) float32.
@@ -33,12 +34,9 @@ def conv3x3x3(x: Array, kernel: Array, precision: Precision = "float32") -> Arra
     Returns:
         (n, d, h, w, o) float32.
     """
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(plane_conv.forward, precision=precision),
-        default=partial(compiler_conv.forward, prepare=unchanged, precision=precision),
-    )
+    planes = Planes.of(x)
+    forward = _by_platform(plane_conv.forward, compiler_conv.forward, planes.width, precision)
+    return Planes(forward(planes.rows, kernel), planes.width).volume
 
 
 def _forward(x: Array, kernel: Array, precision: Precision):
@@ -46,13 +44,18 @@ def _forward(x: Array, kernel: Array, precision: Precision):
 
 
 def _backward(precision: Precision, kept: tuple[Array, Array], dy: Array):
-    dx, dkernel, _ = lax.platform_dependent(
-        *kept,
-        dy,
-        cpu=partial(plane_conv.gradients, precision=precision),
-        default=partial(compiler_conv.gradients, prepare=unchanged, precision=precision),
+    x, kernel = kept
+    planes = Planes.of(x)
+    gradients = _by_platform(plane_conv.gradients, compiler_conv.gradients, planes.width, precision)
+    dx, dkernel, *_ = gradients(planes.rows, kernel, Planes.of(dy).rows)
+    return Planes(dx, planes.width).volume, dkernel
+
+
+def _by_platform(planes: Callable, compiler: Callable, width: int, precision: Precision):
+    how = dict(width=width, precision=precision)
+    return partial(
+        lax.platform_dependent, cpu=partial(planes, **how), default=partial(compiler, **how)
     )
-    return dx, dkernel
 
 
 conv3x3x3.defvjp(_forward, _backward)

@@ -32,8 +32,8 @@ class Execution:
             +-2^(31 - fraction_bits).
         precision: of the 3x3x3 convolutions' factors. Sums, statistics, parameters and the stream
             are float32 (or fixed) in either case.
-        slabs: pieces along the depth in which accelerators evaluate a branch, as many as divide
-            the depth, at most this; more take less memory. CPUs go plane by plane in any case.
+        slabs: pieces along the depth in which GPUs evaluate a branch, as many as divide the depth,
+            at most this; more take less memory. CPUs and TPUs go plane by plane in any case.
         loop: whether couplings of equal shape are one loop in the compiled program ("scan") or
             written out ("unrolled"), which compiles longer and holds their parameters' gradients
             twice.

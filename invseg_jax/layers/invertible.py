@@ -13,7 +13,6 @@ from invseg_jax import reversible
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import normal, stacked
-from invseg_jax.layers.plane_conv import Onto
 from invseg_jax.reversible.layer import Array, Params, Taps
 
 
@@ -28,8 +27,10 @@ def _call(module, x: Array, key: Array | None) -> Array:
     return module(x, key)
 
 
-def _call_onto(module, x: Array, key: Array | None, onto: Onto) -> Array:
-    return module.onto(x, key, onto)
+_IN_PLACE = reversible.InPlace(
+    lambda module, x, key, onto: module.onto(x, key, onto),
+    lambda module, x, key, onto, df: module.pullback(x, key, onto, df),
+)
 
 
 def refuse_state(branch: nnx.Module) -> None:
@@ -54,14 +55,18 @@ def refuse_state(branch: nnx.Module) -> None:
 def coupling(branch: nnx.Module, execution: Execution = Execution()) -> Weighted:
     """An additive coupling whose F is a Flax module, called as `branch(x, key)`.
 
-    Where the module has `onto(x, key, onto)`, it is inverted with that.
+    A module with `onto(x, key, onto)` and `pullback(x, key, onto, df)` is evaluated in the stream's
+    place where JAX does not differentiate it (`reversible.InPlace`).
 
     Raises:
         ValueError: the branch holds state other than parameters.
     """
     refuse_state(branch)
-    onto = _call_onto if hasattr(branch, "onto") else None
-    return Weighted(reversible.AdditiveCoupling(_call, execution.arithmetic, onto), branch)
+    in_place = execution.memory == "reversible" and hasattr(branch, "onto")
+    layer = reversible.AdditiveCoupling(
+        _call, execution.arithmetic, _IN_PLACE if in_place else None
+    )
+    return Weighted(layer, branch)
 
 
 def couplings(
@@ -194,4 +199,5 @@ class Trunk(nnx.Module):
     def inverse(self, y: Array, key: Array | None = None) -> Array:
         """The input that gives y."""
         numbers = self.execution.arithmetic
-        return numbers.decode(self.layer.inverse(self.params, numbers.encode(y), key))
+        x = self.layer.inverse(self.params, reversible.Planes.of(numbers.encode(y)), key)
+        return numbers.decode(x.volume)

@@ -18,9 +18,10 @@ def over_group(statistic: Array, groups: int) -> Array:
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """(n, d, h, w, c) -> mean and variance of each example and channel, both (n, c)."""
-    mean = x.mean(axis=(1, 2, 3))
-    return mean, jnp.square(x - mean[:, None, None, None]).mean(axis=(1, 2, 3))
+    """(n, ..., c) -> mean and variance of each example and channel, both (n, c)."""
+    space = tuple(range(1, x.ndim - 1))
+    mean = x.mean(axis=space, keepdims=True)
+    return mean.reshape(x.shape[0], -1), jnp.square(x - mean).mean(axis=space)
 
 
 def group_statistics(

@@ -1,12 +1,14 @@
-"""Convolutions of size 1 and 3 for CPUs, as matrix products, plane by plane along the depth.
+"""Convolutions of size 1 and 3 for CPUs and TPUs, as matrix products, plane by plane.
 
 XLA's own 3-D convolution and its gradients run several times below what the same CPU does in a
-matrix product. Here a loop walks the depth once. Of each plane it gathers the nine in-plane
-neighbours of every voxel as columns (9c wide) and multiplies once by the kernel as it lies in
-memory, a matrix (9c x 3o) that yields all three depth taps. Working memory: a few planes.
+matrix product, and for a TPU it pads few channels to 128: two volumes of 1 GiB around a convolution
+of 16 channels at 128^3 voxels. Here a loop walks the depth once. Of each plane it gathers the nine
+in-plane neighbours of every voxel as columns (9c wide) and multiplies once by the kernel as it lies
+in memory, a matrix (9c x 3o) that yields all three depth taps. Working memory: a few planes.
 
 What comes before the convolution, a norm and an activation, is done to each plane as it passes, so
-that neither it nor its cotangent is ever a volume.
+that neither it nor its cotangent is ever a volume. The gradients' walk gives the convolution's
+value as well where that is wanted: both multiply the same columns.
 
 A loop's first plane starts its sums. Zeros would depend on nothing: the compiler would set up one
 volume of them for each convolution at the program's beginning and keep them all. For the same
@@ -15,20 +17,19 @@ reason no copy of a kernel is made, mirrored or transposed: it too would be made
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers.execution import Precision
+from invseg_jax.reversible import Onto
 from invseg_jax.reversible.barrier import wait
 from invseg_jax.reversible.layer import Array
 
 Prepare = Callable[[Array], Array]
 Retract = Callable[[Array, Array], tuple[Array, Any]]
-Combine = Callable[[Array, Array], Array]
-Onto = tuple[Array, Combine, Any]
 
 
 def unchanged(plane: Array) -> Array:
@@ -50,29 +51,43 @@ def rounded(x: Array, precision: Precision) -> Array:
     return lax.reduce_precision(x, kind.nexp, kind.nmant)
 
 
-def _columns(plane: Array, size: int) -> Array:
-    """(n, h, w, c) -> (n, h*w, size^2 c): the in-plane neighbours of every voxel, zeros outside."""
-    n, h, w, c = plane.shape
-    if size == 1:
-        return plane.reshape(n, h * w, c)
-    padded = jnp.pad(plane, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
-    return jnp.concatenate(shifted, axis=-1).reshape(n, h * w, 9 * c)
+def _edges(voxels: int, width: int) -> tuple[Array, Array]:
+    """Which voxels of a flat plane have a left and a right neighbour: (1, voxels, 1) bool each."""
+    place = lax.broadcasted_iota(jnp.int32, (1, voxels, 1), 1) % width
+    return place > 0, place < width - 1
 
 
-def _add_columns(columns: Array, shape: tuple[int, ...], size: int) -> Array:
-    """The transpose of `_columns`: (n*h*w, size^2 c) -> shape (n, h, w, c)."""
-    n, h, w, c = shape
+def _shift(plane: Array, by: int) -> Array:
+    """(n, h*w, c) whose voxel p is the voxel p + by, and 0 beyond the plane's ends."""
+    zero = jnp.zeros((), plane.dtype)
+    return lax.pad(plane, zero, ((0, 0, 0), (-by, by, 0), (0, 0, 0)))
+
+
+def _columns(plane: Array, width: int, size: int) -> Array:
+    """(n, h*w, c) -> (n, h*w, size^2 c): the in-plane neighbours of every voxel, zeros outside."""
     if size == 1:
-        return columns.reshape(shape)
-    around = ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0))
-    columns = jnp.pad(columns.reshape(n, h, w, 9, c), around)
-    shifted = [
-        columns[:, 2 - i : 2 - i + h, 2 - j : 2 - j + w, 3 * i + j]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return sum(shifted[1:], start=shifted[0])
+        return plane
+    # A shift along the row takes a last voxel's right neighbour from the next row's beginning.
+    has_left, has_right = _edges(plane.shape[1], width)
+    sources = jnp.where(has_right, plane, 0.0), plane, jnp.where(has_left, plane, 0.0)
+    shifted = [_shift(sources[j], (i - 1) * width + j - 1) for i in range(3) for j in range(3)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def _add_columns(columns: Array, width: int, size: int) -> Array:
+    """The transpose of `_columns`: (n, h*w, size^2 c) -> (n, h*w, c)."""
+    if size == 1:
+        return columns
+    parts = jnp.split(columns, 9, axis=-1)
+
+    def back(j: int) -> Array:
+        return sum(
+            (_shift(parts[3 * i + j], (1 - i) * width + 1 - j) for i in (1, 2)),
+            start=_shift(parts[j], width + 1 - j),
+        )
+
+    has_left, has_right = _edges(columns.shape[1], width)
+    return jnp.where(has_right, back(0), 0.0) + back(1) + jnp.where(has_left, back(2), 0.0)
 
 
 def _plane(x: Array, i: Array | int) -> Array:
@@ -84,13 +99,56 @@ def _set_plane(x: Array, plane: Array, i: Array | int) -> Array:
 
 
 def _volume(first: Array, depth: int) -> Array:
-    """(n, h, w, c) -> (n, depth, h, w, c) with that plane in front, the rest to be filled in."""
-    return jnp.pad(first[:, None], ((0, 0), (0, depth - 1), (0, 0), (0, 0), (0, 0)))
+    """(n, h*w, c) -> (n, depth, h*w, c) with that plane in front, the rest to be filled in."""
+    return jnp.pad(first[:, None], ((0, 0), (0, depth - 1), (0, 0), (0, 0)))
+
+
+def _taps(columns: Array, kernel: Array, precision: Precision) -> list[Array]:
+    """What a plane adds to the output planes after it, at it, and before it: (n, h*w, o) each."""
+    size, o = kernel.shape[0], kernel.shape[-1]
+    n, voxels, _ = columns.shape
+    matrix = rounded(kernel.reshape(-1, size * o), precision)
+    flat = columns.reshape(n * voxels, -1)
+    product = jnp.matmul(flat, matrix, preferred_element_type=jnp.float32)
+    product = product.reshape(n, voxels, size * o)
+    return [product[..., k * o : (k + 1) * o] for k in range(size)]
+
+
+class _Output(NamedTuple):
+    """The correlation of size 3 while a loop walks the planes."""
+
+    planes: Array
+    at: Array
+    """Of the plane at which the walk is, what it and the one before gave."""
+    after: Array
+    """Of the plane after it, what it gave."""
+
+    @classmethod
+    def begin(cls, taps: list[Array], depth: int, onto: Onto | None) -> "_Output":
+        """After plane 0. Nothing is done to the stream yet: outside the loop it would be copied."""
+        to_after, to_at, _ = taps
+        return cls(_volume(to_at, depth) if onto is None else onto.stream, to_at, to_after)
+
+    def add(self, i: Array, taps: list[Array], onto: Onto | None) -> "_Output":
+        """After plane i: writes plane i - 1, which is whole now."""
+        to_after, to_at, to_before = taps
+        planes, depth = self.planes, self.planes.shape[1]
+        at = self.after + to_at
+        # Plane i is whole already if it is the last one; otherwise the next round writes it anew.
+        two = jnp.stack((self.at + to_before, at), axis=1)
+        if onto is not None:
+            here = lax.dynamic_slice_in_dim(planes, i - 1, 2, axis=1)
+            whole = ((jnp.arange(2) == 0) | (i == depth - 1)).reshape(1, 2, 1, 1)
+            two = jnp.where(whole, onto.combine(here, two), here)
+        # One write, of the very planes that were read: for two the compiler copies the stream.
+        planes = lax.dynamic_update_slice_in_dim(planes, two, i - 1, axis=1)
+        return _Output(planes, at, to_after)
 
 
 def forward(
     x: Array,
     kernel: Array,
+    width: int,
     *,
     prepare: Prepare = unchanged,
     precision: Precision = "float32",
@@ -99,72 +157,53 @@ def forward(
     """Cross-correlation of `prepare(x)` with zero padding and stride 1.
 
     Args:
-        x: (n, d, h, w, c).
+        x: (n, d, h*w, c).
         kernel: (k, k, c, k, o) with k = 1 or 3, the axes height, width, in, depth, out.
-        prepare: done to each plane (n, h, w, c) before.
+        width: w.
+        prepare: done to each plane (n, h*w, c) before.
         precision: type to which the factors are rounded.
-        onto: (stream, combine, after): the result is combine(stream, that), done plane by plane in
-            the stream's place, so that the correlation is never a volume of its own, and not before
-            the arrays `after` are there.
+        onto: what takes the result where it lies, plane by plane, so that it is never a volume of
+            its own.
 
     Returns:
-        (n, d, h, w, o), float32 or as the stream is.
+        (n, d, h*w, o): float32, or what `onto` makes of its stream.
     """
-    n, d, h, w, c = x.shape
-    size, o = kernel.shape[0], kernel.shape[-1]
+    d, size = x.shape[1], kernel.shape[0]
 
-    def taps_of(plane: Array) -> list[Array]:
-        """What a plane adds to the output planes after it, at it, and before it."""
-        columns = _columns(rounded(prepare(plane), precision), size).reshape(n * h * w, -1)
-        taps = rounded(kernel.reshape(-1, size * o), precision)
-        product = jnp.matmul(columns, taps, preferred_element_type=jnp.float32)
-        product = product.reshape(n, h, w, size * o)
-        return [product[..., k * o : (k + 1) * o] for k in range(size)]
+    def taps_of(i: Array | int) -> list[Array]:
+        plane = rounded(prepare(_plane(x, i)), precision)
+        return _taps(_columns(plane, width, size), kernel, precision)
 
-    stream, combine, after = onto or (None, None, ())
-    first = taps_of(wait(x[:, 0], after))
+    if size == 3 and d > 1:
+
+        def add_plane(i: Array, output: _Output) -> _Output:
+            return output.add(i, taps_of(i), onto)
+
+        return lax.fori_loop(1, d, add_plane, _Output.begin(taps_of(0), d, onto)).planes
     if d == 1:
-        middle = first[size // 2][:, None]
-        return middle if stream is None or combine is None else combine(stream, middle)
-    # All that is done to the stream is done in the loop: behind it, it could become a copy.
-    out = _volume(first[size // 2], d) if stream is None else stream
+        middle = taps_of(0)[size // 2][:, None]
+        return middle if onto is None else onto.combine(onto.stream, middle)
 
-    if size == 1:
+    def map_plane(i: Array, out: Array) -> Array:
+        (plane,) = taps_of(i)
+        return _set_plane(out, plane if onto is None else onto.combine(_plane(out, i), plane), i)
 
-        def map_plane(i: Array, out: Array) -> Array:
-            (plane,) = taps_of(_plane(x, i))
-            return _set_plane(out, plane if combine is None else combine(_plane(out, i), plane), i)
-
-        return lax.fori_loop(0, d, map_plane, out)
-
-    def add_plane(i: Array, carry: tuple[Array, Array, Array]):
-        # Of the output planes i - 1 and i, what earlier planes gave.
-        out, before, at = carry
-        to_after, to_at, to_before = taps_of(_plane(x, i))
-        at = at + to_at
-        # Plane i is whole already if it is the last one; otherwise the next round writes it anew.
-        two = jnp.stack((before + to_before, at), axis=1)
-        if combine is not None:
-            here = lax.dynamic_slice_in_dim(out, i - 1, 2, axis=1)
-            whole = ((jnp.arange(2) == 0) | (i == d - 1)).reshape(1, 2, 1, 1, 1)
-            two = jnp.where(whole, combine(here, two), here)
-        # One write, of the very planes that were read: for two the compiler copies the stream.
-        return lax.dynamic_update_slice_in_dim(out, two, i - 1, axis=1), at, to_after
-
-    after_first, at_first, _ = first
-    return lax.fori_loop(1, d, add_plane, (out, at_first, after_first))[0]
+    start = _volume(taps_of(0)[0], d) if onto is None else onto.stream
+    return lax.fori_loop(0, d, map_plane, start)
 
 
 def gradients(
     x: Array,
     kernel: Array,
     dy: Array,
+    width: int,
     *,
     prepare: Prepare = unchanged,
     retract: Retract = retract_unchanged,
     precision: Precision = "float32",
-) -> tuple[Array, Array, Any]:
-    """The gradients of `forward`, all in one walk over the planes.
+    onto: Onto | None = None,
+) -> tuple[Array, Array, Any, Array | None]:
+    """The gradients of `forward`, and if wanted its value too, all in one walk over the planes.
 
         dkernel = sum_i columns_i^T three_i,   dx_i = the transpose of columns (three_i kernel^T)
 
@@ -172,53 +211,60 @@ def gradients(
     examples are summed after the loop: spread over devices they then meet once, not at each plane.
 
     Args:
-        x: (n, d, h, w, c).
+        x: (n, d, h*w, c).
         kernel: (k, k, c, k, o).
-        dy: the cotangent of the output, (n, d, h, w, o).
+        dy: the cotangent of the output, (n, d, h*w, o).
+        width: w.
         prepare: as in `forward`.
         retract: of a plane of x and the cotangent of its preparation, gives what is wanted as a
             plane of dx, and a pytree that is summed over the planes.
         precision: type to which the factors are rounded.
+        onto: as in `forward`.
 
     Returns:
-        dx of x's shape, dkernel of the kernel's shape, and the sums; all float32.
+        dx of x's shape, dkernel of the kernel's shape, and the sums, all float32; and what `onto`
+        makes of its stream, bit for bit as `forward` does it.
     """
-    n, d, h, w, _ = x.shape
-    size, o = kernel.shape[0], kernel.shape[-1]
+    d, size = x.shape[1], kernel.shape[0]
+    together = onto is not None and size == 3 and d > 1
 
     def dy_plane(i: Array) -> Array:
         inside = ((i >= 0) & (i < d)).astype(dy.dtype)
         return _plane(dy, jnp.clip(i, 0, d - 1)) * inside
 
-    def of_plane(plane: Array, i: Array, after: Any = ()) -> tuple[Array, tuple[Array, Any]]:
+    def of_plane(i: Array, after: Any = ()) -> tuple[Array, tuple[Array, Any], list[Array]]:
         three = [dy_plane(i + 1), dy_plane(i), dy_plane(i - 1)] if size == 3 else [_plane(dy, i)]
         three = rounded(wait(jnp.concatenate(three, axis=-1), after), precision)
-        three = three.reshape(n, h * w, size * o)
-        prepared = prepare(plane)
+        plane = _plane(x, i)
+        columns = _columns(rounded(prepare(plane), precision), width, size)
         dtaps = lax.dot_general(
-            _columns(rounded(prepared, precision), size),
-            three,
-            (((1,), (1,)), ((0,), (0,))),
-            preferred_element_type=jnp.float32,
+            columns, three, (((1,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32
         )
+        matrix = rounded(kernel.reshape(-1, three.shape[-1]), precision)
         dcolumns = lax.dot_general(
-            three.reshape(n * h * w, size * o),
-            rounded(kernel.reshape(-1, size * o), precision),
+            three.reshape(-1, three.shape[-1]),
+            matrix,
             (((1,), (1,)), ((), ())),
             preferred_element_type=jnp.float32,
-        )
-        dplane, sums = retract(plane, _add_columns(dcolumns, prepared.shape, size))
-        return dplane, (dtaps, sums)
+        ).reshape(columns.shape)
+        dplane, sums = retract(plane, _add_columns(dcolumns, width, size))
+        return dplane, (dtaps, sums), _taps(columns, kernel, precision) if together else []
 
-    def add_plane(i: Array, carry: tuple[Array, tuple[Array, Any]]):
-        dx, sums = carry
-        dplane, more = of_plane(_plane(x, i), i)
-        return _set_plane(dx, dplane, i), jax.tree.map(jnp.add, sums, more)
+    def add_plane(i: Array, carry: tuple[Array, tuple[Array, Any], _Output | None]):
+        dx, sums, output = carry
+        dplane, more, taps = of_plane(i)
+        if output is not None:
+            output = output.add(i, taps, onto)
+        return _set_plane(dx, dplane, i), jax.tree.map(jnp.add, sums, more), output
 
     # Not before x is there, though half of it could be: the working memory would be held for long.
-    dplane, sums = of_plane(x[:, 0], jnp.zeros((), jnp.int32), after=x)
-    dx, (dtaps, sums) = lax.fori_loop(1, d, add_plane, (_volume(dplane, d), sums))
-    return dx, dtaps.sum(axis=0).reshape(kernel.shape), sums
+    dplane, sums, taps = of_plane(jnp.zeros((), jnp.int32), after=x)
+    output = _Output.begin(taps, d, onto) if together else None
+    dx, (dtaps, sums), output = lax.fori_loop(1, d, add_plane, (_volume(dplane, d), sums, output))
+    stream = None if output is None else output.planes
+    if onto is not None and stream is None:
+        stream = forward(x, kernel, width, prepare=prepare, precision=precision, onto=onto)
+    return dx, dtaps.sum(axis=0).reshape(kernel.shape), sums, stream
 
 
 def over(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
@@ -238,8 +284,8 @@ def moments(x: Array) -> tuple[Array, Array]:
     """
 
     def of_plane(plane: Array) -> tuple[Array, Array]:
-        mean = plane.mean(axis=(1, 2))
-        return mean, jnp.square(plane - mean[:, None, None]).mean(axis=(1, 2))
+        mean = plane.mean(axis=1)
+        return mean, jnp.square(plane - mean[:, None]).mean(axis=1)
 
     def set_plane(i: Array, rows: tuple[Array, Array]) -> tuple[Array, Array]:
         update = partial(lax.dynamic_update_index_in_dim, index=i, axis=0)
@@ -247,7 +293,8 @@ def moments(x: Array) -> tuple[Array, Array]:
         return update(rows[0], mean), update(rows[1], variance)
 
     first = jax.tree.map(
-        lambda row: jnp.pad(row[None], ((0, x.shape[1] - 1), (0, 0), (0, 0))), of_plane(x[:, 0])
+        lambda row: jnp.pad(row[None], ((0, x.shape[1] - 1), (0, 0), (0, 0))),
+        of_plane(_plane(x, 0)),
     )
     means, variances = lax.fori_loop(1, x.shape[1], set_plane, first)
     mean = means.mean(axis=0)

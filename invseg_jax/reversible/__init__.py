@@ -6,7 +6,7 @@ gradient rule around the largest composition.
 
 from invseg_jax.reversible.arithmetic import Arithmetic, FixedPoint, Float, StraightThrough
 from invseg_jax.reversible.composition import Chain, Inverse, Level, Repeat, Split, Tap, u_shape
-from invseg_jax.reversible.coupling import AdditiveCoupling
+from invseg_jax.reversible.coupling import AdditiveCoupling, InPlace, Onto
 from invseg_jax.reversible.gradient import Memory, check_memory, run
 from invseg_jax.reversible.layer import Layer, Permutation
 from invseg_jax.reversible.orthogonal import (
@@ -16,6 +16,7 @@ from invseg_jax.reversible.orthogonal import (
     partition,
     rotation,
 )
+from invseg_jax.reversible.planes import Planes
 from invseg_jax.reversible.squeeze import Halve, Join, Squeeze, depth_to_space, space_to_depth
 
 __all__ = [
@@ -25,13 +26,16 @@ __all__ = [
     "FixedPoint",
     "Float",
     "Halve",
+    "InPlace",
     "Inverse",
     "Join",
     "Layer",
     "Level",
     "Memory",
+    "Onto",
     "Orthogonal",
     "Permutation",
+    "Planes",
     "Repeat",
     "Split",
     "Squeeze",

@@ -6,6 +6,7 @@ time only the stream and its cotangent, never the activations of the parts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -177,30 +178,31 @@ class Split(Layer):
     skip: int
     inner: Layer
 
-    def _parts(self, x: Array) -> tuple[Array, Array]:
-        if not 0 < self.skip < x.shape[-1]:
-            raise ValueError(f"split: a skip of {self.skip} out of {x.shape[-1]} channels")
-        return x[..., : self.skip], x[..., self.skip :]
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """(..., c) -> (..., c)."""
+        rest, taps = self.inner.forward(params, self._rest(x), key)
+        return jax.tree.map(self._put, x, rest), taps
 
-    def forward(self, params: Params, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
-        """(n, d, h, w, c) -> (n, d, h, w, c)."""
-        _, rest = self._parts(x)
-        rest, taps = self.inner.forward(params, rest, key)
-        return self._put(x, rest), taps
-
-    def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         """Inverts the inner layer on its part."""
-        _, rest = self._parts(y)
-        return self._put(y, self.inner.inverse(params, rest, key))
+        return jax.tree.map(self._put, y, self.inner.inverse(params, self._rest(y), key))
 
     def pullback(
-        self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
-    ) -> tuple[Array, Array, Params]:
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
         """The waiting part passes unchanged, and so does its cotangent."""
-        (_, rest), (_, drest) = self._parts(y), self._parts(dy)
+        rest, drest = self._rest(y), self._rest(dy)
         rest, drest, dparams = self.inner.pullback(params, rest, drest, dtaps, key)
-        x = settle(self._put, y, rest)
-        return x, settle(self._put, dy, drest, after=x), dparams
+        x = jax.tree.map(partial(settle, self._put), y, rest)
+        return x, jax.tree.map(partial(settle, self._put, after=x), dy, drest), dparams
+
+    def _rest(self, x: Stream) -> Stream:
+        def rest_of(x: Array) -> Array:
+            if not 0 < self.skip < x.shape[-1]:
+                raise ValueError(f"split: a skip of {self.skip} out of {x.shape[-1]} channels")
+            return x[..., self.skip :]
+
+        return jax.tree.map(rest_of, x)
 
     def _put(self, whole: Array, rest: Array) -> Array:
         return jnp.concatenate((whole[..., : self.skip], rest), axis=-1)

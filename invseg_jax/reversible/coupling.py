@@ -2,14 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import jax
 
 from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic
-from invseg_jax.reversible.layer import Array, Layer, Params, Taps
+from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
+from invseg_jax.reversible.planes import Planes
 
-Pair = tuple[Array, Array]
+Pair = tuple[Stream, Stream]
+
+
+class Onto(NamedTuple):
+    """A stream that takes a branch's value where it lies, without a volume for the value.
+
+    Attributes:
+        stream: the half that the branch's value is added to or subtracted from.
+        combine: called as combine(stream, value) on parts of both, elementwise.
+    """
+
+    stream: Stream
+    combine: Callable[[Array, Array], Array]
+
+
+class InPlace(NamedTuple):
+    """A branch F that can be done in a stream's place, bit for bit the F of the branch itself.
+
+    Attributes:
+        evaluate: called as `evaluate(params, x, key, onto)`; gives combine(stream, F(x)).
+        pullback: called as `pullback(params, x, key, onto, df)`; gives the same, and for the
+            cotangent df of F(x) the cotangents of x and params, in one pass.
+    """
+
+    evaluate: Callable[[Params, Stream, Array | None, Onto], Stream]
+    pullback: Callable[[Params, Stream, Array | None, Onto, Stream], tuple[Stream, Stream, Params]]
 
 
 @dataclass(frozen=True)
@@ -25,34 +51,26 @@ class AdditiveCoupling(Layer):
     pullback, where its value serves the reconstruction and its linearisation the gradient.
 
     Attributes:
-        branch: F, called as `branch(params, x2, key)`; pure, and of the shape of x1. The halves may
-            differ in channels.
+        branch: F, called as `branch(params, x2, key)` with an array, a volume where x2 is `Planes`;
+            pure, and of the shape of x1. The halves may differ in channels.
         arithmetic: of the stream.
-        onto: called as `onto(params, x2, key, (stream, combine, after))`, it gives
-            combine(stream, F(x2)) in the stream's place, without holding F(x2) beside it, once the
-            arrays `after` are there; bit for bit the F of `branch`.
+        in_place: F done in the stream's place, where that is `Planes`: inside of
+            `run(..., memory="reversible")`, where JAX differentiates no coupling.
     """
 
     branch: Callable[[Params, Array, Array | None], Array]
     arithmetic: Arithmetic = FLOAT
-    onto: Callable[..., Array] | None = None
+    in_place: InPlace | None = None
 
     def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Pair, Taps]:
         """(x1, x2) -> (x2, x1 + F(x2))."""
         x1, x2 = x
-        f = self.branch(params, self.arithmetic.decode(x2), key)
-        return (x2, self.arithmetic.add(x1, f)), {}
+        return (x2, self._combined(params, x1, x2, key, self.arithmetic.add)), {}
 
     def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Pair:
         """(y1, y2) -> (y2 - F(y1), y1)."""
-        return self._inverse(params, y, key, after=())
-
-    def _inverse(self, params: Params, y: Pair, key: Array | None, *, after: Any) -> Pair:
         y1, y2 = y
-        x2, subtract = self.arithmetic.decode(y1), self.arithmetic.subtract
-        if self.onto is not None:
-            return self.onto(params, x2, key, (y2, subtract, after)), y1
-        return subtract(y2, self.branch(params, x2, key)), y1
+        return self._combined(params, y2, y1, key, self.arithmetic.subtract), y1
 
     def pullback(
         self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
@@ -60,13 +78,34 @@ class AdditiveCoupling(Layer):
         """One evaluation of F and one of its transpose."""
         del dtaps
         (y1, y2), (dy1, dy2) = y, dy
-        x2 = self.arithmetic.decode(y1)
-        f, transpose = jax.vjp(lambda params, x2: self.branch(params, x2, key), params, x2)
-        dparams, dx2 = transpose(dy2)
-        if self.onto is None:
-            x1 = self.arithmetic.subtract(y2, f)
+        x2, subtract = self._decoded(y1), self.arithmetic.subtract
+        if self.in_place is not None and isinstance(x2, Planes):
+            onto = Onto(y2, subtract)
+            x1, dx2, dparams = self.in_place.pullback(params, x2, key, onto, dy2)
         else:
-            # Then f stands unused and is not computed. The stream waits for the cotangent, so that
-            # the layer behind is done with y2 when it is overwritten.
-            x1, _ = self._inverse(params, y, key, after=dy2)
-        return (x1, y1), (dy2, dy1 + dx2), dparams
+            f, transpose = jax.vjp(lambda params, x2: self._value(params, x2, key), params, x2)
+            x1 = jax.tree.map(subtract, y2, f)
+            dparams, dx2 = transpose(dy2)
+        return (x1, y1), (dy2, jax.tree.map(lambda a, b: a + b, dy1, dx2)), dparams
+
+    def _combined(
+        self,
+        params: Params,
+        stream: Stream,
+        other: Stream,
+        key: Array | None,
+        combine: Callable[[Array, Array], Array],
+    ) -> Stream:
+        """The stream with F of the other half added or subtracted."""
+        x2 = self._decoded(other)
+        if self.in_place is not None and isinstance(x2, Planes):
+            return self.in_place.evaluate(params, x2, key, Onto(stream, combine))
+        return jax.tree.map(combine, stream, self._value(params, x2, key))
+
+    def _value(self, params: Params, x2: Stream, key: Array | None) -> Stream:
+        if isinstance(x2, Planes):
+            return Planes.of(self.branch(params, x2.volume, key))
+        return self.branch(params, x2, key)
+
+    def _decoded(self, x: Stream) -> Stream:
+        return jax.tree.map(self.arithmetic.decode, x)

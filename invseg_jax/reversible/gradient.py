@@ -13,6 +13,7 @@ from jax import lax
 from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, FixedPoint
 from invseg_jax.reversible.composition import Chain, Repeat, Split
 from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
+from invseg_jax.reversible.planes import flattened, unflattened
 
 Memory = Literal["reversible", "plain", "remat"]
 
@@ -54,10 +55,10 @@ def run(
     return _evaluate(layer, arithmetic, params, x, key)[0]
 
 
-def _evaluate(layer: Layer, arithmetic: Arithmetic, params: Params, x: Array, key: Array | None):
+def _evaluate(layer: Layer, arithmetic: Arithmetic, params: Params, x: Stream, key: Array | None):
     """The decoded outputs, and the output as the stream has it."""
-    y, taps = layer.forward(params, arithmetic.encode(x), key)
-    return (arithmetic.decode(y), jax.tree.map(arithmetic.decode, dict(taps))), y
+    y, taps = layer.forward(params, jax.tree.map(arithmetic.encode, x), key)
+    return jax.tree.map(arithmetic.decode, (y, dict(taps))), y
 
 
 def check_memory(memory: str) -> None:
@@ -73,21 +74,21 @@ def check_memory(memory: str) -> None:
 def _reversible(layer: Layer, arithmetic: Arithmetic):
     @jax.custom_vjp
     def apply(params, x, key):
-        return _evaluate(layer, arithmetic, params, x, key)[0]
+        return forward(params, x, key)[0]
 
     def forward(params, x, key):
-        outputs, y = _evaluate(layer, arithmetic, params, x, key)
-        return outputs, (params, y, key)
+        outputs, y = _evaluate(layer, arithmetic, params, flattened(x), key)
+        return unflattened(outputs), (params, y, key)
 
     def backward(kept, cotangents):
         params, y, key = kept
-        dy, dtaps = cotangents
+        dy, dtaps = flattened(cotangents)
         # The reconstruction waits for the cotangents. A compiler that starts it earlier, or takes
         # the last branch's activations from the forward pass, holds them beside those of the
         # outputs.
         y, dy, dtaps = lax.optimization_barrier((y, dy, dtaps))
         _, dx, dparams = layer.pullback(params, y, dy, dtaps, key)
-        return dparams, dx, None
+        return dparams, unflattened(dx), None
 
     apply.defvjp(forward, backward)
     return apply

@@ -23,7 +23,7 @@ from jax import lax
 from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, Float
 from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.composition import Chain, Inverse
-from invseg_jax.reversible.layer import Array, Layer, Params, Taps
+from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
 from invseg_jax.reversible.squeeze import Factor, Squeeze
 
 Turns = Sequence[Array]
@@ -70,33 +70,35 @@ class Orthogonal(Layer):
     turns: Callable[[Params], Turns]
     arithmetic: Arithmetic = FLOAT
 
-    def forward(self, params: Params, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """(..., groups * size) -> (..., groups * size)."""
-        turns = self.turns(params)
-        if isinstance(self.arithmetic, Float):
-            return self._multiplied(x, rotation(turns)), {}
-        return self._sheared(turns, x), {}
+        return self._turned(params, x), {}
 
-    def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         """Multiplies by the inverse matrices, or shears back."""
-        turns = self.turns(params)
-        if isinstance(self.arithmetic, Float):
-            return self._multiplied(y, rotation(turns, inverse=True))
-        return self._sheared(turns, y, inverse=True)
+        return self._turned(params, y, inverse=True)
 
     def pullback(
-        self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
-    ) -> tuple[Array, Array, Params]:
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
         """The gradient is that of the product: shears round the stream, not its derivative."""
         del dtaps
         q, transpose = jax.vjp(lambda params: rotation(self.turns(params)), params)
+        x = self._turned(params, y, inverse=True, after=dy)
+        q_transposed = jnp.swapaxes(q, -1, -2)
+        dx = jax.tree.map(lambda dy: self._multiplied(dy, q_transposed, after=x), dy)
+        (x_array,), (dy_array,) = jax.tree.leaves(x), jax.tree.leaves(dy)
+        gram = _gram(self.arithmetic.decode(x_array), dy_array, groups=q.shape[0])
+        return x, dx, transpose(gram)[0]
+
+    def _turned(
+        self, params: Params, x: Stream, *, inverse: bool = False, after: Any = None
+    ) -> Stream:
+        turns = self.turns(params)
         if isinstance(self.arithmetic, Float):
-            x = self._multiplied(y, rotation(self.turns(params), inverse=True), after=dy)
-        else:
-            x = self._sheared(self.turns(params), y, inverse=True, after=dy)
-        dx = self._multiplied(dy, jnp.swapaxes(q, -1, -2), after=x)
-        (dparams,) = transpose(_gram(self.arithmetic.decode(x), dy, groups=q.shape[0]))
-        return x, dx, dparams
+            q = rotation(turns, inverse=inverse)
+            return jax.tree.map(lambda x: self._multiplied(x, q, after=after), x)
+        return jax.tree.map(lambda x: self._sheared(turns, x, inverse=inverse, after=after), x)
 
     def _multiplied(self, x: Array, q: Array, *, after: Any = None) -> Array:
         _check(x, q.shape[0], q.shape[1])
@@ -106,7 +108,7 @@ class Orthogonal(Layer):
             return _mix(x, blocks)
         return settle(lambda x: _mix(x, blocks), x, after=after)
 
-    def _sheared(self, turns: Turns, x: Array, *, inverse: bool = False, after: Any = ()) -> Array:
+    def _sheared(self, turns: Turns, x: Array, *, inverse: bool, after: Any) -> Array:
         groups, first, second = turns[0].shape
         _check(x, groups, first + second)
 

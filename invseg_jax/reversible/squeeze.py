@@ -4,14 +4,20 @@ All are permutations or cuts of the voxels: exact, without parameters.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from invseg_jax.reversible.barrier import settle
-from invseg_jax.reversible.layer import Array, Params, Permutation, Taps
+from invseg_jax.reversible.layer import Array, Params, Permutation, Stream, Taps
+from invseg_jax.reversible.planes import Planes
 
 Factor = tuple[int, int, int]
+Pair = tuple[Stream, Stream]
 
 
 def space_to_depth(x: Array, factor: Factor = (2, 2, 2)) -> Array:
@@ -58,17 +64,27 @@ class Squeeze(Permutation):
 
     factor: Factor = (2, 2, 2)
 
-    def forward(self, params: Params, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """(n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e)."""
-        return space_to_depth(x, self.factor), {}
+        return self._moved(space_to_depth, x), {}
 
-    def inverse(self, params: Params, y: Array, key: Array | None = None) -> Array:
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         """(n, d, h, w, c*a*b*e) -> (n, d*a, h*b, w*e, c)."""
-        return depth_to_space(y, self.factor)
+        return self._moved(depth_to_space, y)
+
+    def _moved(self, move: Callable[[Array, Factor], Array], x: Stream) -> Stream:
+        if isinstance(x, Planes):
+            return Planes.of(move(x.volume, self.factor))
+        return move(x, self.factor)
 
 
 def _join(first: Array, second: Array) -> Array:
     return jnp.concatenate((first, second), axis=-1)
+
+
+def _cut(x: Stream, first: int) -> Pair:
+    """The first channels, and the others."""
+    return jax.tree.map(lambda x: x[..., :first], x), jax.tree.map(lambda x: x[..., first:], x)
 
 
 @dataclass(frozen=True)
@@ -83,29 +99,22 @@ class Halve(Permutation):
 
     first: int | None = None
 
-    def forward(
-        self, params: Params, x: Array, key: Array | None = None
-    ) -> tuple[tuple[Array, Array], Taps]:
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Pair, Taps]:
         """Cuts x into (x1, x2)."""
-        first = x.shape[-1] - x.shape[-1] // 2 if self.first is None else self.first
-        return (x[..., :first], x[..., first:]), {}
+        channels = jax.tree.leaves(x)[0].shape[-1]
+        return _cut(x, channels - channels // 2 if self.first is None else self.first), {}
 
-    def inverse(self, params: Params, y: tuple[Array, Array], key: Array | None = None) -> Array:
+    def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Stream:
         """Joins (x1, x2) to x."""
-        return _join(*y)
+        return jax.tree.map(_join, *y)
 
     def pullback(
-        self,
-        params: Params,
-        y: tuple[Array, Array],
-        dy: tuple[Array, Array],
-        dtaps: Taps,
-        key: Array | None = None,
-    ) -> tuple[Array, Array, Params]:
+        self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
         """Joins both, one after the other, so that the halves need not be kept."""
         del dtaps
-        x = settle(_join, *y)
-        return x, settle(_join, *dy, after=x), params
+        x = jax.tree.map(partial(settle, _join), *y)
+        return x, jax.tree.map(partial(settle, _join, after=x), *dy), params
 
 
 @dataclass(frozen=True)
@@ -120,24 +129,25 @@ class Join(Permutation):
 
     first: int
 
-    def forward(
-        self, params: Params, x: tuple[Array, Array], key: Array | None = None
-    ) -> tuple[Array, Taps]:
+    def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Stream, Taps]:
         """Joins (x1, x2) to y."""
-        return _join(*x), {}
+        return jax.tree.map(_join, *x), {}
 
-    def inverse(self, params: Params, y: Array, key: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Pair:
         """Cuts y into (x1, x2)."""
-        return y[..., : self.first], y[..., self.first :]
+        return _cut(y, self.first)
 
     def pullback(
-        self, params: Params, y: Array, dy: Array, dtaps: Taps, key: Array | None = None
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array], Params]:
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Pair, Pair, Params]:
         """Cuts the cotangent, then the stream; the whole of neither need be kept."""
         del dtaps
 
-        def cut(y: Array) -> tuple[Array, Array]:
-            return self.inverse(params, y)
+        def cut(y: Stream, after: Any) -> Pair:
+            leaves, structure = jax.tree.flatten(y)
+            halves = [settle(partial(_cut, first=self.first), leaf, after=after) for leaf in leaves]
+            first, second = zip(*halves, strict=True)
+            return jax.tree.unflatten(structure, first), jax.tree.unflatten(structure, second)
 
-        dx = settle(cut, dy)
-        return settle(cut, y, after=dx), dx, params
+        dx = cut(dy, ())
+        return cut(y, dx), dx, params

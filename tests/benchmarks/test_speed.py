@@ -1,6 +1,6 @@
 import pytest
 
-WAYS = ["plain", "remat", "plain, our branches", "reversible", "reversible, fixed"]
+WAYS = ["plain", "remat", "remat, lax", "plain, our branches", "reversible", "reversible, fixed"]
 
 
 @pytest.mark.slow
@@ -15,7 +15,7 @@ def test_rows_and_ratios(measure, bounds):
             assert row["to_plain"] == pytest.approx(row["seconds"] / rows["plain"]["seconds"])
             assert row["to_remat"] == pytest.approx(row["seconds"] / rows["remat"]["seconds"])
         assert bounds(table)["reversible / plain"] == rows["reversible"]["to_plain"]
-    assert "reversible / remat" in bounds(tables[1])
+    assert {"reversible / remat", "reversible / remat, lax"} <= set(bounds(tables[1]))
 
 
 def test_one_loop_and_other_channels(measure):

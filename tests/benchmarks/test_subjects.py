@@ -15,6 +15,7 @@ WAYS = [
     replace(PLAIN, group=Group(2, True)),
     replace(PLAIN, ordinary=True, group=Group(4, True)),
     Way(Execution(memory="remat", loop="scan"), ordinary=True),
+    Way(Execution(memory="remat", loop="scan"), ordinary=True, lax_conv=True),
 ]
 
 
