@@ -1,14 +1,17 @@
 """Brain tumours in four modalities, BraTS-like, with the fully invertible network.
 
     python -m invseg_jax.train --config configs/brats.py --data ROOT --workdir RUN
+    python -m invseg_jax.train --config configs/brats.py:brats2020 --data ROOT --workdir RUN
     python -m invseg_jax.plan --config configs/brats.py --memory 4GiB
 
-ROOT is MSD Task01_BrainTumour (Antonelli et al. 2022), four modalities and four classes; its cases
-are those of BraTS 2016 and 2017, of the same make as BraTS 2020: FLAIR, T1, T1 with contrast and T2
-at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for this data; the channels are this project's
-own choice, as Yamazaki et al. 2021 give none.
+For `gpu`, the variant where none is given, ROOT is MSD Task01_BrainTumour (Antonelli et al. 2022),
+four modalities and four classes; its cases are those of BraTS 2016 and 2017. For `brats2020`, ROOT
+holds the folders BraTS20_Training_NNN of BraTS 2020. Both are of the same make: FLAIR, T1, T1 with
+contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for this data; the channels are
+this project's own choice, as Yamazaki et al. 2021 give none.
 
-`gpu-partial` and `gpu-unet` take another network. None has been trained here: no score is claimed.
+`gpu-partial`, `gpu-unet` and so on take another network. None has been trained here: no score is
+claimed.
 `plan` tells what one step takes of a CPU, GPU or TPU, for this patch or for the largest that fits.
 """
 
@@ -17,9 +20,9 @@ from invseg_jax.configuration import Config, base_config, parse_variant
 
 def get_config(variant: str = "gpu") -> Config:
     """The configuration of a variant."""
-    _, network = parse_variant(variant, ("gpu",))
+    place, network = parse_variant(variant, ("gpu", "brats2020"))
     config = base_config(network)
-    config.data.layout = "msd"
+    config.data.layout = "brats2020" if place == "brats2020" else "msd"
     config.data.patch = (128, 128, 128)  # nnU-Net's
     config.data.batch = 2
     config.steps = 50_000

@@ -28,15 +28,16 @@ def new_flags() -> flags.FlagValues:
     return values
 
 
-def define_config(values: flags.FlagValues) -> None:
-    """Defines --config, which must be given, and with it --config.KEY=VALUE."""
+def define_config(values: flags.FlagValues, *, required: bool = True) -> None:
+    """Defines --config, and with it --config.KEY=VALUE."""
     config_flags.DEFINE_config_file(
         "config",
         None,
         "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
         flag_values=values,
     )
-    flags.mark_flag_as_required("config", flag_values=values)
+    if required:
+        flags.mark_flag_as_required("config", flag_values=values)
 
 
 def read_config(values: flags.FlagValues) -> Config:

@@ -67,6 +67,13 @@ def base_config(network: str = "FullInvRes") -> Config:
 
     config.data = ConfigDict()
     config.data.layout = "msd"  # see data/layouts
+    config.data.plain = ConfigDict()  # for the layout "plain"; see data/layouts/plain.py
+    config.data.plain.images = ()  # pairs of a modality and a pattern: (("mr", "*/mr.nii.gz"),)
+    config.data.plain.label = ""  # pattern of the label maps
+    config.data.plain.classes = ()  # pairs of a name and its value on disk: (("tumour", 1),)
+    config.data.plain.reference = ""  # the modality onto whose grid the others are resampled
+    config.data.max_bytes = 4 << 30  # that one volume may take; against files that claim too much
+    config.data.tolerate = ()  # of "empty-image", "empty-label", "duplicate"; see data/checks
     config.data.folds = 5  # one of them is held out
     config.data.fold = 0
     config.data.patch = (64, 64, 64)  # voxels

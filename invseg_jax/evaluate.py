@@ -65,6 +65,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     import numpy as np
     from rich.console import Console
 
+    from invseg_jax.data.layouts.case import refuse_repeated_ids
     from invseg_jax.data.source import labelled_cases, open_source
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.evaluation.report import CaseResult, table, write_report
@@ -73,6 +74,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     console = Console(highlight=False)
     network, config, data = load_network(workdir)
     dataset = open_source(config, root or data.root, command.say)
+    refuse_repeated_ids(dataset.cases, dataset.root)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
         raise UserError(
             f"{dataset.root} has the classes {', '.join(dataset.classes)} and "

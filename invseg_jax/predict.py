@@ -51,6 +51,7 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
 
     import numpy as np
 
+    from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
     from invseg_jax.data.preprocess import load_images
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.inference.inputs import find_inputs
@@ -59,14 +60,15 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
     loaded = [load_network(workdir) for workdir in workdirs]
-    _, _, data = loaded[0]
+    _, config, data = loaded[0]
+    limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     for workdir, (_, _, other) in zip(workdirs, loaded, strict=True):
         if (other.classes, other.modalities) != (data.classes, data.modalities):
             raise UserError(
                 f"{workdir} was trained for the classes {', '.join(other.classes)}, "
                 f"{workdirs[0]} for {', '.join(data.classes)}; they cannot be averaged"
             )
-    cases = find_inputs(source, data.layout, data.modalities)
+    cases = find_inputs(source, data.layout, data.modalities, config.data.get("plain"))
     targets = [output / f"{case.id}.nii.gz" for case in cases]
     sources = {path.resolve() for case in cases for path in (*case.images, case.label) if path}
     for target in targets:

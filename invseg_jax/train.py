@@ -65,6 +65,7 @@ def train(
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
 
+    from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.pipeline import training_batches
     from invseg_jax.data.source import labelled_cases, open_source
     from invseg_jax.data.split import hold_out
@@ -85,6 +86,7 @@ def train(
 
     # The data, and the folder of the run.
     dataset = open_source(config, root, command.say)
+    refuse_faults(config, dataset, command.say)
     cases = labelled_cases(dataset, command.say)
     training, held_out = hold_out(cases, config.data.folds, config.data.fold)
     devices = mesh.make_mesh(config.devices, config.data.batch)

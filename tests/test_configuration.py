@@ -20,10 +20,11 @@ from invseg_jax.training.state import OptimiserSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PLACES = {
-    "brats": ("gpu",),
+    "brats": ("gpu", "brats2020"),
     "brugger": ("gpu",),
     "hippocampus": ("cpu", "gpu"),
     "iseg": ("quick", "full"),
+    "sarcoma": ("cpu", "gpu"),
 }
 ONE_NETWORK = ("brugger",)
 VARIANTS = [

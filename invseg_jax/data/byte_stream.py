@@ -22,6 +22,8 @@ MAX_EXTRA = 64 << 20
 # Deflate cannot expand a byte to more than this (zlib's own technical notes say 1032 : 1).
 _DEFLATE_LIMIT = 1032
 _CHUNK = 1 << 20
+# How a file begins that git-lfs left in the place of the real one.
+_POINTER = b"version https://git-lfs"
 
 Stream = gzip.GzipFile | BufferedReader
 
@@ -31,13 +33,18 @@ def open_stream(path: Path) -> Iterator[Stream]:
     """Opens a file for reading, through gzip where its first bytes say so.
 
     Raises:
-        UserError: in the body too, where the file is truncated, damaged or cannot be read.
+        UserError: the file is empty or a git-lfs pointer; in the body too, where it is truncated,
+            damaged or cannot be read.
     """
     try:
         with open(path, "rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
+            first = raw.read(len(_POINTER))
             raw.seek(0)
-            if compressed:
+            if not first:
+                raise UserError(f"{path}: the file is empty; fetch it again")
+            if first == _POINTER:
+                raise UserError(f"{path}: a git-lfs pointer, not an image; run `git lfs pull`")
+            if first.startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
                     yield stream
             else:

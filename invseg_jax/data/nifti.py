@@ -25,8 +25,11 @@ from invseg_jax.atomic_file import write_atomically
 from invseg_jax.data.byte_stream import Stream, open_stream, read_to_end, read_voxels
 from invseg_jax.errors import UserError
 
-# A header may claim more than any machine holds; 4 GiB is a 4-D study of 512 x 512 x 512 x 16 bit.
+# What one volume may take. A header may claim more than any machine holds, and a small compressed
+# file may keep the promise; 4 GiB is a 4-D study of 16 volumes of 512 x 512 x 512 x 16 bit.
 MAX_BYTES = 4 << 30
+
+_limit = MAX_BYTES
 
 # nibabel mends small header faults (pixdim 0, qfac) and says so on stderr, once a file.
 _QUIET = logging.Logger("invseg_jax.nifti")
@@ -58,19 +61,47 @@ class Volume:
         return d, h, w
 
 
-def source_files(path: str | Path) -> tuple[Path, ...]:
+def limit_volumes(max_bytes: int) -> None:
+    """Sets what a volume may take in this process, instead of `MAX_BYTES`.
+
+    Args:
+        max_bytes: of the voxels as they are stored.
+
+    Raises:
+        UserError: it is not positive.
+    """
+    global _limit
+    if max_bytes < 1:
+        raise UserError(f"a volume may take {max_bytes} bytes: give at least 1")
+    _limit = max_bytes
+
+
+def volume_limit() -> int:
+    """What a volume may take in this process, in bytes."""
+    return _limit
+
+
+def volume_files(path: str | Path) -> tuple[Path, ...]:
     """The files that hold a volume: one for NIfTI, header and voxels for `.hdr` / `.img`.
+
+    Raises:
+        UserError: the name is not one of a volume.
+    """
+    path = Path(path)
+    if path.name.endswith((".nii", ".nii.gz")):
+        return (path,)
+    if path.suffix in (".hdr", ".img"):
+        return (path.with_suffix(".hdr"), path.with_suffix(".img"))
+    raise UserError(f"{path}: not a volume; give a .nii, .nii.gz, .hdr or .img file")
+
+
+def source_files(path: str | Path) -> tuple[Path, ...]:
+    """The files that hold a volume, all of them there.
 
     Raises:
         UserError: a file is missing, or the name is not one of a volume.
     """
-    path = Path(path)
-    if path.name.endswith((".nii", ".nii.gz")):
-        files: tuple[Path, ...] = (path,)
-    elif path.suffix in (".hdr", ".img"):
-        files = (path.with_suffix(".hdr"), path.with_suffix(".img"))
-    else:
-        raise UserError(f"{path}: not a volume; give a .nii, .nii.gz, .hdr or .img file")
+    files = volume_files(path)
     for file in files:
         if not file.is_file():
             what = "is a folder, not a file" if file.is_dir() else "no such file"
@@ -92,7 +123,7 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         UserError: the file is missing, empty, truncated, damaged (gzip checksum), no image, of a
             type that is not real numbers, has an axis of no positive length, claims more than
-            `MAX_BYTES`, has no usable affine, or holds NaN or infinity.
+            `volume_limit()`, has no usable affine or spacing, or holds NaN or infinity.
     """
     path = Path(path)
     files = source_files(path)
@@ -160,9 +191,7 @@ def _read_header(stream: Stream, path: Path, *, single: bool) -> Any:
     """Decodes the header with nibabel; `single` tells `.nii` from a `.hdr` / `.img` pair."""
     block = stream.read(348)
     if not block:
-        raise UserError(f"{path}: the file is empty; fetch it again")
-    if block.startswith(b"version https://git-lfs"):
-        raise UserError(f"{path}: a git-lfs pointer, not an image; run `git lfs pull`")
+        raise UserError(f"{path}: the gzip stream holds nothing; fetch the file again")
     not_image = f"{path}: not a NIfTI or Analyze image"
     if len(block) < 348:
         raise UserError(f"{not_image} (shorter than a header); check the file")
@@ -204,10 +233,11 @@ def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, in
     if dtype.kind not in "iuf":
         raise UserError(f"{path}: voxels of type {dtype} are not real numbers; convert the file")
     size = math.prod(shape) * dtype.itemsize
-    if size > MAX_BYTES:
+    if size > _limit:
         raise UserError(
-            f"{path}: the header claims a volume of {shape}, {size / 2**30:.1f} GiB, "
-            f"above the limit of {MAX_BYTES / 2**30:g} GiB; crop or resample it"
+            f"{path}: the header claims a volume of {shape}, {size / 2**30:.3g} GiB, "
+            f"above the limit of {_limit / 2**30:.3g} GiB; crop or resample it, or raise "
+            "config.data.max_bytes"
         )
     try:
         offset = int(header.get_data_offset())
@@ -222,6 +252,12 @@ def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, in
 
 
 def _affine(header: Any, path: Path) -> np.ndarray:
+    # An affine may be whole without it, but other programs take the spacing from here.
+    if not np.isfinite(header["pixdim"][1:4]).all():
+        raise UserError(
+            f"{path}: the header's pixdim, the spacing, is not finite "
+            f"({', '.join(f'{float(x):g}' for x in header['pixdim'][1:4])}); mend it"
+        )
     try:
         affine = np.array(header.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:  # a quaternion that is none

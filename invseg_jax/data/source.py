@@ -6,7 +6,8 @@ from pathlib import Path
 
 from invseg_jax.configuration import Config
 from invseg_jax.data.cache import CachedCase, cached_cases
-from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.errors import UserError
 
@@ -21,11 +22,14 @@ def open_source(config: Config, root: str | None, say: Say) -> Dataset:
         root: what the user gave, or None. A root that does not exist is an error.
         say: told which data these are, in one line.
 
+    What `config.data.max_bytes` says holds for all that this process reads from now on.
+
     Raises:
         UserError: no such data set, or none given and none embedded.
     """
+    limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     if root is not None:
-        dataset = open_dataset(config.data.layout, Path(root))
+        dataset = open_dataset(config.data.layout, Path(root), config.data.get("plain"))
         say(f"data: {root} ({config.data.layout} layout, {len(dataset.cases)} cases)")
         return dataset
     if "embedded" not in config.data:
@@ -50,10 +54,20 @@ def labelled_cases(dataset: Dataset, say: Say) -> list[CachedCase]:
     Raises:
         UserError: a faulty case, or no labelled one.
     """
+    return cached_cases(dataset, with_label(dataset), progress=now_and_then(say))
+
+
+def with_label(dataset: Dataset) -> list[Case]:
+    """The cases that have a label map, in order.
+
+    Raises:
+        UserError: there is none.
+    """
     labelled = [case for case in dataset.cases if case.label is not None]
     if not labelled:
-        raise UserError(f"{dataset.root} holds no case with a label map")
-    return cached_cases(dataset, labelled, progress=now_and_then(say))
+        reason = "".join(f" ({fault})" for fault in dataset.faults)
+        raise UserError(f"{dataset.root} holds no case with a label map{reason}")
+    return labelled
 
 
 def now_and_then(say: Say, seconds: float = 2.0) -> Say:

@@ -1,16 +1,23 @@
 """What `--input` of the predict command can be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from invseg_jax.data.layouts import Case, open_dataset
-from invseg_jax.data.layouts.case import ordered
+from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
+from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
 ENDINGS = (".nii.gz", ".nii", ".hdr")
 
 
-def find_inputs(path: Path, layout: str, modalities: Sequence[str]) -> list[Case]:
+def find_inputs(
+    path: Path,
+    layout: str,
+    modalities: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+) -> list[Case]:
     """The cases to segment.
 
     Args:
@@ -18,28 +25,46 @@ def find_inputs(path: Path, layout: str, modalities: Sequence[str]) -> list[Case
             such files; or the root of a data set in the layout that the network was trained on.
         layout: that layout.
         modalities: names of the channels that the network reads.
+        settings: `config.data.plain` of the training, where that is the layout.
 
     Returns:
         Cases without regard to labels, in order.
 
     Raises:
-        UserError: nothing there, no image, or two images whose results would have the same name.
+        UserError: nothing there, no image, a modality that is missing, or two images whose results
+            would have the same name.
     """
     if path.is_file():
         return [Case(_id(path), (path,), None)]
     if not path.is_dir():
         raise UserError(f"--input {path} does not exist")
     try:
-        return list(open_dataset(layout, path).cases)
+        cases = open_dataset(layout, path, settings).cases
     except UserError as error:
         files = [p for p in path.iterdir() if _is_image(p)]
         # A folder of single files can only serve a network of one modality, or of 4-D files.
         if files and (len(modalities) == 1 or layout == "msd"):
-            return list(ordered((Case(_id(file), (file,), None) for file in files), path))
+            cases = ordered(Case(_id(file), (file,), None) for file in files)
+        else:
+            raise UserError(
+                f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "
+                f"images that each hold the {len(modalities)} modalities {', '.join(modalities)}"
+            ) from error
+    refuse_repeated_ids(cases, path)
+    # All at once, not the first after an hour.
+    missing = [
+        file
+        for case in cases
+        for image in case.images
+        for file in volume_files(image)
+        if not file.is_file()
+    ]
+    if missing:
         raise UserError(
-            f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "
-            f"images that each hold the {len(modalities)} modalities {', '.join(modalities)}"
-        ) from error
+            f"--input {path}: no such file: {some(missing)}; every case needs all of "
+            f"{', '.join(modalities)}"
+        )
+    return list(cases)
 
 
 def _is_image(path: Path) -> bool:

@@ -34,9 +34,10 @@ def median_size(
     dataset = open_source(config, root, say)
     sizes = []
     for case in dataset.cases[:CASES]:
+        image = case.images[dataset.reference or 0]
         try:
-            sizes.append(nibabel.load(case.images[0]).shape[:3])  # pyright: ignore
+            sizes.append(nibabel.load(image).shape[:3])  # pyright: ignore
         except (OSError, EOFError, ValueError, ImageFileError, HeaderDataError) as error:
-            raise UserError(f"{case.images[0]}: cannot be read ({error})") from error
+            raise UserError(f"{image}: cannot be read ({error})") from error
     d, h, w = (int(statistics.median_high(axis)) for axis in zip(*sizes, strict=True))
     return dataset, (d, h, w)

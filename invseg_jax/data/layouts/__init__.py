@@ -1,39 +1,61 @@
 """Data set layouts: which files on disk are the images and the label map of which case.
 
-A layout is a module with `open_folder(root) -> Dataset`; it lists files and reads no voxel.
+A layout is a module with `open_folder(root) -> Dataset`; it lists files and reads no voxel. Whether
+the files that a case should have are there, shows when they are read (`data/checks`).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from invseg_jax.data.layouts import iseg, msd
+from invseg_jax.data.layouts import brats2020, iseg, msd, nnunet, plain
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.errors import UserError
 
-__all__ = ["LAYOUTS", "Case", "Dataset", "open_dataset"]
+__all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "open_dataset"]
 
-LAYOUTS: dict[str, Callable[[Path], Dataset]] = {
+LAYOUTS: dict[str, Callable[..., Dataset]] = {
+    "brats2020": brats2020.open_folder,
     "iseg": iseg.open_folder,
     "msd": msd.open_folder,
+    "nnunet": nnunet.open_folder,
+    "plain": plain.open_folder,
 }
 
 
-def open_dataset(layout: str, root: str | Path) -> Dataset:
+def open_dataset(
+    layout: str, root: str | Path, settings: Mapping[str, Any] | None = None
+) -> Dataset:
     """Lists the cases of a data set.
 
     Args:
-        layout: "iseg" (iSeg-2017 and iSeg-2019) or "msd" (Medical Segmentation Decathlon).
+        layout: "brats2020", "iseg" (iSeg-2017 and iSeg-2019), "msd" (Medical Segmentation
+            Decathlon), "nnunet" (its raw data sets, version 2) or "plain" (patterns of file names).
         root: the data set's folder.
+        settings: `config.data.plain`, for that layout.
 
     Returns:
-        The data set, its cases in natural order of their ids.
+        The data set, its cases in natural order of their ids. Files may be missing and ids may
+        repeat; see `data/checks`.
 
     Raises:
-        UserError: the layout is unknown, the folder is missing or not of this layout, a file that
-            should be there is not, or there is no case.
+        UserError: the layout is unknown, the folder is missing or not of this layout, or there is
+            no case.
+    """
+    return find_layout(layout, root, settings)()
+
+
+def find_layout(
+    layout: str, root: str | Path, settings: Mapping[str, Any] | None = None
+) -> Callable[[], Dataset]:
+    """What `open_dataset` is about to call: a mistake of the call is told from faulty data.
+
+    Raises:
+        UserError: the layout is unknown, the folder is missing, or a setting is wrong.
     """
     root = Path(root)
     if layout not in LAYOUTS:
@@ -43,4 +65,6 @@ def open_dataset(layout: str, root: str | Path) -> Dataset:
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
         raise UserError(f"{root}: {what}; give the folder of the data set")
-    return LAYOUTS[layout](root)
+    if layout == "plain":
+        return partial(plain.open_folder, root, plain.Patterns.read(settings))
+    return partial(LAYOUTS[layout], root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,9 @@ class Dataset:
         regions: what is segmented instead of the classes, where the data set says so.
         reference: number of the modality onto whose grid the others are resampled by their affines;
             None where all of them must lie on one grid.
+        faults: what is wrong with the data set as a whole, found while it was listed, a line each.
+            Files that are missing are no such fault: they stand in their cases, and whoever reads
+            them finds out.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Dataset:
     ignore: int | None = None
     regions: tuple[Region, ...] = ()
     reference: int | None = None
+    faults: tuple[str, ...] = ()
 
 
 def natural_order(text: str) -> tuple[tuple[str | int, ...], str]:
@@ -78,19 +83,27 @@ def natural_order(text: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), text
 
 
-def ordered(cases: Iterable[Case], root: Path) -> tuple[Case, ...]:
-    """Cases in natural order of their ids.
+def ordered(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Cases in natural order of their ids."""
+    return tuple(sorted(cases, key=lambda case: natural_order(case.id)))
+
+
+def repeated_ids(cases: Iterable[Case]) -> list[str]:
+    """The ids that more than one case has, in the order of the cases."""
+    counts = Counter(case.id for case in cases)
+    return [id for id, count in counts.items() if count > 1]
+
+
+def refuse_repeated_ids(cases: Iterable[Case], root: Path) -> None:
+    """Refuses cases whose results would be written over one another.
 
     Raises:
         UserError: two cases have the same id.
     """
-    result = tuple(sorted(cases, key=lambda case: natural_order(case.id)))
-    twice = {a.id for a, b in zip(result, result[1:], strict=False) if a.id == b.id}
-    if twice:
+    if twice := repeated_ids(cases):
         raise UserError(
-            f"{root}: ids that occur more than once: {some(sorted(twice))}; give every case its own"
+            f"{root}: ids that occur more than once: {some(twice)}; give every case its own"
         )
-    return result
 
 
 def some(items: Sequence[object], count: int = 5) -> str:

@@ -11,20 +11,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from invseg_jax.data.layouts.case import Case, Dataset, natural_order, ordered, some
+from invseg_jax.data.layouts.case import Case, Dataset, ordered
 from invseg_jax.errors import UserError
 
 MODALITIES = ("T1", "T2")
 CLASSES = ("background", "CSF", "GM", "WM")
 VALUES = (0, 10, 150, 250)
-_FILE = re.compile(r"(subject-[0-9]+)-(T1|T2|label)\.(hdr|img)")
+_FILE = re.compile(r"(subject-[0-9]+)-(T1|T2|label)\.(?:hdr|img)")
 
 
 def open_folder(root: Path) -> Dataset:
-    """Lists the subjects; one without a label map is a case whose label is None.
+    """Lists the subjects; one without a label map is a test case whose label is None.
 
     Raises:
-        UserError: there is no subject, or a subject lacks a modality or half of a file pair.
+        UserError: there is no subject.
     """
     for folder in (root, root / "iSeg-2019-Training"):
         subjects = _subjects(folder)
@@ -35,35 +35,23 @@ def open_folder(root: Path) -> Dataset:
             f"{root}: no iSeg data set; looked for subject-N-T1.hdr, subject-N-T2.hdr "
             "and subject-N-label.hdr there and in iSeg-2019-Training"
         )
-    faults = []
-    for subject in sorted(subjects, key=natural_order):
-        for kind in (*MODALITIES, "label"):
-            missing = {"hdr", "img"} - subjects[subject].get(kind, set())
-            if kind == "label" and len(missing) == 2:
-                continue
-            faults += [f"{subject}-{kind}.{ending}" for ending in sorted(missing)]
-    if faults:
-        raise UserError(
-            f"{folder}: missing {some(faults)}; every subject needs T1 and T2, each "
-            "as .hdr and .img"
-        )
     cases = (
         Case(
             subject,
             tuple(folder / f"{subject}-{kind}.hdr" for kind in MODALITIES),
             folder / f"{subject}-label.hdr" if "label" in kinds else None,
+            "training" if "label" in kinds else "test",
         )
         for subject, kinds in subjects.items()
     )
-    return Dataset("iSeg-2019", root, MODALITIES, CLASSES, VALUES, ordered(cases, root))
+    return Dataset("iSeg-2019", root, MODALITIES, CLASSES, VALUES, ordered(cases))
 
 
-def _subjects(folder: Path) -> dict[str, dict[str, set[str]]]:
-    """The endings found, by subject and kind: {"subject-1": {"T1": {"hdr", "img"}, …}, …}."""
-    subjects: dict[str, dict[str, set[str]]] = {}
+def _subjects(folder: Path) -> dict[str, set[str]]:
+    """What was found of each subject: {"subject-1": {"T1", "T2", "label"}, …}."""
+    subjects: dict[str, set[str]] = {}
     if folder.is_dir():
         for path in folder.iterdir():
             if match := _FILE.fullmatch(path.name):
-                subject, kind, ending = match.groups()
-                subjects.setdefault(subject, {}).setdefault(kind, set()).add(ending)
+                subjects.setdefault(match[1], set()).add(match[2])
     return subjects

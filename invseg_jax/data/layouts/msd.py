@@ -1,18 +1,22 @@
 """Medical Segmentation Decathlon: a `dataset.json` that lists images, label maps and classes.
 
-The file comes with the data, from elsewhere: what is used of it is checked, and a path in it
-that leads out of the data set's folder is refused (Antonelli et al., Nature Communications 13,
-4128, 2022).
+What is used of the file is checked, and a path in it that leads out of the data set's folder is
+refused (Antonelli et al., Nature Communications 13, 4128, 2022).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered, some
+from invseg_jax.data.layouts.description import (
+    channel_names,
+    numbered_names,
+    own_name,
+    read_description,
+)
 from invseg_jax.errors import UserError
 
 
@@ -23,25 +27,12 @@ def open_folder(root: Path) -> Dataset:
     with "._" (left by macOS archives) are passed over.
 
     Raises:
-        UserError: `dataset.json` is missing or not as the Decathlon's, names a file that is not
-            there or outside the folder, or lists no case.
+        UserError: `dataset.json` is missing or not as the Decathlon's, names a file outside of the
+            folder, or lists no case.
     """
-    description = root / "dataset.json"
-    if not description.is_file():
-        raise UserError(f"{root}: no Decathlon data set; looked for dataset.json there")
-    try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{description}: cannot be read as JSON ({error}); mend it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{description}: not a JSON object; mend it")
-
-    modalities = _numbered(content, "modality", description)
-    if tuple(modalities) != tuple(range(len(modalities))):
-        raise UserError(
-            f'{description}: "modality" is numbered {list(modalities)}; number it from 0 on'
-        )
-    labels = _numbered(content, "labels", description)
+    content, description = read_description(root, "Decathlon")
+    modalities = channel_names(content, "modality", description)
+    labels = numbered_names(content, "labels", description)
     if 0 not in labels or not 2 <= len(labels) <= 256:
         raise UserError(
             f'{description}: "labels" has {len(labels)} entries, with the values '
@@ -56,49 +47,14 @@ def open_folder(root: Path) -> Dataset:
         raise UserError(
             f'{description}: no case in "training" or "test"; is this the whole data set?'
         )
-    missing = [
-        path
-        for case in cases
-        for path in (*case.images, case.label)
-        if path is not None and not path.is_file()
-    ]
-    if missing:
-        raise UserError(
-            f"{description}: names files that are not there: {some(missing)}; unpack "
-            "the data set whole"
-        )
-    name = content.get("name")
     return Dataset(
-        name if isinstance(name, str) and name else root.resolve().name,
+        own_name(content, root),
         root,
-        tuple(modalities.values()),
+        modalities,
         classes,
         tuple(labels),
-        ordered(cases, root),
+        ordered(cases),
     )
-
-
-def _numbered(content: dict[str, Any], key: str, description: Path) -> dict[int, str]:
-    """An object such as {"0": "MRI", "1": "CT"}, by number in rising order."""
-    entries = content.get(key)
-    good = (
-        isinstance(entries, dict)
-        and bool(entries)
-        and all(
-            number.isascii()
-            and number.isdecimal()
-            and len(number) < 6
-            and isinstance(name, str)
-            and name
-            for number, name in entries.items()
-        )
-    )
-    if not isinstance(entries, dict) or not good:
-        raise UserError(f'{description}: "{key}" is not an object such as {{"0": "name"}}; mend it')
-    numbered = {int(number): entries[number] for number in sorted(entries, key=int)}
-    if len(numbered) < len(entries):
-        raise UserError(f'{description}: "{key}" has a number twice; mend it')
-    return numbered
 
 
 def _training(content: dict[str, Any], root: Path, description: Path) -> list[Case]:
@@ -119,7 +75,11 @@ def _test(content: dict[str, Any], root: Path, description: Path) -> list[Case]:
         _inside(root, entry, f'"test" entry {i}', description)
         for i, entry in enumerate(_list(content, "test", description))
     ]
-    return [Case(_id(image), (image,), None) for image in images if not image.name.startswith("._")]
+    return [
+        Case(_id(image), (image,), None, "test")
+        for image in images
+        if not image.name.startswith("._")
+    ]
 
 
 def _list(content: dict[str, Any], key: str, description: Path) -> list[Any]:

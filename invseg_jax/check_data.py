@@ -1,0 +1,158 @@
+"""Finds every fault of a data set before anything is trained on it.
+
+    python -m invseg_jax.check_data --layout msd --data ROOT
+    python -m invseg_jax.check_data --layout nnunet --data ROOT --json faults.json
+    python -m invseg_jax.check_data --config configs/sarcoma.py --data ROOT
+
+Reads every file of every case to its end: that it is whole, that its voxels are finite, that images
+and label map lie on one grid, that the labels are those expected, that no scan is there twice. All
+that is wrong is printed. `train` checks the same of the cases that it reads.
+
+The exit status is 0 where nothing is wrong, 1 where something is, 2 for a mistake on the command
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from invseg_jax import command
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from invseg_jax.data.checks.case import Fault
+    from invseg_jax.data.checks.cases import Progress
+
+FAULTY = 1
+
+FLAGS = command.new_flags()
+command.define_config(FLAGS, required=False)
+flags.DEFINE_string(
+    "layout",
+    None,
+    "brats2020, iseg, msd, nnunet or plain; by default that of --config. plain needs --config, "
+    "which says which files are which.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("data", None, "Root of the data set.", flag_values=FLAGS)
+flags.DEFINE_string("json", None, "File that receives the faults as JSON.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "max_bytes",
+    None,
+    "What one volume may take, as 8GiB; by default config.data.max_bytes, 4 GiB.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "tolerate",
+    None,
+    "Kinds that are no fault, of empty-image, empty-label and duplicate; by default "
+    "config.data.tolerate.",
+    flag_values=FLAGS,
+)
+flags.mark_flag_as_required("data", flag_values=FLAGS)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Runs the command line's check."""
+    config = read_settings(values)
+    output = None if values.json is None else Path(values.json)
+    if check_data(config, Path(values.data), output):
+        raise SystemExit(FAULTY)
+
+
+def read_settings(values: flags.FlagValues) -> Config:
+    """The configuration that --config names, or the defaults, with what other flags change.
+
+    Raises:
+        UserError: it cannot be loaded, or neither it nor --layout is given.
+    """
+    from invseg_jax.planning.size import parse_size
+
+    given = values["config"].value is not None
+    if not given and values.layout is None:
+        raise UserError("give --layout, or the --config of a training (see --help)")
+    config = command.read_config(values) if given else base_config()
+    config.data.layout = values.layout or config.data.layout
+    if values.max_bytes is not None:
+        config.data.max_bytes = parse_size(values.max_bytes)
+    if values.tolerate is not None:
+        config.data.tolerate = tuple(values.tolerate)
+    return config
+
+
+def check_data(config: Config, root: Path, output: Path | None = None) -> list[Fault]:
+    """Checks a data set and prints what is wrong.
+
+    Args:
+        config: with `data.layout`, `data.plain` for that layout, `data.max_bytes` and
+            `data.tolerate`.
+        root: of the data set.
+        output: the JSON file, or None.
+
+    Returns:
+        The faults.
+
+    Raises:
+        UserError: no such layout or folder, a wrong setting, or the JSON file cannot be written.
+    """
+    import json
+
+    from rich.console import Console
+
+    from invseg_jax.atomic_file import write_atomically
+    from invseg_jax.data.checks.case import Fault
+    from invseg_jax.data.checks.cases import check_cases
+    from invseg_jax.data.checks.report import as_json, summary, table
+    from invseg_jax.data.layouts import find_layout
+    from invseg_jax.data.nifti import limit_volumes
+
+    limit_volumes(config.data.max_bytes)
+    open_folder = find_layout(config.data.layout, root, config.data.plain)
+    dataset = None
+    try:
+        dataset = open_folder()
+    except UserError as error:
+        faults = [Fault("", "listing", str(error))]
+    else:
+        with _progress(len(dataset.cases)) as progress:
+            faults = check_cases(
+                dataset, dataset.cases, tolerate=config.data.tolerate, progress=progress
+            )
+    if faults:
+        Console(highlight=False).print(table(faults))
+    command.say(f"{root}: {summary(dataset, faults)}")
+    if output is not None:
+        content = as_json(config.data.layout, root, dataset, faults)
+        write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
+    return faults
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Progress]:
+    """A bar on a terminal, elsewhere a line now and then."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from invseg_jax.data.layouts import Case
+    from invseg_jax.data.source import now_and_then
+
+    console, tell = Console(highlight=False), now_and_then(command.say)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking", total=count)
+
+        def progress(number: int, case: Case) -> None:
+            bar.update(task, completed=number)
+            if not console.is_terminal:
+                tell(f"checking case {case.id} ({number + 1} of {count})")
+
+        yield progress
+
+
+if __name__ == "__main__":
+    command.run(main, FLAGS, __doc__)

@@ -1,0 +1,210 @@
+"""The faults of one case: files that cannot be read, grids that do not fit, labels that are none.
+
+A case is read file by file, and of each one only the grid is kept: what the check takes of memory
+is one volume.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from invseg_jax.data.layouts.case import Case, Dataset, some
+from invseg_jax.data.nifti import Volume, read_volume
+from invseg_jax.data.preprocess import CORNER_TOLERANCE_MM
+from invseg_jax.errors import UserError
+
+Kind = Literal["listing", "file", "grid", "label", "empty-image", "empty-label", "duplicate"]
+# What can be meant: a scan without the organ, a channel that was not taken, a scan listed twice.
+TOLERABLE: tuple[Kind, ...] = ("empty-image", "empty-label", "duplicate")
+# Label maps stored with a scale factor come back as 149.99998; more than this is no label.
+_ROUND_OFF = 1e-3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a case.
+
+    Attributes:
+        case: its id; "" for the data set as a whole.
+        kind: "listing" (which files there are), "file" (missing, damaged, no finite image), "grid"
+            (shape, affine, channels), "label" (its values), or one of `TOLERABLE`.
+        text: what is wrong, where, and what to do, in one line; paths from the data set's root.
+    """
+
+    case: str
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the voxels of a volume are."""
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    oriented: bool
+
+    @classmethod
+    def of(cls, volume: Volume) -> _Grid:
+        return cls(volume.path, volume.array.shape[:3], volume.affine, volume.oriented)
+
+    def corners(self) -> np.ndarray:
+        """The centres of the eight corner voxels, (8, 4), homogeneous, in voxels."""
+        corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)], np.float64)
+        corners[:, :3] *= np.array(self.shape) - 1
+        return corners
+
+
+def check_case(dataset: Dataset, case: Case) -> list[Fault]:
+    """Reads every file of a case.
+
+    Args:
+        dataset: says how many channels there are, which values a label map holds, and whether the
+            images lie on one grid or are resampled onto that of `dataset.reference`.
+        case: one of its cases.
+
+    Returns:
+        The faults, at most one of a file that cannot be read; none for a sound case.
+    """
+    found = _Found(dataset, case)
+    alone = len(case.images) == 1
+    if not alone and len(case.images) != len(dataset.modalities):
+        found.add(
+            "listing",
+            f"{len(case.images)} image files for {len(dataset.modalities)} modalities; give one a "
+            "modality, or one 4-D file",
+        )
+    channels = len(dataset.modalities) if alone else 1
+    grids = [_check_image(found, path, channels) for path in case.images]
+    reference = grids[0 if alone else dataset.reference or 0]
+    if dataset.reference is None:  # one grid is as good as another
+        reference = next((grid for grid in grids if grid is not None), None)
+    if reference is not None:
+        for grid in grids:
+            if grid is None or grid is reference:
+                continue
+            if dataset.reference is None:
+                _same_grid(found, reference, grid)
+            else:
+                _overlap(found, reference, grid)
+    if case.label is not None:
+        _check_label(found, case.label, reference)
+    return found.faults
+
+
+class _Found:
+    """Collects the faults of a case."""
+
+    def __init__(self, dataset: Dataset, case: Case):
+        self.dataset, self.case = dataset, case
+        self.faults: list[Fault] = []
+
+    def add(self, kind: Kind, text: str) -> None:
+        shown = text.replace(f"{self.dataset.root}{os.sep}", "")
+        self.faults.append(Fault(self.case.id, kind, shown))
+
+    def read(self, path: Path) -> Volume | None:
+        """Reads a volume; what is wrong with the file is a fault."""
+        try:
+            return read_volume(path)
+        except UserError as error:
+            self.add("file", str(error))
+            return None
+
+
+def _check_image(found: _Found, path: Path, channels: int) -> _Grid | None:
+    volume = found.read(path)
+    if volume is None:
+        return None
+    array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+    if array.shape[-1] != channels:
+        found.add(
+            "grid",
+            f"{path}: holds {array.shape[-1]} channels (shape {volume.array.shape}), {channels} "
+            "expected; give one file a modality, or one 4-D file with the modalities last",
+        )
+    empty = [channel for channel in range(array.shape[-1]) if not array[..., channel].any()]
+    if empty:
+        which = "" if array.shape[-1] == 1 else f", channels {some(empty)}"
+        found.add("empty-image", f"{path}: all voxels are zero{which}; fetch or leave out the case")
+    return _Grid.of(volume)
+
+
+def _check_label(found: _Found, path: Path, image: _Grid | None) -> None:
+    volume = found.read(path)
+    if volume is None:
+        return
+    if volume.array.ndim != 3:
+        found.add(
+            "grid",
+            f"{path}: a label map has 3 axes; its shape is {volume.array.shape}, keep one volume",
+        )
+        return
+    if image is not None:
+        _same_grid(found, image, _Grid.of(volume))
+    label, dataset = volume.array, found.dataset
+    if label.dtype.kind == "f":
+        whole = np.rint(label)
+        label = np.where(np.abs(label - whole) <= _ROUND_OFF, whole, label)
+    known, foreground = label == 0, False
+    values = (*dataset.values, *(() if dataset.ignore is None else (dataset.ignore,)))
+    for value in values:
+        where = label == value
+        foreground |= value in dataset.values[1:] and bool(where.any())
+        known = where if value == values[0] else known | where
+    if not known.all():
+        unexpected = np.unique(label[~known])
+        broken = "" if (unexpected == np.rint(unexpected)).all() else ", not all whole numbers"
+        found.add(
+            "label",
+            f"{path}: the label map holds {some(unexpected.tolist())}{broken}, where only "
+            f"{', '.join(map(str, values))} are expected; mend the label map or the list of labels",
+        )
+    elif not foreground:
+        found.add(
+            "empty-label",
+            f"{path}: no voxel of a class besides the background; label or leave out the case",
+        )
+
+
+def _same_grid(found: _Found, first: _Grid, second: _Grid) -> None:
+    """Two volumes whose voxels should be in the same places."""
+    if first.shape != second.shape:
+        found.add(
+            "grid",
+            f"shapes differ: {first.shape} in {first.path}, {second.shape} in {second.path}; bring "
+            "both onto one grid",
+        )
+    elif first.oriented and second.oriented:
+        apart = first.corners() @ (first.affine - second.affine).T
+        distance = np.linalg.norm(apart[:, :3], axis=1).max()
+        if not distance <= CORNER_TOLERANCE_MM:
+            found.add(
+                "grid",
+                f"the affines put a corner {distance:.3g} mm apart (at most {CORNER_TOLERANCE_MM} "
+                f"mm is allowed): {first.path} and {second.path}; bring both onto one grid",
+            )
+
+
+def _overlap(found: _Found, reference: _Grid, other: _Grid) -> None:
+    """Two volumes of which one is to be resampled onto the other's grid."""
+    if not (reference.oriented and other.oriented):
+        found.add(
+            "grid",
+            f"{(other if reference.oriented else reference).path}: an Analyze file does not say "
+            "where it lies, so nothing can be resampled by it; convert it to NIfTI",
+        )
+        return
+    corners = other.corners() @ np.linalg.solve(reference.affine, other.affine).T
+    low, high = corners[:, :3].min(axis=0), corners[:, :3].max(axis=0)
+    if (high < 0).any() or (low > np.array(reference.shape) - 1).any():
+        found.add(
+            "grid",
+            f"{other.path} does not overlap {reference.path} in space; mend the affine of one",
+        )

@@ -1,0 +1,114 @@
+"""The faults of many cases, and of what they have in common: ids and contents that repeat."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection, Sequence
+
+from invseg_jax.configuration import Config
+from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case
+from invseg_jax.data.checks.sound import SoundCases, digests
+from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids
+from invseg_jax.data.source import now_and_then, with_label
+from invseg_jax.errors import UserError
+
+# Told the number of cases that are done, from 0, and the one that is next.
+Progress = Callable[[int, Case], None]
+
+
+def check_cases(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    *,
+    tolerate: Collection[str] = (),
+    sound: SoundCases | None = None,
+    progress: Progress | None = None,
+) -> list[Fault]:
+    """Checks a data set.
+
+    Args:
+        dataset: what the cases belong to.
+        cases: some or all of its cases.
+        tolerate: kinds of faults, of `TOLERABLE`, that are no fault here.
+        sound: where cases that were found without fault are remembered by their content; those
+            are not read again. None to read all of them.
+        progress: is told of every case before it is read.
+
+    Returns:
+        All faults: of the listing, then case by case.
+
+    Raises:
+        UserError: `tolerate` names something else.
+    """
+    if strangers := [kind for kind in tolerate if kind not in TOLERABLE]:
+        raise UserError(
+            f"config.data.tolerate: {strangers[0]!r} cannot be tolerated; there are "
+            f"{', '.join(TOLERABLE)}"
+        )
+    faults = [Fault("", "listing", fault) for fault in dataset.faults]
+    faults += [
+        Fault(id, "listing", "the id occurs more than once; give every case its own")
+        for id in repeated_ids(cases)
+    ]
+    first: dict[str, tuple[str, str]] = {}  # content of an image -> the case and name it had first
+    for number, case in enumerate(cases):
+        if progress is not None:
+            progress(number, case)
+        contents = digests(dataset, case)
+        key = None if contents is None or sound is None else sound.key(dataset, contents)
+        if key is None or sound is None:
+            faults += check_case(dataset, case)
+        elif not sound.remembers(key):
+            of_case = check_case(dataset, case)
+            faults += of_case
+            if not of_case:
+                sound.remember(key)
+        if contents is None:
+            continue
+        for path, content in zip(case.images, contents, strict=False):
+            name = str(path.relative_to(dataset.root))
+            if content in first:
+                other, its_name = first[content]
+                whose = "" if other == case.id else f" of case {other}"
+                text = f"{name}: the same bytes as {its_name}{whose}; leave one of them out"
+                faults.append(Fault(case.id, "duplicate", text))
+            else:
+                first[content] = (case.id, name)
+    return [fault for fault in faults if fault.kind not in tolerate]
+
+
+def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Checks the cases with a label map, those of equal content only once.
+
+    Args:
+        config: with `data.layout` and `data.tolerate`.
+        dataset: from `open_source`.
+        say: told of the progress now and then.
+
+    Raises:
+        UserError: there is a fault, or no labelled case.
+    """
+    cases = with_label(dataset)
+    tell = now_and_then(say)
+
+    def progress(number: int, case: Case) -> None:
+        tell(f"checking case {case.id} ({number + 1} of {len(cases)})")
+
+    faults = check_cases(
+        dataset,
+        cases,
+        tolerate=config.data.get("tolerate", ()),
+        sound=SoundCases(),
+        progress=progress,
+    )
+    if faults:
+        layout = config.data.layout
+        command = f"python -m invseg_jax.check_data --layout {layout} "
+        command += f"--data {shlex.quote(str(dataset.root))}"
+        if layout == "plain":
+            command += " --config FILE"
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        where = f"case {faults[0].case}: " if faults[0].case else ""
+        raise UserError(
+            f"{count} in the data, the first: {where}{faults[0].text}; `{command}` shows them all"
+        )

@@ -1,0 +1,63 @@
+"""What a check found, for the terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from invseg_jax.data.checks.case import Fault
+from invseg_jax.data.layouts.case import Dataset
+
+
+def table(faults: Sequence[Fault]) -> Table:
+    """One row a fault; a case's name stands at its first."""
+    # Text throughout: rich would take brackets in a name for its markup.
+    grid = Table(title=Text("Faults"), show_lines=False)
+    grid.add_column("case", overflow="fold")
+    grid.add_column("kind", no_wrap=True)
+    grid.add_column("what is wrong, and what to do", overflow="fold")
+    before = None
+    for fault in faults:
+        case = "" if fault.case == before else fault.case or "(data set)"
+        grid.add_row(Text(case), fault.kind, Text(fault.text))
+        before = fault.case
+    return grid
+
+
+def summary(dataset: Dataset | None, faults: Sequence[Fault]) -> str:
+    """One line: how many cases there are, and how many are faulty."""
+    if dataset is None:
+        return "the data set cannot be listed"
+    cases = dataset.cases
+    labelled = sum(case.label is not None for case in cases)
+    text = f"{_count(len(cases), 'case')}, {labelled} with a label map: "
+    if not faults:
+        return text + "no fault"
+    faulty = len({fault.case for fault in faults if fault.case})
+    return text + f"{_count(len(faults), 'fault')} in {_count(faulty, 'case')}"
+
+
+def as_json(
+    layout: str, root: Path, dataset: Dataset | None, faults: Sequence[Fault]
+) -> dict[str, Any]:
+    """What the JSON file holds; `cases` is null where the data set cannot be listed."""
+    return {
+        "layout": layout,
+        "root": str(root),
+        "cases": None if dataset is None else len(dataset.cases),
+        "labelled": None
+        if dataset is None
+        else sum(case.label is not None for case in dataset.cases),
+        "faults": [
+            {"case": fault.case or None, "kind": fault.kind, "fault": fault.text}
+            for fault in faults
+        ],
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

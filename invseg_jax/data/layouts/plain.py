@@ -1,0 +1,207 @@
+"""Plain folders: one pattern of file names for each modality and one for the label maps.
+
+    config.data.layout = "plain"
+    config.data.plain.images = (("mr", "*/mr_t1.nii.gz"), ("pet", "*/pet.nii.gz"))
+    config.data.plain.label = "*/tumour.nii.gz"
+    config.data.plain.classes = (("tumour", 1),)
+    config.data.plain.reference = "mr"
+
+Here STS_002/mr_t1.nii.gz, STS_002/pet.nii.gz and STS_002/tumour.nii.gz are the case STS_002: what
+`*` stands for is the case's id. Several `*` in one pattern are joined with "_", and what repeats is
+taken once, so that `*/*_t1.nii.gz` finds BraTS_7/BraTS_7_t1.nii.gz as BraTS_7.
+"""
+
+from __future__ import annotations
+
+import glob
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invseg_jax.data.layouts.case import Case, Dataset, ordered, some
+from invseg_jax.errors import UserError
+
+_KEY = "config.data.plain"
+# The name in `classes` of the value that stands for voxels that nobody labelled.
+_IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Which files are which, from `config.data.plain`.
+
+    Attributes:
+        images: the pattern of each modality, in the order of the channels.
+        label: that of the label maps, or "".
+        classes: the value on disk of each class but the background, which is 0.
+        ignore: the value of voxels that nobody labelled, named "ignore" among the classes.
+        reference: number of the modality onto whose grid the others are resampled, or None.
+    """
+
+    images: dict[str, str]
+    label: str
+    classes: dict[str, int]
+    ignore: int | None
+    reference: int | None
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any] | None) -> Patterns:
+        """Checks the settings, which may come from the command line.
+
+        Raises:
+            UserError: one is not as `configuration.py` says.
+        """
+        if not settings or not settings["images"]:
+            raise UserError(
+                f"the plain layout needs {_KEY}.images, a pattern of file names for each modality; "
+                "take configs/sarcoma.py as an example"
+            )
+        images = {
+            name: _checked(f"{_KEY}.images, {name}", text)
+            for name, text in _pairs(settings, "images", str)
+        }
+        label = settings["label"] and _checked(f"{_KEY}.label", settings["label"])
+        classes = dict(_pairs(settings, "classes", int))
+        ignore = classes.pop(_IGNORE, None)
+        used = [0, *classes.values(), *(() if ignore is None else (ignore,))]
+        if not classes or "background" in classes or len(set(used)) < len(used):
+            raise UserError(
+                f"{_KEY}.classes is {settings['classes']!r}: give at least one class, each a value "
+                "of its own; the background is 0 and is not listed"
+            )
+        reference = settings["reference"]
+        if reference and reference not in images:
+            raise UserError(f"{_KEY}.reference is {reference!r}; there are {', '.join(images)}")
+        number = tuple(images).index(reference) if reference else None
+        return cls(images, label, classes, ignore, number)
+
+
+def open_folder(root: Path, patterns: Patterns) -> Dataset:
+    """Lists the cases that the patterns find.
+
+    A case without a file of the label's pattern has no label map. One without a file of a
+    modality's pattern has there the path where it would be.
+
+    Raises:
+        UserError: nothing matches a modality's pattern.
+    """
+    faults: list[str] = []
+    stars: dict[str, tuple[str, ...]] = {}  # what stands for every `*`, by the case's id
+    images = {
+        name: _by_id(root, pattern, stars, faults) for name, pattern in patterns.images.items()
+    }
+    for name, found in images.items():
+        if not found:
+            raise UserError(
+                f"{root}: nothing there matches {patterns.images[name]} ({_KEY}.images)"
+            )
+    labels = _by_id(root, patterns.label, stars, faults) if patterns.label else {}
+    if patterns.label and not labels:
+        faults.append(f"nothing there matches {patterns.label} ({_KEY}.label)")
+    cases = (
+        Case(
+            id,
+            tuple(
+                images[name].get(id, root / _fill(pattern, parts))
+                for name, pattern in patterns.images.items()
+            ),
+            labels.get(id),
+        )
+        for id, parts in stars.items()
+    )
+    return Dataset(
+        root.resolve().name,
+        root,
+        tuple(patterns.images),
+        ("background", *patterns.classes),
+        (0, *patterns.classes.values()),
+        ordered(cases),
+        ignore=patterns.ignore,
+        reference=patterns.reference,
+        faults=tuple(faults),
+    )
+
+
+def _by_id(
+    root: Path, pattern: str, stars: dict[str, tuple[str, ...]], faults: list[str]
+) -> dict[str, Path]:
+    """The files of a pattern by the case's id; what its `*` stand for goes into `stars`."""
+    found: dict[str, list[Path]] = {}
+    for file, parts in _files(root, pattern):
+        id = "_".join(dict.fromkeys(parts))
+        stars.setdefault(id, parts)
+        found.setdefault(id, []).append(file)
+    faults += [
+        f"{pattern} finds {len(files)} files for the case {id}: "
+        f"{some([str(file.relative_to(root)) for file in files])}; rename all but one"
+        for id, files in found.items()
+        if len(files) > 1
+    ]
+    return {id: files[0] for id, files in found.items()}
+
+
+def _files(root: Path, pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
+    """The files that a pattern finds, each with what every `*` stands for."""
+    parts = pattern.split("*")
+    names = re.compile("([^/]+)".join(map(re.escape, parts)))
+    hidden = [part.startswith(".") for part in pattern.split("/")]
+    found = []
+    # Only `*` is special: brackets and question marks occur in names.
+    for file in sorted(root.glob("*".join(map(glob.escape, parts)))):
+        relative = file.relative_to(root)
+        match = names.fullmatch(relative.as_posix())
+        # As in a shell, `*` finds nothing hidden, such as what macOS archives leave.
+        shown = all(
+            asked or not part.startswith(".")
+            for asked, part in zip(hidden, relative.parts, strict=True)
+        )
+        if match and shown and file.is_file():
+            found.append((file, match.groups()))
+    return found
+
+
+def _fill(pattern: str, stars: tuple[str, ...]) -> str:
+    """The path of a pattern that a case would have, as far as its own parts tell."""
+    wanted = pattern.count("*")
+    if len(set(stars)) == 1:
+        stars = stars[:1] * wanted
+    if len(stars) != wanted:
+        return pattern
+    first, *rest = pattern.split("*")
+    return first + "".join(star + part for star, part in zip(stars, rest, strict=True))
+
+
+def _checked(key: str, text: str) -> str:
+    """A pattern, normalised."""
+    inner = posixpath.normpath(text)
+    if posixpath.isabs(inner) or inner == ".." or inner.startswith("../"):
+        raise UserError(
+            f"{key}: {text!r} leads out of the data set; patterns start from its folder"
+        )
+    if "*" not in inner or "**" in inner or "\0" in inner:
+        raise UserError(
+            f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is none"
+        )
+    if not inner.endswith((".nii.gz", ".nii", ".hdr", ".img")):
+        raise UserError(f"{key}: {text!r} must end in .nii.gz, .nii, .hdr or .img")
+    return inner
+
+
+def _pairs(settings: Mapping[str, Any], key: str, kind: type) -> list[tuple[str, Any]]:
+    """A setting that is pairs of a name and a value, as it may come from the command line."""
+    pairs = settings[key]
+    good = isinstance(pairs, tuple | list) and all(
+        isinstance(pair, tuple | list)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and pair[0]
+        and type(pair[1]) is kind
+        for pair in pairs
+    )
+    if not good or len(dict(pairs)) < len(pairs):
+        example = {str: "(('mr', '*/mr.nii.gz'),)", int: "(('tumour', 1),)"}[kind]
+        raise UserError(f"{_KEY}.{key} is {pairs!r}: give pairs with different names, as {example}")
+    return [(name, value) for name, value in pairs]
