@@ -46,11 +46,22 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
-    """MSD Task04: `msd_hippocampus` in $INVSEG_DATA or in shared/data beside the checkout."""
+    """MSD Task04."""
+    return real_data("msd_hippocampus", "dataset.json")
+
+
+@pytest.fixture(scope="session")
+def sarcoma() -> Path:
+    """Soft-tissue sarcoma on MR and PET, a folder a subject; see configs/sarcoma.py."""
+    return real_data("sts_sarcoma", "STS_002/pet.nii.gz")
+
+
+def real_data(name: str, file: str) -> Path:
+    """A folder in $INVSEG_DATA or in shared/data beside the checkout; skips where there is none."""
     data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
-    root = Path(data) / "msd_hippocampus"
-    if not (root / "dataset.json").is_file():
-        pytest.skip(f"the hippocampus data set is not there: no {root / 'dataset.json'}")
+    root = Path(data) / name
+    if not (root / file).is_file():
+        pytest.skip(f"a data set is not there: no {root / file}")
     return root
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,34 @@ def test_prediction_keeps_grid_and_affine(data: Path, trained: Path, tmp_path: P
     assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2}
     assert len(predict([trained], data / "imagesTr", tmp_path / "folder")) == 6
     assert len(predict([trained], data, tmp_path / "data set")) == 6
+
+
+def test_plain_folders_are_trained_on_scored_and_segmented(data: Path, tmp_path: Path):
+    root = tmp_path / "plain"
+    for image in sorted((data / "imagesTr").iterdir()):
+        folder = root / image.name.removesuffix(".nii.gz")
+        folder.mkdir(parents=True)
+        shutil.copy(image, folder / "mr.nii.gz")
+        shutil.copy(data / "labelsTr" / image.name, folder / "seg.nii.gz")
+    config = tiny_config()
+    config.data.layout = "plain"
+    config.data.plain.images = (("mr", "*/mr.nii.gz"),)
+    config.data.plain.label = "*/seg.nii.gz"
+    config.data.plain.classes = (("ball", 1), ("shell", 2))
+    train(config, tmp_path / "run", str(root))
+    assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
+
+    # What is which stands in the run; label maps are not needed, and never overwritten.
+    for label in list(root.glob("*/seg.nii.gz"))[1:]:
+        label.unlink()
+    targets = predict([tmp_path / "run"], root, tmp_path / "maps")
+    assert [target.name for target in targets] == [f"ball_{i:03}.nii.gz" for i in range(6)]
+    (root / "ball_003" / "mr.nii.gz").unlink()
+    (root / "ball_003" / "seg.nii.gz").touch()
+    with pytest.raises(UserError, match=r"no such file: .*ball_003/mr.nii.gz; every case needs"):
+        predict([tmp_path / "run"], root, tmp_path / "maps")
+    with pytest.raises(UserError, match="a fault in the data, the first: case ball_003: ball_003/"):
+        train(config, tmp_path / "run", str(root))
 
 
 def test_prediction_refuses_to_overwrite_its_input(data: Path, trained: Path):

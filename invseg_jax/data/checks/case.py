@@ -98,6 +98,11 @@ def check_case(dataset: Dataset, case: Case) -> list[Fault]:
     return found.faults
 
 
+def shown_from(root: Path, text: str) -> str:
+    """A text in which paths start from the data set's root."""
+    return text.replace(f"{root}{os.sep}", "")
+
+
 class _Found:
     """Collects the faults of a case."""
 
@@ -106,8 +111,7 @@ class _Found:
         self.faults: list[Fault] = []
 
     def add(self, kind: Kind, text: str) -> None:
-        shown = text.replace(f"{self.dataset.root}{os.sep}", "")
-        self.faults.append(Fault(self.case.id, kind, shown))
+        self.faults.append(Fault(self.case.id, kind, shown_from(self.dataset.root, text)))
 
     def read(self, path: Path) -> Volume | None:
         """Reads a volume; what is wrong with the file is a fault."""

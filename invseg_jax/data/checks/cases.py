@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 
 from invseg_jax.configuration import Config
-from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case
+from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids
 from invseg_jax.data.source import now_and_then, with_label
@@ -52,21 +52,17 @@ def check_cases(
     ]
     first: dict[str, tuple[str, str]] = {}  # content of an image -> the case and name it had first
     for number, case in enumerate(cases):
-        if progress is not None:
-            progress(number, case)
-        contents = digests(dataset, case)
+        contents = digests(case)
         key = None if contents is None or sound is None else sound.key(dataset, contents)
-        if key is None or sound is None:
-            faults += check_case(dataset, case)
-        elif not sound.remembers(key):
+        if key is None or sound is None or not sound.remembers(key):
+            if progress is not None:
+                progress(number, case)
             of_case = check_case(dataset, case)
             faults += of_case
-            if not of_case:
+            if key is not None and sound is not None and not of_case:
                 sound.remember(key)
-        if contents is None:
-            continue
-        for path, content in zip(case.images, contents, strict=False):
-            name = str(path.relative_to(dataset.root))
+        for path, content in zip(case.images, contents or (), strict=False):
+            name = shown_from(dataset.root, str(path))
             if content in first:
                 other, its_name = first[content]
                 whose = "" if other == case.id else f" of case {other}"

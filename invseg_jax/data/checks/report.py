@@ -16,8 +16,8 @@ from invseg_jax.data.layouts.case import Dataset
 def table(faults: Sequence[Fault]) -> Table:
     """One row a fault; a case's name stands at its first."""
     # Text throughout: rich would take brackets in a name for its markup.
-    grid = Table(title=Text("Faults"), show_lines=False)
-    grid.add_column("case", overflow="fold")
+    grid = Table(title=Text("Faults"))
+    grid.add_column("case", overflow="fold", max_width=24)
     grid.add_column("kind", no_wrap=True)
     grid.add_column("what is wrong, and what to do", overflow="fold")
     before = None

@@ -52,7 +52,7 @@ class SoundCases:
             (self._folder / key).touch()
 
 
-def digests(dataset: Dataset, case: Case) -> list[str] | None:
+def digests(case: Case) -> list[str] | None:
     """The SHA-256 of each image of a case, then that of its label map, or "" where it has none.
 
     Of a `.hdr` / `.img` pair, both files count. None where a file cannot be read.

@@ -1,0 +1,197 @@
+"""What many cases have in common, and what is remembered of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.data import nifti
+from invseg_jax.data.checks import cases as checks
+from invseg_jax.data.checks.cases import check_cases, refuse_faults
+from invseg_jax.data.checks.sound import SoundCases, digests
+from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.errors import UserError
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def dataset(write_msd: Write) -> Dataset:
+    return open_dataset("msd", write_msd(ids=("organ_1", "organ_2", "organ_3")))
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cases whose files are read."""
+    ids: list[str] = []
+    check = checks.check_case
+
+    def check_and_tell(dataset: Dataset, case: Case):
+        ids.append(case.id)
+        return check(dataset, case)
+
+    monkeypatch.setattr(checks, "check_case", check_and_tell)
+    return ids
+
+
+def test_the_same_bytes_under_two_ids(dataset: Dataset) -> None:
+    first, second, third = (case.images[0] for case in dataset.cases)
+    shutil.copy(first, third)
+    shutil.copy(first, second)
+    # Label maps may well be the same.
+    labels = [case.label for case in dataset.cases if case.label]
+    shutil.copy(labels[0], labels[1])
+    faults = check_cases(dataset, dataset.cases)
+    assert [(fault.case, fault.kind) for fault in faults] == [
+        ("organ_2", "duplicate"),
+        ("organ_3", "duplicate"),
+    ]
+    assert faults[1].text == (
+        "imagesTr/organ_3.nii.gz: the same bytes as imagesTr/organ_1.nii.gz of case organ_1; leave "
+        "one of them out"
+    )
+
+
+def test_headers_that_are_the_same_are_no_duplicate(write_iseg: Write) -> None:
+    dataset = open_dataset("iseg", write_iseg())
+    root = dataset.root
+    assert (root / "subject-1-T1.hdr").read_bytes() == (root / "subject-2-T1.hdr").read_bytes()
+    assert check_cases(dataset, dataset.cases) == []
+    for ending in ("hdr", "img"):
+        shutil.copy(root / f"subject-1-T1.{ending}", root / f"subject-1-T2.{ending}")
+    (fault,) = check_cases(dataset, dataset.cases)
+    assert fault.text.startswith("subject-1-T2.hdr: the same bytes as subject-1-T1.hdr; leave")
+
+
+def test_what_is_tolerated(dataset: Dataset) -> None:
+    first, second, third = dataset.cases
+    shutil.copy(first.images[0], second.images[0])
+    assert third.label
+    nib.Nifti1Image(np.zeros((7, 6, 5), np.uint8), np.diag([2.0, 1, 0.5, 1])).to_filename(
+        third.label
+    )
+    assert len(check_cases(dataset, dataset.cases)) == 2
+    (fault,) = check_cases(dataset, dataset.cases, tolerate=("duplicate",))
+    assert fault.kind == "empty-label"
+    assert check_cases(dataset, dataset.cases, tolerate=("duplicate", "empty-label")) == []
+    with pytest.raises(UserError, match="'file' cannot be tolerated; there are empty-image, "):
+        check_cases(dataset, dataset.cases, tolerate=("file",))
+
+
+def test_progress_is_told_before_each_case(dataset: Dataset) -> None:
+    told = []
+    check_cases(
+        dataset, dataset.cases, progress=lambda number, case: told.append((number, case.id))
+    )
+    assert told == [(0, "organ_1"), (1, "organ_2"), (2, "organ_3")]
+    sound = SoundCases()
+    check_cases(dataset, dataset.cases[:2], sound=sound)
+    told.clear()
+    check_cases(
+        dataset, dataset.cases, sound=sound, progress=lambda number, case: told.append(case.id)
+    )
+    assert told == ["organ_3"]
+
+
+def test_sound_cases_are_read_once(dataset: Dataset, checked: list[str], tmp_path: Path) -> None:
+    sound = SoundCases(tmp_path / "sound")
+    label = dataset.cases[1].label
+    assert label
+    content = label.read_bytes()
+    label.write_bytes(content[:-20])
+    for _ in range(2):
+        (fault,) = check_cases(dataset, dataset.cases, sound=sound)
+        assert fault.case == "organ_2"
+    assert checked == ["organ_1", "organ_2", "organ_3", "organ_2"]
+    checked.clear()
+    label.write_bytes(content)
+    # Content counts: neither the folder nor the id does.
+    root = shutil.copytree(dataset.root, tmp_path / "copy")
+    for opened in (dataset, open_dataset("msd", root)):
+        assert check_cases(opened, opened.cases, sound=sound) == []
+    assert checked == ["organ_2"]
+    # What is found without reading is found again.
+    shutil.copy(dataset.cases[0].images[0], dataset.cases[1].images[0])
+    (fault,) = check_cases(dataset, dataset.cases, sound=sound)
+    assert fault.kind == "duplicate"
+
+
+def test_what_a_case_was_checked_against_counts(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, contents = SoundCases(), digests(dataset.cases[0])
+    assert contents is not None and len(contents) == 2
+    keys = {
+        sound.key(dataset, contents),
+        sound.key(replace(dataset, values=(0, 1, 3)), contents),
+        sound.key(replace(dataset, ignore=3), contents),
+        sound.key(replace(dataset, reference=0), contents),
+        sound.key(dataset, contents[::-1]),
+        sound.key(dataset, [contents[0], ""]),
+    }
+    monkeypatch.setattr(nifti, "_limit", 5000)
+    keys.add(sound.key(dataset, contents))
+    assert len(keys) == 7
+    assert sound.key(replace(dataset, name="other", root=Path("/other")), contents) in keys
+
+
+def test_a_memory_that_cannot_be_written_costs_a_second_check(
+    dataset: Dataset, checked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for _ in range(2):
+        assert check_cases(dataset, dataset.cases, sound=SoundCases(tmp_path / "file")) == []
+    assert len(checked) == 6
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    """Of a training that remembers nothing yet."""
+    monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
+    return base_config()
+
+
+def test_training_counts_the_faults_and_names_the_first(config: Config, dataset: Dataset) -> None:
+    said: list[str] = []
+    refuse_faults(config, dataset, said.append)
+    assert said == ["checking case organ_1 (1 of 3)"]
+    assert dataset.cases[1].label
+    dataset.cases[1].label.unlink()
+    dataset.cases[2].images[0].write_bytes(b"")
+    with pytest.raises(UserError, match="^2 faults in the data, the first: case organ_2: labels"):
+        refuse_faults(config, dataset, said.append)
+    config.data.layout = "plain"
+    with pytest.raises(UserError, match="--layout plain --data .* --config FILE` shows them all"):
+        refuse_faults(config, dataset, said.append)
+
+
+def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> None:
+    root = write_iseg(labelled=(1, 2), unlabelled=(3,))
+    (root / "subject-3-T1.img").unlink()
+    dataset = open_dataset("iseg", root)
+    assert len(check_cases(dataset, dataset.cases)) == 1
+    refuse_faults(config, dataset, lambda _: None)
+
+
+def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nifti, "_limit", nifti.MAX_BYTES)
+    nifti.limit_volumes(7 * 6 * 5 * 2 - 1)
+    faults = check_cases(dataset, dataset.cases)
+    assert [fault.kind for fault in faults] == ["file"] * 3
+    assert "above the limit" in faults[0].text
+    nifti.limit_volumes(7 * 6 * 5 * 2)
+    assert check_cases(dataset, dataset.cases) == []
+    with pytest.raises(UserError, match="at least 1"):
+        nifti.limit_volumes(0)
+
+
+def test_the_real_hippocampus_data(hippocampus: Path) -> None:
+    dataset = open_dataset("msd", hippocampus)
+    assert check_cases(dataset, dataset.cases) == []

@@ -1,0 +1,173 @@
+"""Patterns of file names: which case a file is of, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from invseg_jax.configuration import base_config
+from invseg_jax.data.checks.cases import check_cases
+from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.errors import UserError
+from invseg_jax.inference.inputs import find_inputs
+
+IMAGES = (("mr", "*/mr.nii.gz"), ("pet", "*/pet.nii.gz"))
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    own = {"images": IMAGES, "label": "*/tumour.nii.gz", "classes": (("tumour", 1),)}
+    return base_config().data.plain.to_dict() | own | changes
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def found(root: Path, images: str, label: str = "") -> Dataset:
+    return open_dataset("plain", root, settings(images=(("mr", images),), label=label))
+
+
+def files(dataset: Dataset) -> dict[str, list[str]]:
+    return {
+        case.id: [
+            str(path.relative_to(dataset.root)) for path in (*case.images, case.label) if path
+        ]
+        for case in dataset.cases
+    }
+
+
+def test_a_folder_a_case(tmp_path: Path) -> None:
+    for id in ("STS_10", "STS_2"):
+        touch(tmp_path, f"{id}/mr.nii.gz", f"{id}/pet.nii.gz", f"{id}/tumour.nii.gz")
+    touch(tmp_path, "README.md", "STS_3/mr.nii.gz", "STS_3/pet.nii.gz", "._STS_2/mr.nii.gz")
+    own = settings(reference="pet", classes=(("oedema", 7), ("tumour", 1), ("ignore", 9)))
+    dataset = open_dataset("plain", tmp_path, own)
+    assert (dataset.name, dataset.modalities) == (tmp_path.name, ("mr", "pet"))
+    assert dataset.classes == ("background", "oedema", "tumour")
+    assert (dataset.values, dataset.ignore, dataset.reference) == ((0, 7, 1), 9, 1)
+    assert files(dataset) == {
+        "STS_2": ["STS_2/mr.nii.gz", "STS_2/pet.nii.gz", "STS_2/tumour.nii.gz"],
+        "STS_3": ["STS_3/mr.nii.gz", "STS_3/pet.nii.gz"],
+        "STS_10": ["STS_10/mr.nii.gz", "STS_10/pet.nii.gz", "STS_10/tumour.nii.gz"],
+    }
+    assert dataset.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "names", "ids"),
+    [
+        ("images/*.nii.gz", "labels/*.nii.gz", ("images/a.nii.gz", "labels/a.nii.gz"), ["a"]),
+        ("*_t1.nii", "*_seg.nii", ("a_b_t1.nii", "a_b_seg.nii"), ["a_b"]),
+        ("./*/*_t1.nii", "*/seg.nii", ("a/a_t1.nii", "a/seg.nii"), ["a"]),
+        ("*/*/t1.hdr", "*/*/seg.img", ("s1/d2/t1.hdr", "s1/d2/seg.img"), ["s1_d2"]),
+        ("sub-*/*_T1w.nii", "sub-*/*_dseg.nii", ("sub-1/x_T1w.nii", "sub-1/x_dseg.nii"), ["1_x"]),
+        ("a[1]/*.nii", "b?/*.nii", ("a[1]/x.nii", "a1/y.nii", "b?/x.nii", "bc/x.nii"), ["x"]),
+        (".raw/*.nii", "raw/*.nii", (".raw/x.nii", "raw/x.nii", ".raw/.y.nii"), ["x"]),
+    ],
+)
+def test_what_stands_for_the_star_is_the_id(
+    tmp_path: Path, image: str, label: str, names: tuple[str, ...], ids: list[str]
+) -> None:
+    dataset = found(touch(tmp_path, *names), image, label)
+    assert [case.id for case in dataset.cases] == ids
+    assert all(case.label and case.label.is_file() for case in dataset.cases)
+    assert dataset.faults == ()
+
+
+def test_a_modality_that_is_missing_is_a_fault_of_its_case(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    for id in ("a", "b", "c"):
+        (tmp_path / id).mkdir()
+        for name in ("mr", "pet", "tumour"):
+            array = rng.integers(0, 2, (5, 4, 3)).astype(np.uint8)
+            nib.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / id / f"{name}.nii.gz")
+    (tmp_path / "a/pet.nii.gz").unlink()
+    (tmp_path / "b/mr.nii.gz").unlink()
+    (tmp_path / "b/pet.nii.gz").unlink()
+    dataset = open_dataset("plain", tmp_path, settings())
+    faults = check_cases(dataset, dataset.cases)
+    assert [(fault.case, fault.text.partition(":")[0]) for fault in faults] == [
+        ("a", "a/pet.nii.gz"),
+        ("b", "b/mr.nii.gz"),
+        ("b", "b/pet.nii.gz"),
+    ]
+
+
+def test_ids_that_clash(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/b_c.nii", "a_b/c.nii", "a/x.nii")
+    dataset = found(root, "*/*.nii")
+    assert [case.id for case in dataset.cases] == ["a_b_c", "a_x"]
+    (fault,) = dataset.faults
+    assert "*/*.nii finds 2 files for the case a_b_c: a/b_c.nii, a_b/c.nii;" in fault
+    assert check_cases(dataset, [])[0].text == fault
+
+
+def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a/mr.nii.gz", "a/pet.nii.gz")
+    with pytest.raises(UserError, match=r"nothing there matches \*/ct.nii.gz .config.data.plain"):
+        found(tmp_path, "*/ct.nii.gz")
+    dataset = open_dataset("plain", tmp_path, settings())
+    assert dataset.cases[0].label is None
+    assert "nothing there matches */tumour.nii.gz (config.data.plain.label)" in dataset.faults[0]
+    # Without label maps it can still be segmented.
+    assert [case.id for case in find_inputs(tmp_path, "plain", ("mr", "pet"), settings())] == ["a"]
+    touch(tmp_path, "b/mr.nii.gz")
+    with pytest.raises(UserError, match=r"no such file: .*b/pet\.nii\.gz; every case needs all"):
+        find_inputs(tmp_path, "plain", ("mr", "pet"), settings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"images": ()}, r"needs config.data.plain.images"),
+        ({"images": (("mr", "../*/mr.nii"),)}, "images, mr: .* leads out of the data set"),
+        ({"images": (("mr", "/data/*.nii"),)}, "leads out of the data set"),
+        ({"images": (("mr", "*/../../mr.nii"),)}, "leads out of the data set"),
+        ({"label": "a/../../*.nii"}, "plain.label: .* leads out of the data set"),
+        ({"images": (("mr", "mr.nii"),)}, r"needs a \* where"),
+        ({"images": (("mr", "**/mr.nii"),)}, r"needs a \* where"),
+        ({"images": (("mr", "*/mr.png"),)}, "must end in .nii.gz"),
+        ({"images": (("mr", "*/mr.nii*"),)}, "must end in .nii.gz"),
+        ({"images": ("mr", "*/mr.nii")}, "images is .*give pairs"),
+        ({"images": "*/mr.nii"}, "images is .*give pairs"),
+        ({"images": (("mr", "*/a.nii"), ("mr", "*/b.nii"))}, "pairs with different names"),
+        ({"images": (("mr", 3),)}, "give pairs"),
+        ({"classes": ()}, "at least one class"),
+        ({"classes": (("ignore", 3),)}, "at least one class"),
+        ({"classes": (("a", 1), ("b", 1))}, "value of its own"),
+        ({"classes": (("a", 0),)}, "the background is 0"),
+        ({"classes": (("background", 1),)}, "the background is 0"),
+        ({"classes": (("a", "1"),)}, "classes is .*give pairs"),
+        ({"classes": (("a", True),)}, "classes is .*give pairs"),
+        ({"reference": "ct"}, "reference is 'ct'; there are mr, pet"),
+    ],
+)
+def test_settings_that_are_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        open_dataset("plain", tmp_path, settings(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs config.data.plain.images"):
+        open_dataset("plain", tmp_path)
+
+
+def test_the_real_sarcoma_data(sarcoma: Path) -> None:
+    own = settings(images=(("mr", "*/mr_t1.nii.gz"), ("pet", "*/pet.nii.gz")), reference="mr")
+    dataset = open_dataset("plain", sarcoma, own)
+    assert len(dataset.cases) == 37
+    assert (dataset.cases[0].id, dataset.reference) == ("STS_002", 0)
+    assert check_cases(dataset, dataset.cases) == []
+    # PET and MR are on different grids, which is a fault where none is resampled.
+    unresampled = open_dataset("plain", sarcoma, own | {"reference": ""})
+    first = unresampled.cases[:1]
+    assert [fault.kind for fault in check_cases(unresampled, first)] == ["grid"]

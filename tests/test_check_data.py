@@ -1,0 +1,158 @@
+"""The command line: what it prints, what it writes and how it ends."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from invseg_jax import command
+from invseg_jax.data import nifti
+
+
+@pytest.fixture(autouse=True)
+def limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test sets for its process, the next one does not find."""
+    monkeypatch.setattr(nifti, "_limit", nifti.MAX_BYTES)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three cases in folders of their own."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "plain data"
+    for id in ("a", "b [1]", "c"):
+        (root / id).mkdir(parents=True)
+        image = rng.normal(size=(6, 5, 4)).astype(np.float32)
+        label = rng.integers(0, 2, (6, 5, 4)).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), root / id / "mr.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), root / id / "tumour.nii.gz")
+    return root
+
+
+PLAIN = (
+    "--layout=plain",
+    "--config.data.plain.images=(('mr','*/mr.nii.gz'),)",
+    "--config.data.plain.reference=",
+)
+
+
+# ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, repository: Path):
+    """Runs the command line; returns its status and what it printed."""
+
+    def run(root: Path, *arguments: str, config: bool = True) -> tuple[object, str, str]:
+        # Flags are parsed once in a process.
+        module = importlib.reload(importlib.import_module("invseg_jax.check_data"))
+        argv = ["check_data", "--data", str(root), *arguments]
+        if config:
+            argv += ["--config", str(repository / "configs" / "sarcoma.py"), *PLAIN]
+        # Overrides are looked for in the process's own arguments.
+        monkeypatch.setattr(sys, "argv", argv)
+        with pytest.raises(SystemExit) as caught:
+            command.run(module.main, module.FLAGS, module.__doc__, argv)
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+def test_a_sound_data_set(check, data: Path, tmp_path: Path) -> None:
+    status, out, err = check(data, "--json", str(tmp_path / "new" / "faults.json"))
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "checking case a (1 of 3)",
+        f"{data}: 3 cases, 3 with a label map: no fault",
+    ]
+    assert json.loads((tmp_path / "new" / "faults.json").read_text()) == {
+        "layout": "plain",
+        "root": str(data),
+        "cases": 3,
+        "labelled": 3,
+        "faults": [],
+    }
+
+
+def test_all_faults_are_in_the_table_and_in_the_file(check, data: Path, tmp_path: Path) -> None:
+    (data / "a" / "mr.nii.gz").unlink()
+    (data / "b [1]" / "tumour.nii.gz").write_bytes(b"")
+    nibabel.save(
+        nibabel.Nifti1Image(np.zeros((6, 5, 4), np.float32), np.eye(4)), data / "c" / "mr.nii.gz"
+    )
+    status, out, _ = check(data, "--json", str(tmp_path / "faults.json"))
+    assert status == 1
+    table = " ".join(word.strip("│┃ ") for word in out.split())
+    for text in ("a/mr.nii.gz: no such file", "b [1]/tumour.nii.gz: the file is empty"):
+        assert text in table
+    assert out.endswith(f"{data}: 3 cases, 3 with a label map: 3 faults in 3 cases\n")
+    faults = json.loads((tmp_path / "faults.json").read_text())["faults"]
+    assert [(fault["case"], fault["kind"]) for fault in faults] == [
+        ("a", "file"),
+        ("b [1]", "file"),
+        ("c", "empty-image"),
+    ]
+    assert faults[2]["fault"].startswith("c/mr.nii.gz: all voxels are zero;")
+
+    (data / "a" / "tumour.nii.gz").unlink()
+    (data / "b [1]" / "tumour.nii.gz").unlink()
+    assert check(data, "--tolerate=empty-image")[0] == 0
+    status, _, err = check(data, "--tolerate=file")
+    assert status == 2 and "'file' cannot be tolerated" in err
+
+
+def test_the_size_of_a_volume_is_a_flag(check, data: Path) -> None:
+    assert check(data, "--max_bytes=1KiB")[0] == 0
+    status, out, _ = check(data, "--max_bytes=400")
+    assert status == 1 and "3 faults in 3 cases" in out
+    assert check(data, "--max_bytes=many")[0] == 2
+
+
+def test_a_data_set_that_cannot_be_listed_is_a_fault(check, data: Path, tmp_path: Path) -> None:
+    (data / "dataset.json").write_text("{")
+    output = tmp_path / "faults.json"
+    arguments = ("--layout=msd", "--json", str(output))
+    status, out, _ = check(data, *arguments, config=False)
+    assert status == 1
+    assert out.endswith(f"{data}: the data set cannot be listed\n")
+    written = json.loads(output.read_text())
+    assert (written["cases"], written["labelled"]) == (None, None)
+    assert written["faults"][0]["case"] is None
+    assert "cannot be read as JSON" in written["faults"][0]["fault"]
+
+
+@pytest.mark.parametrize(
+    ("root", "arguments", "said"),
+    [
+        (".", (), "give --layout, or the --config"),
+        (".", ("--layout=isg",), "did you mean 'iseg'?"),
+        (".", ("--layout=plain",), "needs config.data.plain.images"),
+        ("none", ("--layout=msd",), "no such folder"),
+        (".", ("--layout=msd", "extra"), "unexpected argument 'extra'"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_status_2(
+    check, data: Path, root: str, arguments: tuple[str, ...], said: str
+) -> None:
+    status, out, err = check(data / root, *arguments, config=False)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert said in err
+
+
+def test_a_child_process_on_real_data(repository: Path, sarcoma: Path) -> None:
+    arguments = ("--config", "configs/sarcoma.py", "--data", str(sarcoma))
+    done = subprocess.run(
+        [sys.executable, "-m", "invseg_jax.check_data", *arguments],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(f"{sarcoma}: 37 cases, 37 with a label map: no fault\n")
