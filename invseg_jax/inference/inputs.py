@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from invseg_jax.data.layouts import Case, open_dataset
+from invseg_jax.data.layouts import Case, nnunet, open_dataset
 from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
@@ -22,7 +22,8 @@ def find_inputs(
 
     Args:
         path: an image file, which holds all modalities (4-D where there are several); a folder of
-            such files; or the root of a data set in the layout that the network was trained on.
+            such files, or of nnU-Net's CASE_0000.nii.gz where that is the layout; or the root of a
+            data set in the layout that the network was trained on.
         layout: that layout.
         modalities: names of the channels that the network reads.
         settings: `config.data.plain` of the training, where that is the layout.
@@ -41,11 +42,8 @@ def find_inputs(
     try:
         cases = open_dataset(layout, path, settings).cases
     except UserError as error:
-        files = [p for p in path.iterdir() if _is_image(p)]
-        # A folder of single files can only serve a network of one modality, or of 4-D files.
-        if files and (len(modalities) == 1 or layout == "msd"):
-            cases = ordered(Case(_id(file), (file,), None) for file in files)
-        else:
+        cases = _images(path, layout, modalities)
+        if not cases:
             raise UserError(
                 f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "
                 f"images that each hold the {len(modalities)} modalities {', '.join(modalities)}"
@@ -65,6 +63,16 @@ def find_inputs(
             f"{', '.join(modalities)}"
         )
     return list(cases)
+
+
+def _images(path: Path, layout: str, modalities: Sequence[str]) -> tuple[Case, ...]:
+    """The cases of a folder that holds nothing but images; none where it cannot be one."""
+    if layout == "nnunet" and (cases := nnunet.image_cases(path, len(modalities))):
+        return cases
+    # A folder of single files can only serve a network of one modality, or of 4-D files.
+    if len(modalities) > 1 and layout != "msd":
+        return ()
+    return ordered(Case(_id(file), (file,), None) for file in path.iterdir() if _is_image(file))
 
 
 def _is_image(path: Path) -> bool:

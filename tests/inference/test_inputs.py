@@ -95,6 +95,19 @@ def test_a_data_set_in_the_layout_of_the_training(tmp_path: Path):
     assert [case.id for case in find_inputs(root / "imagesTs", "msd", ONE)] == ["b"]
 
 
+def test_a_folder_of_nnunet_channels(tmp_path: Path):
+    touch(tmp_path, "b_0000.nii.gz", "b_0001.nii.gz", "a_1_0000.nii", "a_1_0001.nii", "notes.txt")
+    cases = find_inputs(tmp_path, "nnunet", TWO)
+    assert [case.id for case in cases] == ["a_1", "b"]
+    assert cases[1].images == (tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz")
+    (tmp_path / "b_0001.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"no such file: .*b_0001.nii.gz; .* all of T1, T2"):
+        find_inputs(tmp_path, "nnunet", TWO)
+    # Of one modality, any image will do.
+    touch(tmp_path / "one", "a.nii.gz", "b.nii.gz")
+    assert [case.id for case in find_inputs(tmp_path / "one", "nnunet", ONE)] == ["a", "b"]
+
+
 def test_nothing_there(tmp_path: Path):
     with pytest.raises(UserError, match="--input .*nothing does not exist"):
         find_inputs(tmp_path / "nothing", "msd", ONE)

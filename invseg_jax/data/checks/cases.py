@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from invseg_jax.configuration import Config
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
-from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids
+from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
 from invseg_jax.data.source import now_and_then, with_label
 from invseg_jax.errors import UserError
 
@@ -46,31 +47,31 @@ def check_cases(
             f"{', '.join(TOLERABLE)}"
         )
     faults = [Fault("", "listing", fault) for fault in dataset.faults]
-    faults += [
-        Fault(id, "listing", "the id occurs more than once; give every case its own")
-        for id in repeated_ids(cases)
-    ]
-    first: dict[str, tuple[str, str]] = {}  # content of an image -> the case and name it had first
+    for id in repeated_ids(cases):
+        same = [case for case in cases if case.id == id]
+        files = dict.fromkeys(str(f) for case in same for f in (*case.images, case.label) if f)
+        text = f"{len(same)} cases have this id: {some(list(files))}; give every case its own"
+        faults.append(Fault(id, "listing", shown_from(dataset.root, text)))
+    first: dict[
+        str, tuple[str, Path]
+    ] = {}  # content of an image: the case and file it was first in
     for number, case in enumerate(cases):
         contents = digests(case)
-        key = None if contents is None or sound is None else sound.key(dataset, contents)
+        key = None if contents is None or sound is None else sound.key(dataset, contents, tolerate)
         if key is None or sound is None or not sound.remembers(key):
             if progress is not None:
                 progress(number, case)
-            of_case = check_case(dataset, case)
+            of_case = [fault for fault in check_case(dataset, case) if fault.kind not in tolerate]
             faults += of_case
             if key is not None and sound is not None and not of_case:
                 sound.remember(key)
         for path, content in zip(case.images, contents or (), strict=False):
-            name = shown_from(dataset.root, str(path))
-            if content in first:
-                other, its_name = first[content]
-                whose = "" if other == case.id else f" of case {other}"
-                text = f"{name}: the same bytes as {its_name}{whose}; leave one of them out"
-                faults.append(Fault(case.id, "duplicate", text))
-            else:
-                first[content] = (case.id, name)
-    return [fault for fault in faults if fault.kind not in tolerate]
+            its_case, its_path = first.setdefault(content, (case.id, path))
+            if its_path != path and "duplicate" not in tolerate:
+                whose = "" if its_case == case.id else f" of case {its_case}"
+                text = f"{path}: the same bytes as {its_path}{whose}; leave one of them out"
+                faults.append(Fault(case.id, "duplicate", shown_from(dataset.root, text)))
+    return faults
 
 
 def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from invseg_jax.data.cache import cache_root
@@ -28,7 +28,7 @@ class SoundCases:
         """Opens the memory in `folder`, or in the cache."""
         self._folder = cache_root() / "sound" if folder is None else folder
 
-    def key(self, dataset: Dataset, contents: Sequence[str]) -> str:
+    def key(self, dataset: Dataset, contents: Sequence[str], tolerate: Collection[str]) -> str:
         """Names a case of these contents (see `digests`), checked as one of this data set."""
         against = {
             "format": FORMAT,
@@ -37,6 +37,7 @@ class SoundCases:
             "ignore": dataset.ignore,
             "reference": dataset.reference,
             "limit": volume_limit(),
+            "tolerate": sorted(tolerate),
             "contents": contents,
         }
         return hashlib.sha256(json.dumps(against, sort_keys=True).encode()).hexdigest()

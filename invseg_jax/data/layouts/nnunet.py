@@ -72,6 +72,28 @@ def open_folder(root: Path) -> Dataset:
     )
 
 
+def image_cases(folder: Path, channels: int) -> tuple[Case, ...]:
+    """The cases of a folder of images alone, such as imagesTs: what nnU-Net takes to predict.
+
+    Args:
+        folder: with CASE_0000.nii.gz, CASE_0001.nii.gz, …, or .nii.
+        channels: that a case has.
+
+    Returns:
+        The cases; none where no file is named so.
+    """
+    ids = {
+        (match[1], ending)
+        for ending in ENDINGS
+        for name in _names(folder, ending)
+        if (match := re.fullmatch(rf"(.+)_[0-9]{{4}}{re.escape(ending)}", name))
+    }
+    return ordered(
+        Case(id, tuple(folder / f"{id}_{c:04}{ending}" for c in range(channels)), None, "test")
+        for id, ending in ids
+    )
+
+
 def _cases(
     root: Path, part: Literal["Tr", "Ts"], channels: int, ending: str, faults: list[str]
 ) -> list[Case]:

@@ -16,17 +16,19 @@ from __future__ import annotations
 import glob
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from invseg_jax.data.layouts.case import Case, Dataset, ordered, some
+from invseg_jax.data.layouts.case import Case, Dataset, ordered
 from invseg_jax.errors import UserError
 
 _KEY = "config.data.plain"
 # The name in `classes` of the value that stands for voxels that nobody labelled.
 _IGNORE = "ignore"
+
+_File = TypeVar("_File", Path, Path | None)
 
 
 @dataclass(frozen=True)
@@ -88,30 +90,25 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
     Raises:
         UserError: nothing matches a modality's pattern.
     """
-    faults: list[str] = []
     stars: dict[str, tuple[str, ...]] = {}  # what stands for every `*`, by the case's id
-    images = {
-        name: _by_id(root, pattern, stars, faults) for name, pattern in patterns.images.items()
-    }
+    images = {name: _by_id(root, pattern, stars) for name, pattern in patterns.images.items()}
     for name, found in images.items():
         if not found:
             raise UserError(
                 f"{root}: nothing there matches {patterns.images[name]} ({_KEY}.images)"
             )
-    labels = _by_id(root, patterns.label, stars, faults) if patterns.label else {}
-    if patterns.label and not labels:
-        faults.append(f"nothing there matches {patterns.label} ({_KEY}.label)")
-    cases = (
-        Case(
-            id,
-            tuple(
-                images[name].get(id, root / _fill(pattern, parts))
-                for name, pattern in patterns.images.items()
-            ),
-            labels.get(id),
-        )
-        for id, parts in stars.items()
-    )
+    labels = _by_id(root, patterns.label, stars) if patterns.label else {}
+    no_label = f"nothing there matches {patterns.label} ({_KEY}.label)"
+    cases = []
+    for id, parts in stars.items():
+        found = [
+            images[name].get(id, [root / _fill(pattern, parts)])
+            for name, pattern in patterns.images.items()
+        ]
+        label = labels.get(id, [None])
+        # Several files of one id are several cases, whose ids repeat: who reads them is told.
+        for k in range(max(map(len, (*found, label)))):
+            cases.append(Case(id, tuple(_kth(files, k) for files in found), _kth(label, k)))
     return Dataset(
         root.resolve().name,
         root,
@@ -121,26 +118,22 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
         ordered(cases),
         ignore=patterns.ignore,
         reference=patterns.reference,
-        faults=tuple(faults),
+        faults=(no_label,) if patterns.label and not labels else (),
     )
 
 
-def _by_id(
-    root: Path, pattern: str, stars: dict[str, tuple[str, ...]], faults: list[str]
-) -> dict[str, Path]:
+def _by_id(root: Path, pattern: str, stars: dict[str, tuple[str, ...]]) -> dict[str, list[Path]]:
     """The files of a pattern by the case's id; what its `*` stand for goes into `stars`."""
     found: dict[str, list[Path]] = {}
     for file, parts in _files(root, pattern):
         id = "_".join(dict.fromkeys(parts))
         stars.setdefault(id, parts)
         found.setdefault(id, []).append(file)
-    faults += [
-        f"{pattern} finds {len(files)} files for the case {id}: "
-        f"{some([str(file.relative_to(root)) for file in files])}; rename all but one"
-        for id, files in found.items()
-        if len(files) > 1
-    ]
-    return {id: files[0] for id, files in found.items()}
+    return found
+
+
+def _kth(files: Sequence[_File], k: int) -> _File:
+    return files[min(k, len(files) - 1)]
 
 
 def _files(root: Path, pattern: str) -> list[tuple[Path, tuple[str, ...]]]:

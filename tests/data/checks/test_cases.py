@@ -80,7 +80,10 @@ def test_what_is_tolerated(dataset: Dataset) -> None:
     assert len(check_cases(dataset, dataset.cases)) == 2
     (fault,) = check_cases(dataset, dataset.cases, tolerate=("duplicate",))
     assert fault.kind == "empty-label"
-    assert check_cases(dataset, dataset.cases, tolerate=("duplicate", "empty-label")) == []
+    tolerate = ("duplicate", "empty-label")
+    assert check_cases(dataset, dataset.cases, tolerate=tolerate, sound=SoundCases()) == []
+    # What was tolerated is not sound.
+    assert len(check_cases(dataset, dataset.cases, sound=SoundCases())) == 2
     with pytest.raises(UserError, match="'file' cannot be tolerated; there are empty-image, "):
         check_cases(dataset, dataset.cases, tolerate=("file",))
 
@@ -129,17 +132,18 @@ def test_what_a_case_was_checked_against_counts(
     sound, contents = SoundCases(), digests(dataset.cases[0])
     assert contents is not None and len(contents) == 2
     keys = {
-        sound.key(dataset, contents),
-        sound.key(replace(dataset, values=(0, 1, 3)), contents),
-        sound.key(replace(dataset, ignore=3), contents),
-        sound.key(replace(dataset, reference=0), contents),
-        sound.key(dataset, contents[::-1]),
-        sound.key(dataset, [contents[0], ""]),
+        sound.key(dataset, contents, ()),
+        sound.key(replace(dataset, values=(0, 1, 3)), contents, ()),
+        sound.key(replace(dataset, ignore=3), contents, ()),
+        sound.key(replace(dataset, reference=0), contents, ()),
+        sound.key(dataset, contents[::-1], ()),
+        sound.key(dataset, [contents[0], ""], ()),
     }
+    keys.add(sound.key(dataset, contents, ("empty-label",)))
     monkeypatch.setattr(nifti, "_limit", 5000)
-    keys.add(sound.key(dataset, contents))
-    assert len(keys) == 7
-    assert sound.key(replace(dataset, name="other", root=Path("/other")), contents) in keys
+    keys.add(sound.key(dataset, contents, ()))
+    assert len(keys) == 8
+    assert sound.key(replace(dataset, name="other", root=Path("/other")), contents, ()) in keys
 
 
 def test_a_memory_that_cannot_be_written_costs_a_second_check(

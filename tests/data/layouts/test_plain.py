@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from invseg_jax.configuration import base_config
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.data.layouts.plain import _fill
 from invseg_jax.errors import UserError
 from invseg_jax.inference.inputs import find_inputs
 
@@ -104,10 +108,35 @@ def test_a_modality_that_is_missing_is_a_fault_of_its_case(
 def test_ids_that_clash(tmp_path: Path) -> None:
     root = touch(tmp_path, "a/b_c.nii", "a_b/c.nii", "a/x.nii")
     dataset = found(root, "*/*.nii")
-    assert [case.id for case in dataset.cases] == ["a_b_c", "a_x"]
-    (fault,) = dataset.faults
-    assert "*/*.nii finds 2 files for the case a_b_c: a/b_c.nii, a_b/c.nii;" in fault
-    assert check_cases(dataset, [])[0].text == fault
+    assert [case.id for case in dataset.cases] == ["a_b_c", "a_b_c", "a_x"]
+    assert {case.images[0] for case in dataset.cases[:2]} == {
+        root / "a/b_c.nii",
+        root / "a_b/c.nii",
+    }
+    (fault,) = [fault for fault in check_cases(dataset, dataset.cases) if fault.kind == "listing"]
+    assert fault.case == "a_b_c"
+    assert fault.text == "2 cases have this id: a/b_c.nii, a_b/c.nii; give every case its own"
+    with pytest.raises(UserError, match="ids that occur more than once: a_b_c; give every"):
+        find_inputs(root, "plain", ("mr",), settings(images=(("mr", "*/*.nii"),)))
+
+
+NAMES = st.text(st.sampled_from("ab_.-[]?1"), min_size=1, max_size=4).filter(
+    lambda name: not name.startswith(".")
+)
+PATTERNS = ("*/*/t1.nii", "img/*.nii", "x*/[*]/y_*_z.nii.gz", "*_a.nii")
+
+
+@hypothesis.settings(max_examples=60)
+@given(st.sampled_from(PATTERNS), st.tuples(NAMES, NAMES, NAMES))
+def test_a_file_of_a_pattern_is_found_and_its_case_leads_back(
+    tmp_path_factory: pytest.TempPathFactory, pattern: str, names: tuple[str, str, str]
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    stars = names[: pattern.count("*")]
+    file = _fill(pattern, stars)
+    touch(root, file, "other.nii.gz")
+    (case,) = found(root, pattern).cases
+    assert case.images == (root / file,)
 
 
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
