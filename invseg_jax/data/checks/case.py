@@ -80,6 +80,7 @@ def check_case(dataset: Dataset, case: Case) -> list[Fault]:
             f"{len(case.images)} image files for {len(dataset.modalities)} modalities; give one a "
             "modality, or one 4-D file",
         )
+        return found.faults  # which file is which nobody knows
     channels = len(dataset.modalities) if alone else 1
     grids = [_check_image(found, path, channels) for path in case.images]
     reference = grids[0 if alone else dataset.reference or 0]

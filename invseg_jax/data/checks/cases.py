@@ -52,9 +52,7 @@ def check_cases(
         files = dict.fromkeys(str(f) for case in same for f in (*case.images, case.label) if f)
         text = f"{len(same)} cases have this id: {some(list(files))}; give every case its own"
         faults.append(Fault(id, "listing", shown_from(dataset.root, text)))
-    first: dict[
-        str, tuple[str, Path]
-    ] = {}  # content of an image: the case and file it was first in
+    first: dict[str, tuple[str, Path]] = {}  # where the content of an image was met first
     for number, case in enumerate(cases):
         contents = digests(case)
         key = None if contents is None or sound is None else sound.key(dataset, contents, tolerate)
@@ -75,7 +73,7 @@ def check_cases(
 
 
 def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Checks the cases with a label map, those of equal content only once.
+    """Checks the cases with a label map; what was found sound before is not read again.
 
     Args:
         config: with `data.layout` and `data.tolerate`.
@@ -83,7 +81,8 @@ def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) 
         say: told of the progress now and then.
 
     Raises:
-        UserError: there is a fault, or no labelled case.
+        UserError: there is a fault, or no labelled case. One line: how many, the first, and the
+            command that shows all of them.
     """
     cases = with_label(dataset)
     tell = now_and_then(say)

@@ -323,6 +323,20 @@ def test_a_case_may_have_several_faults(write: Callable[..., Dataset]) -> None:
     assert kinds == ["empty-image", "grid", "label"]
 
 
+def test_channels_of_one_file_and_numbers_of_files(write: Callable[..., Dataset]) -> None:
+    def two_channels(files: Files) -> None:
+        array = files.array("image")
+        files.save("image", np.stack([array, np.zeros_like(array)], axis=-1))
+
+    dataset = replace(write({"case": two_channels}), modalities=("a", "b"))
+    (case,) = dataset.cases
+    (fault,) = check_case(dataset, case)
+    assert fault.kind == "empty-image" and "all voxels are zero, channels 1;" in fault.text
+    two_of_three = replace(case, images=(dataset.root / "a.nii", dataset.root / "b.nii"))
+    (fault,) = check_case(replace(dataset, modalities=("a", "b", "c")), two_of_three)
+    assert fault.kind == "listing" and fault.text.startswith("2 image files for 3 modalities;")
+
+
 def test_every_flipped_bit_of_a_compressed_file_is_caught(write: Callable[..., Dataset]) -> None:
     dataset = write({"case": GOOD["nothing_at_all"]})
     (case,) = dataset.cases
