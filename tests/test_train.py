@@ -179,6 +179,16 @@ def test_prediction_keeps_grid_and_affine(data: Path, trained: Path, tmp_path: P
     assert len(predict([trained], data, tmp_path / "data set")) == 6
 
 
+def test_cases_of_one_id_are_not_scored(data: Path, trained: Path, tmp_path: Path):
+    shutil.copytree(data, tmp_path / "twice")
+    description = json.loads((data / "dataset.json").read_text())
+    description["training"].append(description["training"][0])
+    (tmp_path / "twice" / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="ids that occur more than once: ball_000"):
+        evaluate(trained, tmp_path / "eval", root=str(tmp_path / "twice"))
+    assert not (tmp_path / "eval").exists()
+
+
 def test_plain_folders_are_trained_on_scored_and_segmented(data: Path, tmp_path: Path):
     root = tmp_path / "plain"
     for image in sorted((data / "imagesTr").iterdir()):

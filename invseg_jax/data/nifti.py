@@ -235,8 +235,8 @@ def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, in
     size = math.prod(shape) * dtype.itemsize
     if size > _limit:
         raise UserError(
-            f"{path}: the header claims a volume of {shape}, {size / 2**30:,.2f} "
-            f"GiB, above the limit of {_limit / 2**30:.3g} GiB; crop or resample it, or raise "
+            f"{path}: the header claims a volume of {shape}, {size / 2**20:,.1f} "
+            f"MiB, above the limit of {_limit / 2**20:,.1f} MiB; crop or resample it, or raise "
             "config.data.max_bytes"
         )
     try:

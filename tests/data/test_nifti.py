@@ -229,7 +229,7 @@ def test_dimensions_that_are_not_positive(good: Path, dims: tuple[int, ...]) -> 
 
 def test_claims_are_checked_before_memory_is_taken(good: Path) -> None:
     tracemalloc.start()
-    with pytest.raises(UserError, match=r"claims a volume of \(32767, .*GiB"):
+    with pytest.raises(UserError, match=r"claims a volume of \(32767, .*MiB"):
         read_volume(edited(good, 40, "4h", 3, 32767, 32767, 32767))
     with pytest.raises(UserError, match="truncated"):  # 3.2 GiB, under the cap
         read_volume(edited(good, 40, "4h", 3, 950, 950, 950))

@@ -113,7 +113,7 @@ def claims_more_than_any_machine_holds(files: Files) -> None:
     files.edit(70, "2h", 64, 64)
 
 
-@bad("file", "claims a volume of (1200, 1200, 1200), 6.44 GiB")
+@bad("file", "claims a volume of (1200, 1200, 1200), 6,591.8 MiB")
 def bomb(files: Files) -> None:
     files.edit(40, "4h", 3, 1200, 1200, 1200)
 
@@ -436,6 +436,9 @@ def test_a_bomb_takes_little_memory(repository: Path, tmp_path: Path) -> None:
         check=True,
     )
     claims, truncated, peak = child.stdout.splitlines()
-    assert "claims a volume of (1200, 1200, 1200), 6.44 GiB, above the limit of 4 GiB" in claims
+    assert (
+        "claims a volume of (1200, 1200, 1200), 6,591.8 MiB, above the limit of 4,096.0 MiB"
+        in claims
+    )
     assert "truncated, the header claims 1728000352 bytes" in truncated
     assert int(peak) * 1024 < 300e6, f"{int(peak) * 1024 / 1e6:.0f} MB"
