@@ -33,17 +33,23 @@ def soft_dice(probabilities: Array, truth: Array, *, smoothing: float = 1.0) -> 
 def dice_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Mean cross-entropy plus one minus the mean soft Dice of the foreground (nnU-Net's loss).
 
+    Voxels whose label is no class count nowhere: neither their logits nor how many they are change
+    the loss (the weight 0 of Çiçek et al. 2016, section 2).
+
     Args:
         logits: (n, d, h, w, classes).
-        labels: (n, d, h, w) integers in [0, classes).
+        labels: (n, d, h, w) integers in [0, classes), or `IGNORED` for voxels that nobody labelled.
 
     Returns:
         The loss, and the soft Dice of the foreground classes, (classes - 1,).
     """
+    # A row of zeros where the label is no class.
     truth = nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     log_probabilities = nn.log_softmax(logits)
-    cross_entropy = -jnp.mean(jnp.sum(truth * log_probabilities, axis=-1))
-    dice = soft_dice(jnp.exp(log_probabilities), truth)[1:]
+    labelled = jnp.maximum(jnp.sum(truth), 1.0)
+    cross_entropy = -jnp.sum(truth * log_probabilities) / labelled
+    known = jnp.sum(truth, axis=-1, keepdims=True)
+    dice = soft_dice(jnp.exp(log_probabilities) * known, truth)[1:]
     return cross_entropy + 1.0 - jnp.mean(dice), dice
 
 

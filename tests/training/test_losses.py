@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.models import Outputs
 from invseg_jax.training.losses import deeply_supervised, dice_cross_entropy, soft_dice
 
@@ -61,6 +62,22 @@ def test_the_loss_is_cross_entropy_plus_dice(rng):
     assert dice.shape == (CLASSES - 1,)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(dice, expected_dice, rtol=1e-5)
+
+
+def test_voxels_that_nobody_labelled_count_nowhere(rng):
+    logits, labels = random_example(rng, (2, 3, 4, 5))
+    unknown = rng.random(labels.shape) < 0.4
+    ignoring = jnp.asarray(np.where(unknown, IGNORED, labels))
+    loss_and_gradient = jax.value_and_grad(lambda x: dice_cross_entropy(x, ignoring)[0])
+    loss, gradient = loss_and_gradient(jnp.asarray(logits))
+    np.testing.assert_allclose(loss, reference(logits[~unknown], labels[~unknown])[0], rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(gradient)[unknown], 0.0)
+    assert (np.asarray(gradient)[~unknown] != 0.0).all()
+
+    loss, gradient = jax.value_and_grad(
+        lambda x: dice_cross_entropy(x, jnp.full(labels.shape, IGNORED))[0]
+    )(jnp.asarray(logits))
+    assert loss == 0.0 and not gradient.any()
 
 
 def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_much(rng):
