@@ -44,14 +44,25 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def _data_set(name: str, file: str) -> Path:
+    """A folder of $INVSEG_DATA, or of shared/data beside the checkout."""
+    data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
+    root = Path(data) / name
+    if not (root / file).is_file():
+        pytest.skip(f"the data set {name} is not there: no {root / file}")
+    return root
+
+
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
-    """MSD Task04: `msd_hippocampus` in $INVSEG_DATA or in shared/data beside the checkout."""
-    data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
-    root = Path(data) / "msd_hippocampus"
-    if not (root / "dataset.json").is_file():
-        pytest.skip(f"the hippocampus data set is not there: no {root / 'dataset.json'}")
-    return root
+    """MSD Task04: `msd_hippocampus`."""
+    return _data_set("msd_hippocampus", "dataset.json")
+
+
+@pytest.fixture(scope="session")
+def sarcoma() -> Path:
+    """Soft-tissue sarcoma, MR and PET of 37 subjects (Vallieres et al. 2015): `sts_sarcoma`."""
+    return _data_set("sts_sarcoma", "STS_002/pet.nii.gz")
 
 
 @pytest.fixture(scope="session")
