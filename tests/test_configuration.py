@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from invseg_jax.configuration import SHORT_NAMES, Config, base_config, parse_variant
 from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts import LAYOUTS
+from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.inference.network import build_model
 from invseg_jax.models import MODELS
@@ -85,6 +86,7 @@ def test_every_variant_is_a_whole_configuration(name: str, variant: str):
         for key, value in config[group].items():
             assert type(value) is type(defaults[group][key]), f"{group}.{key}"
     Augmentation(**config.augment)
+    Preprocessing.of(config)
     OptimiserSettings(**config.optimiser)
     assert config.data.layout in LAYOUTS
     assert 0 <= config.data.fold < config.data.folds

@@ -127,6 +127,47 @@ def test_a_change_of_source_or_settings_is_another_entry(
     assert case_digest(two) != case_digest(dataset.cases[0])
 
 
+def test_only_settings_that_change_a_case_make_another_entry(
+    write_msd: Write, folder: Path
+) -> None:
+    dataset = open_dataset("msd", write_msd(ids=("organ_1",)))
+    seen: dict[Path, Preprocessing] = {}
+    for settings in (
+        Preprocessing(),
+        Preprocessing(canonical=False),
+        Preprocessing(spacing=(2, 2, 1)),
+        Preprocessing(spacing=(2, 2, 1), interpolation="cubic"),
+        Preprocessing(spacing=(2, 2, 1), labels="nearest"),
+        Preprocessing(crop=True),
+        Preprocessing(crop=True, margin=1),
+        Preprocessing(normalisation=("z_score",)),
+    ):
+        (entry,), lines = fill(dataset, folder, settings)
+        assert len(lines) == 1 and entry.folder not in seen
+        seen[entry.folder] = settings
+        prepared = prepare(load_case(dataset, dataset.cases[0]), settings)
+        np.testing.assert_array_equal(entry.image, prepared.image)
+        assert entry.geometry == prepared.geometry and entry.shape == prepared.geometry.size
+    for path, settings in seen.items():
+        assert fill(dataset, folder, settings) == (
+            [CachedCase("organ_1", path, path_shape(path), 3)],
+            [],
+        )
+    assert fill(dataset, folder, Preprocessing(margin=4, labels="nearest"))[1] == []
+    # How the files are read counts too.
+    for changes in ({"ignore": 9}, {"reference": 0}):
+        assert len(fill(dataclasses.replace(dataset, **changes), folder)[1]) == 1
+    on_a_grid = dataclasses.replace(dataset, reference=0)
+    assert len(fill(on_a_grid, folder, Preprocessing(interpolation="cubic"))[1]) == 1
+    # One content, however it is prepared.
+    assert len({CachedCase("", path, (1, 1, 1), 3).content for path in seen}) == 1
+
+
+def path_shape(path: Path) -> tuple[int, int, int]:
+    d, h, w, _ = np.load(path / "image.npy").shape
+    return d, h, w
+
+
 def test_both_files_of_an_analyze_pair_count(write_iseg: Write, folder: Path) -> None:
     dataset = open_dataset("iseg", write_iseg(labelled=(1,)))
     fill(dataset, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import asdict
 
 import nibabel as nib
@@ -99,6 +100,21 @@ def test_resampled_and_back(spacing) -> None:
     for index in (1, 2):
         both = 2 * ((back == index) & (label == index)).sum()
         assert both / ((back == index).sum() + (label == index).sum()) > 0.93
+
+
+def test_classes_are_never_all_held_on_the_file_s_grid() -> None:
+    """Going back to a grid that is far finer takes one map of it and some planes of numbers."""
+    grid = Geometry.plan((160, 160, 160), np.eye(4), spacing=(4, 4, 4))
+    probabilities = np.random.default_rng(0).random((*grid.size, 10), np.float32)
+    tracemalloc.start()
+    try:
+        result = grid.label_map(probabilities)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.nbytes == 160**3 and set(np.unique(result)) == set(range(10))
+    # 160 MiB would be all classes in float32; the planes are 16, beside them their copy, joined.
+    assert peak < result.nbytes + (48 << 20)
 
 
 def test_a_decision_of_one_s_own_is_taken_on_the_file_s_grid(monkeypatch) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.processing import resample_from_to
 from nibabel.spm2analyze import Spm2AnalyzeImage
 
-from invseg_jax.data.layouts import Case, open_dataset
+from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import load_case
 from invseg_jax.errors import UserError
 
@@ -145,6 +147,65 @@ def test_wrong_number_of_modalities(write_msd: Write) -> None:
         load((path, path), 4)
     with pytest.raises(UserError, match="holds 2 modalities .*, 1 expected"):
         load((path, path), 2)
+
+
+def write_pair(folder: Path, rng: np.random.Generator) -> Dataset:
+    """An MR with a label map, and a PET on a coarser grid that reaches less far."""
+    mr, pet = np.diag([1.0, 1.0, 2.0, 1.0]), np.diag([2.0, 2.0, 2.0, 1.0])
+    pet[:3, 3] = (2, 2, 0)
+    for name, shape, affine in (("mr", (12, 10, 5), mr), ("pet", (4, 3, 5), pet)):
+        replace(folder / f"{name}.nii.gz", rng.random(shape).astype(np.float32) + 1, affine)
+    label = rng.integers(0, 2, (12, 10, 5)).astype(np.uint8)
+    replace(folder / "label.nii.gz", label, mr)
+    images = (folder / "mr.nii.gz", folder / "pet.nii.gz")
+    case = Case("pair", images, folder / "label.nii.gz")
+    return Dataset("pair", folder, ("MR", "PET"), ("background", "a"), (0, 1), (case,))
+
+
+def test_modalities_on_other_grids(tmp_path: Path, rng: np.random.Generator) -> None:
+    dataset = write_pair(tmp_path, rng)
+    (case,) = dataset.cases
+    with pytest.raises(UserError, match="case pair: shapes differ.*bring both onto one grid"):
+        load_case(dataset, case)
+    loaded = load_case(dataclasses.replace(dataset, reference=0), case)
+    mr, pet = (nib.Nifti1Image.from_filename(path) for path in case.images)
+    np.testing.assert_array_equal(loaded.image[..., 0], mr.get_fdata())
+    np.testing.assert_array_equal(loaded.affine, mr.affine)
+    expected = resample_from_to(pet, mr, order=1).get_fdata()
+    inside = expected != 0
+    np.testing.assert_allclose(loaded.image[inside, 1], expected[inside], atol=1e-6)
+    # The first MR column lies 2 mm before the first PET centre, which reaches 1 mm before it.
+    assert not loaded.image[0, ..., 1].any() and loaded.image[1, 1:7, :, 1].all()
+    # Label maps belong to the reference; as the PET's they are of another shape.
+    with pytest.raises(UserError, match="shapes differ: .*pet.nii.gz.*label.nii.gz"):
+        load_case(dataclasses.replace(dataset, reference=1), case)
+    alone = dataclasses.replace(case, label=None)
+    loaded = load_case(dataclasses.replace(dataset, reference=1), alone)
+    np.testing.assert_array_equal(loaded.image[..., 1], pet.get_fdata())
+    np.testing.assert_array_equal(loaded.affine, pet.affine)
+    assert loaded.image[..., 0].min() >= 1
+
+
+def test_an_analyze_file_has_no_place(tmp_path: Path, rng: np.random.Generator) -> None:
+    dataset = dataclasses.replace(write_pair(tmp_path, rng), reference=0)
+    Spm2AnalyzeImage(np.ones((4, 3, 5), np.int16), np.eye(4)).to_filename(tmp_path / "pet.hdr")
+    images = (dataset.cases[0].images[0], tmp_path / "pet.hdr")
+    with pytest.raises(UserError, match="pet.hdr: cannot be brought onto .*convert both to NIfTI"):
+        load_case(dataset, Case("pair", images, None))
+
+
+def test_ignored_values(write_msd: Write) -> None:
+    root = write_msd()
+    label = np.zeros((7, 6, 5), np.uint8)
+    label[0], label[1] = 2, 99
+    replace(root / "labelsTr/organ_2.nii.gz", label)
+    refused("msd", root, "holds 99", "only 0, 1, 2 are expected")
+    dataset = dataclasses.replace(open_dataset("msd", root), ignore=99)
+    loaded = load_case(dataset, dataset.cases[0])
+    np.testing.assert_array_equal(loaded.label, np.where(label == 99, IGNORED, label))
+    many = dataclasses.replace(dataset, values=tuple(range(256)))
+    with pytest.raises(UserError, match="256 classes; there can be 255"):
+        load_case(many, dataset.cases[0])
 
 
 def test_damaged_files_name_the_case(write_msd: Write) -> None:
