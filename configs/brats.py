@@ -20,6 +20,7 @@ def get_config(variant: str = "gpu") -> Config:
     _, network = parse_variant(variant, ("gpu",))
     config = base_config(network)
     config.data.layout = "msd"
+    config.data.preprocess.crop = True  # skulls are stripped, the rest is air
     config.data.patch = (128, 128, 128)  # nnU-Net's
     config.data.batch = 2
     config.steps = 50_000

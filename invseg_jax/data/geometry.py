@@ -167,16 +167,13 @@ class Geometry:
             raise ValueError(f"probabilities are {probabilities.shape}, not {self.size} x classes")
         result = np.zeros(self.shape, np.uint8)
         inside = self.cut(result)
-        classes = probabilities.shape[3]
-        count = max(1, _SLAB // (self.extent[1] * self.extent[2] * classes))
+        count = max(1, _SLAB // (self.extent[1] * self.extent[2] * probabilities.shape[3]))
         back = [1 / step for step in self.step]
         for first in range(0, self.extent[0], count):
             planes = slice(first, first + count)
             slab = probabilities[planes]
             if self.resamples:
-                channels = (probabilities[..., c] for c in range(classes))
-                slab = [resample(c, back, self.extent, planes=planes) for c in channels]
-                slab = np.stack(slab, axis=-1)
+                slab = resample(probabilities, back, self.extent, planes=planes)
             inside[planes] = slab.argmax(axis=-1) if decide is None else decide(slab)
         return result
 

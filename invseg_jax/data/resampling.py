@@ -57,7 +57,7 @@ def resample(
     Beyond the outermost centres the outermost values go on.
 
     Args:
-        array: (D, H, W), real.
+        array: (D, H, W), real; with "linear" also (D, H, W, C).
         step: of the new grid along the axes, in voxels of the old one.
         shape: of the new grid.
         interpolation: one of `ORDERS`.
@@ -65,15 +65,20 @@ def resample(
         planes: which planes of the new grid along its first axis to give; all by default.
 
     Returns:
-        (planes, *shape[1:]) float32.
+        (planes, *shape[1:]) float32, with C as the array.
     """
     steps = np.asarray(step, np.float64)
-    offset = (np.array(array.shape) - 1) / 2 - (np.asarray(shape) - 1) / 2 * steps
+    offset = (np.array(array.shape[:3]) - 1) / 2 - (np.asarray(shape) - 1) / 2 * steps
     first, last, _ = planes.indices(shape[0])
     offset[0] += first * steps[0]
+    wanted = (last - first, *shape[1:])
     if smooth:
         array = _smoothed(array, steps)
-    wanted = (last - first, *shape[1:])
+    if interpolation == "linear":
+        # A product over the axes: one after the other takes a tenth of the time of all at once.
+        for axis in range(3):
+            array = _along(array, axis, offset[axis] + steps[axis] * np.arange(wanted[axis]))
+        return array.astype(np.float32, copy=False)
     return _sample(array, np.diag(steps), offset, wanted, interpolation)
 
 
@@ -148,6 +153,21 @@ def _smoothed(array: np.ndarray, steps: np.ndarray) -> np.ndarray:
     if not sigma.any():
         return array
     return ndimage.gaussian_filter(array, sigma, mode="nearest", output=np.float32)
+
+
+def _along(array: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
+    """Interpolates linearly at these places, in voxels, along one axis."""
+    last = array.shape[axis] - 1
+    places = np.clip(places, 0, last)
+    low = places.astype(np.intp)
+    result = array.take(low, axis).astype(np.float32, copy=False)
+    weight = (places - low).astype(np.float32)
+    if weight.any():
+        more = array.take(np.minimum(low + 1, last), axis).astype(np.float32, copy=False)
+        more -= result
+        more *= weight.reshape(-1, *[1] * (array.ndim - axis - 1))
+        result += more
+    return result
 
 
 def _sample(

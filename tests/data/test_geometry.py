@@ -113,7 +113,7 @@ def test_classes_are_never_all_held_on_the_file_s_grid() -> None:
     finally:
         tracemalloc.stop()
     assert result.nbytes == 160**3 and set(np.unique(result)) == set(range(10))
-    # 160 MiB would be all classes in float32; the planes are 16, beside them their copy, joined.
+    # 160 MiB would be all classes in float32; the planes are 16, twice while they are made.
     assert peak < result.nbytes + (48 << 20)
 
 
