@@ -7,6 +7,7 @@ map written through that view is back on the file's grid, exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ Box = tuple[Triple, Triple]  # the first voxel along the three axes, and the num
 
 # How much two spacings may differ, as a fraction, and be one: headers hold float32.
 _SAME_SPACING = 1e-4
-# Probabilities in float32 that are held at a time on the file's grid, in numbers.
+# Numbers of a slab, the planes whose probabilities are held at a time on the file's grid.
 _SLAB = 1 << 22
 
 
@@ -167,7 +168,8 @@ class Geometry:
             raise ValueError(f"probabilities are {probabilities.shape}, not {self.size} x classes")
         result = np.zeros(self.shape, np.uint8)
         inside = self.cut(result)
-        count = max(1, _SLAB // (self.extent[1] * self.extent[2] * probabilities.shape[3]))
+        plane = max(math.prod(self.extent[1:]), math.prod(self.size[1:]))
+        count = max(1, _SLAB // (plane * probabilities.shape[3]))
         back = [1 / step for step in self.step]
         for first in range(0, self.extent[0], count):
             planes = slice(first, first + count)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibabel.processing import resample_from_to
+from nibabel.processing import resample_from_to, resample_to_output
 
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.resampling import resample, resample_label, resample_onto, resampled_shape
@@ -62,6 +62,18 @@ def test_onto_another_grid_is_what_nibabel_gives(rng, interpolation: str, order,
     inside = inside >= least
     assert inside.mean() > (0.6 if order == 1 else 0.02)
     np.testing.assert_allclose(result[inside], expected[inside], atol=1e-5 if order == 1 else 1e-3)
+
+
+def test_is_what_nibabel_resamples_to_a_spacing(rng) -> None:
+    image = blob((9, 8, 7), rng)
+    expected = resample_to_output(nib.Nifti1Image(image, OBLIQUE), (1.5, 1.0, 2.0), order=1)
+    target, there = np.asarray(expected.affine), expected.get_fdata()
+    result = resample_onto(image, OBLIQUE, target, there.shape)
+    inside = depth(image.shape, OBLIQUE, target, there.shape) >= 0
+    assert inside.mean() > 0.3
+    steps = np.linalg.norm((np.linalg.inv(OBLIQUE) @ target)[:3, :3], axis=1)
+    assert steps.max() < 1  # nothing is smoothed
+    np.testing.assert_allclose(result[inside], there[inside], atol=1e-5)
 
 
 def test_beyond_the_other_image_there_is_nothing() -> None:
