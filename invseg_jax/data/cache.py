@@ -77,15 +77,12 @@ class CachedCase:
     @property
     def geometry(self) -> Geometry:
         """Where its voxels lie in those of the file."""
-        return Geometry.from_json(self._description()["geometry"])
+        return Geometry.from_json(describe(self.folder)["geometry"])
 
     @property
     def content(self) -> str:
         """The digest of its source files, see `case_digest`."""
-        return self._description()["content"]
-
-    def _description(self) -> dict[str, Any]:
-        return describe(self.folder)
+        return describe(self.folder)["content"]
 
     def foreground(self, index: int) -> np.ndarray:
         """Voxels of class `index`: (m, 3) int32 along D, H, W; m is 0 where there are none.
@@ -174,7 +171,7 @@ class CaseCache:
         data = self._dataset
         return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
 
-    def digest(self, case: Case) -> str:
+    def _digest(self, case: Case) -> str:
         """`case_digest`, of which each case's is taken once."""
         if case not in self._digests:
             self._digests[case] = case_digest(case)
@@ -206,11 +203,11 @@ class CaseCache:
         settings = {"preprocessing": preprocessing, "foreground": FOREGROUND_VOXELS}
         if self._settings.measures and fingerprint is not None:
             settings["intensities"] = [asdict(entry) for entry in fingerprint.intensities]
-        return _key(self.digest(case), self._reading() | settings)
+        return _key(self._digest(case), self._reading() | settings)
 
     def _measurement_path(self, case: Case) -> Path:
         settings = self._reading() | {"sampled": SAMPLED_VOXELS}
-        return self._folder / "measurements" / _key(self.digest(case), settings)
+        return self._folder / "measurements" / _key(self._digest(case), settings)
 
     def _write_case(
         self, path: Path, case: Case, loaded: LoadedCase, fingerprint: Fingerprint | None
@@ -228,7 +225,7 @@ class CaseCache:
                 voxels = _foreground(prepared.label, index, rng)
                 if len(voxels):  # an empty array cannot be mapped
                     arrays[f"foreground-{index}"] = voxels
-        description = {"geometry": asdict(prepared.geometry), "content": self.digest(case)}
+        description = {"geometry": asdict(prepared.geometry), "content": self._digest(case)}
         write_entry(path, description, arrays, f"preparing case {case.id}")
         return description
 

@@ -33,7 +33,7 @@ class Measurement:
         shape: (D, H, W) of the file.
         affine: the file's, (4, 4) as nested tuples.
         oriented: whether the affine says which side is left.
-        nonzero: the box of the voxels that are not 0 in all modalities, see `nonzero_box`.
+        nonzero: the box of what is not air, see `nonzero_box`.
         voxels: how many there are of each class.
         sample: (m, C) float32, intensities of foreground voxels.
     """

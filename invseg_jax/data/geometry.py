@@ -181,7 +181,7 @@ class Geometry:
 
 
 def nonzero_box(image: np.ndarray) -> Box:
-    """The smallest box that holds every voxel that is not 0 in all channels.
+    """The smallest box that holds every voxel of which some channel is not 0.
 
     Args:
         image: (D, H, W, C).

@@ -81,7 +81,8 @@ def _read_images(
             f"{modalities} modalities; give one a modality, or one 4-D file"
         )
     expected = modalities if len(paths) == 1 else 1
-    first = reference or 0 if len(paths) > 1 else 0
+    # The modalities of one file have one grid.
+    first = 0 if reference is None or len(paths) == 1 else reference
     grid = _read_image(paths[first], expected)
     shape = grid.array.shape[:3]
     image = np.empty((*shape, modalities), np.float32)

@@ -118,6 +118,26 @@ def test_predict_writes_the_label_map_on_the_grid_of_the_file(
     assert (tmp_path / "maps" / "scan.png").stat().st_size > 1000
 
 
+def test_an_affine_that_only_a_quaternion_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    angle = np.radians(17)
+    affine = np.diag([1.0, 1.0, -3.3, 1.0])
+    affine[:2, :2] = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    affine[:3, :3] *= (1.2, 0.7, 1.0)
+    affine[:3, 3] = (-123.456, 98.765, -609.417)
+    image = nib.Nifti1Image(np.random.default_rng(0).random((5, 6, 7), np.float32), None)
+    image.set_qform(affine, code=1)
+    image.to_filename(tmp_path / "scan.nii")
+    run = run_of(Preprocessing(), Bright())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    (target,) = command.predict([tmp_path], tmp_path / "scan.nii", tmp_path / "maps")
+    before = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "scan.nii").affine)
+    after = np.asarray(nib.Nifti1Image.from_filename(target).affine)
+    np.testing.assert_allclose(before, affine, atol=1e-3)
+    np.testing.assert_allclose(after, before, atol=1e-6, rtol=0)
+
+
 def test_runs_on_different_grids_cannot_be_averaged(
     scan: nib.Nifti1Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
