@@ -27,6 +27,7 @@ def get_config(variant: str = "gpu") -> Config:
         auxiliary=0,
     )
     config.data.layout = "msd"
+    config.data.preprocess.crop = True  # to the brain, which the patch is to cover
     config.data.patch = (160, 192, 160)
     config.data.batch = 1
     config.data.foreground = 0.0

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from invseg_jax.errors import UserError
 
@@ -80,6 +81,16 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.data.batch = 2  # patches a step, over all devices
     config.data.foreground = 0.33  # share of patches centred on a voxel of a random class
     config.data.threads = 2  # that read ahead; 0: none
+
+    config.data.preprocess = ConfigDict()  # see data/preprocess.py: Preprocessing
+    config.data.preprocess.canonical = True  # axes in the order and direction of RAS+
+    config.data.preprocess.spacing = placeholder(tuple)  # mm; None: as in the files
+    config.data.preprocess.interpolation = "linear"  # of intensities, or cubic
+    config.data.preprocess.labels = "linear"  # or nearest
+    config.data.preprocess.crop = False  # cut off what is 0 in all modalities
+    config.data.preprocess.margin = 0  # voxels of it that are kept
+    # z_score_nonzero, z_score or ct; one for all, or one for each modality
+    config.data.preprocess.normalisation = ("z_score_nonzero",)
 
     config.augment = ConfigDict()  # see data/augment.py: Augmentation
     config.augment.flip = (0.5, 0.5, 0.5)

@@ -62,17 +62,18 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     """
     import time
 
-    import numpy as np
     from rich.console import Console
 
+    from invseg_jax.data.content import case_digest
     from invseg_jax.data.layouts.case import refuse_repeated_ids
+    from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.source import labelled_cases, open_source
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.evaluation.report import CaseResult, table, write_report
-    from invseg_jax.inference.network import load_network
+    from invseg_jax.inference.segmentation import load_segmenter, segment
 
     console = Console(highlight=False)
-    network, config, data = load_network(workdir)
+    segmenter, config, data = load_segmenter(workdir)
     dataset = open_source(config, root or data.root, command.say)
     refuse_repeated_ids(dataset.cases, dataset.root)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
@@ -81,11 +82,15 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
             f"{len(dataset.modalities)} modalities; {workdir} was trained for "
             f"{', '.join(data.classes)} and {len(data.modalities)}"
         )
-    seen = {key for _, key in data.training}
+    seen = {content for _, content in data.training}
+    # In the data of the training a case is known by its name too: one whose label map was mended
+    # since has been trained on all the same.
+    own = root is None or str(Path(root).absolute()) == data.root
+    names = {id for id, _ in data.training} if own else set()
     cases = [
         case
-        for case in labelled_cases(dataset, command.say)
-        if split == "all" or (case.folder.name in seen) == (split == "train")
+        for case in labelled_cases(dataset)
+        if split == "all" or (case.id in names or case_digest(case) in seen) == (split == "train")
     ]
     if not cases:
         raise UserError(f"{dataset.root} holds no labelled case of the split {split!r}")
@@ -94,19 +99,20 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
         begun = time.perf_counter()
-        image, truth = np.asarray(case.image), np.asarray(case.label)
-        prediction = network.probabilities(image).argmax(axis=-1).astype(np.uint8)
-        result = CaseResult.compare(case.id, prediction, truth, network.classes)
+        loaded = load_case(dataset, case, segmenter.settings.interpolation)
+        assert loaded.label is not None
+        prediction = segment(loaded, [segmenter])
+        result = CaseResult.compare(case.id, prediction, loaded.label, len(data.classes))
         pictures[case.id] = write_case_files(
             output,
             case.id,
-            image=image,
+            image=loaded.image,
             prediction=prediction,
-            truth=truth,
+            truth=loaded.label,
             classes=data.classes,
             values=data.values,
-            affine=case.affine,
-            oriented=case.oriented,
+            affine=loaded.affine,
+            oriented=loaded.oriented,
         )
         results.append(result)
         scores = "  ".join(

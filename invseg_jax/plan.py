@@ -8,10 +8,10 @@ Compiles the step that `train` runs, for shapes alone, and prints where its byte
 to get the gradient: plain, remat and reversible.
 
 With --memory it searches the largest step that fits and prints the arguments to paste: the patch
-first (at the smallest batch; up to the median case of --data, or twice the configuration's patch),
-then the batch (up to 8 a device), then the channels (up to twice as many), then the couplings (up
-to twice as many; almost free where the network is reversible). --vary names which of the four may
-change; the others stay as they are in the configuration.
+first (at the smallest batch; up to the median training case of --data, or twice the configuration's
+patch), then the batch (up to 8 a device), then the channels (up to twice as many), then the
+couplings (up to twice as many; almost free where the network is reversible). --vary names which of
+the four may change; the others stay as they are in the configuration.
 
 A compilation takes 10 seconds to a minute on a CPU, and up to some minutes for a TPU.
 """

@@ -9,6 +9,7 @@ the training data, and the picture ID.png.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
@@ -49,24 +50,29 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     """
     import time
 
-    import numpy as np
-
+    from invseg_jax.data.layouts import Dataset
+    from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
-    from invseg_jax.data.preprocess import load_images
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.inference.inputs import find_inputs
-    from invseg_jax.inference.network import load_network
+    from invseg_jax.inference.segmentation import load_segmenter, segment
 
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
-    loaded = [load_network(workdir) for workdir in workdirs]
-    _, config, data = loaded[0]
+    runs = [load_segmenter(workdir) for workdir in workdirs]
+    segmenters = [segmenter for segmenter, _, _ in runs]
+    settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))
-    for workdir, (_, _, other) in zip(workdirs, loaded, strict=True):
+    for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
         if (other.classes, other.modalities) != (data.classes, data.modalities):
             raise UserError(
                 f"{workdir} was trained for the classes {', '.join(other.classes)}, "
                 f"{workdirs[0]} for {', '.join(data.classes)}; they cannot be averaged"
+            )
+        if segmenter.settings.grid != settings.grid:
+            raise UserError(
+                f"{workdir} and {workdirs[0]} differ in what config.data.preprocess makes of the "
+                "grid (canonical, spacing, crop or margin); they cannot be averaged"
             )
     cases = find_inputs(source, data.layout, data.modalities, config.data.get("plain"))
     targets = [output / f"{case.id}.nii.gz" for case in cases]
@@ -77,24 +83,30 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
                 f"--output {output}: {target.name} there is an input; take another folder"
             )
 
+    dataset = Dataset(
+        name=str(source),
+        root=source,
+        modalities=data.modalities,
+        classes=data.classes,
+        values=data.values,
+        cases=tuple(replace(case, label=None) for case in cases),
+        ignore=data.ignore,
+        reference=data.reference,
+    )
     output.mkdir(parents=True, exist_ok=True)
-    for number, (case, target) in enumerate(zip(cases, targets, strict=True), 1):
+    for number, (case, target) in enumerate(zip(dataset.cases, targets, strict=True), 1):
         begun = time.perf_counter()
-        image, grid = load_images(case.images, len(data.modalities))
-        mean = np.zeros((*image.shape[:3], len(data.classes)), np.float32)
-        for network, _, _ in loaded:
-            mean += network.probabilities(image) / len(loaded)
-        prediction = mean.argmax(axis=-1).astype(np.uint8)
+        loaded = load_case(dataset, case, settings.interpolation)
         write_case_files(
             output,
             case.id,
-            image=image,
-            prediction=prediction,
+            image=loaded.image,
+            prediction=segment(loaded, segmenters),
             truth=None,
             classes=data.classes,
             values=data.values,
-            affine=grid.affine,
-            oriented=grid.oriented,
+            affine=loaded.affine,
+            oriented=loaded.oriented,
         )
         seconds = time.perf_counter() - begun
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")

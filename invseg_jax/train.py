@@ -5,8 +5,8 @@
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN --config.steps=500
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN --profile 10:13
 
-RUN receives config.json, data.json, checkpoints/, history.jsonl, progress.png and tensorboard/,
-and profile/ where it was asked for.
+RUN receives config.json, data.json, fingerprint.json, checkpoints/, history.jsonl, progress.png and
+tensorboard/, and profile/ where it was asked for.
 A run that was stopped goes on from its newest checkpoint when the same command is given again; on
 SIGTERM it saves first.
 """
@@ -67,8 +67,7 @@ def train(
 
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.pipeline import training_batches
-    from invseg_jax.data.source import labelled_cases, open_source
-    from invseg_jax.data.split import hold_out
+    from invseg_jax.data.source import open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.planning.compiled import shortage
@@ -87,8 +86,7 @@ def train(
     # The data, and the folder of the run.
     dataset = open_source(config, root, command.say)
     refuse_faults(config, dataset, command.say)
-    cases = labelled_cases(dataset, command.say)
-    training, held_out = hold_out(cases, config.data.folds, config.data.fold)
+    training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, len(dataset.modalities), len(dataset.classes))
     program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
@@ -111,9 +109,12 @@ def train(
             modalities=dataset.modalities,
             classes=dataset.classes,
             values=dataset.values,
-            training=tuple((case.id, case.folder.name) for case in training),
-            held_out=tuple((case.id, case.folder.name) for case in held_out),
+            training=tuple((case.id, case.content) for case in training),
+            held_out=tuple((case.id, case.content) for case in held_out),
+            reference=dataset.reference,
+            ignore=dataset.ignore,
         ),
+        fingerprint,
     )
 
     # The network, and its state on the devices.

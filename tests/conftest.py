@@ -44,25 +44,25 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def _data_set(name: str, file: str) -> Path:
+    """A folder of $INVSEG_DATA, or of shared/data beside the checkout."""
+    data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
+    root = Path(data) / name
+    if not (root / file).is_file():
+        pytest.skip(f"the data set {name} is not there: no {root / file}")
+    return root
+
+
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """MSD Task04."""
-    return real_data("msd_hippocampus", "dataset.json")
+    return _data_set("msd_hippocampus", "dataset.json")
 
 
 @pytest.fixture(scope="session")
 def sarcoma() -> Path:
     """Soft-tissue sarcoma on MR and PET, a folder a subject; see configs/sarcoma.py."""
-    return real_data("sts_sarcoma", "STS_002/pet.nii.gz")
-
-
-def real_data(name: str, file: str) -> Path:
-    """A folder in $INVSEG_DATA or in shared/data beside the checkout; skips where there is none."""
-    data = os.environ.get("INVSEG_DATA") or REPOSITORY.parent / "shared" / "data"
-    root = Path(data) / name
-    if not (root / file).is_file():
-        pytest.skip(f"a data set is not there: no {root / file}")
-    return root
+    return _data_set("sts_sarcoma", "STS_002/pet.nii.gz")
 
 
 @pytest.fixture(scope="session")

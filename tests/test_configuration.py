@@ -2,17 +2,20 @@ import functools
 import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from absl import flags
 from flax import nnx
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from invseg_jax.configuration import SHORT_NAMES, Config, base_config, parse_variant
 from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts import LAYOUTS
+from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.inference.network import build_model
 from invseg_jax.models import MODELS
@@ -86,6 +89,7 @@ def test_every_variant_is_a_whole_configuration(name: str, variant: str):
         for key, value in config[group].items():
             assert type(value) is type(defaults[group][key]), f"{group}.{key}"
     Augmentation(**config.augment)
+    Preprocessing.of(config)
     OptimiserSettings(**config.optimiser)
     assert config.data.layout in LAYOUTS
     assert 0 <= config.data.fold < config.data.folds
@@ -156,3 +160,15 @@ def test_a_network_that_cannot_be_is_an_error_of_the_user(change: dict, said: st
     with pytest.raises(UserError, match=f"^config.model: .*{said}.*$") as caught:
         build_model(config, 1, 2)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.5, 3.0)])
+def test_a_spacing_can_be_given_on_the_command_line(spacing, monkeypatch: pytest.MonkeyPatch):
+    given = ["train", "--config.data.preprocess.normalisation=ct"]
+    given += [] if spacing is None else ["--config.data.preprocess.spacing=(1, 1.5, 3)"]
+    monkeypatch.setattr(sys, "argv", given)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", base_config(), flag_values=values)
+    values(given)
+    settings = Preprocessing.of(values.config.copy_and_resolve_references())
+    assert (settings.spacing, settings.normalisation) == (spacing, ("ct",))

@@ -114,6 +114,9 @@ def test_a_run_leaves_what_it_promises(trained: Path):
     assert {"val/dice/ball", "val/dice/shell"} <= validation[0].keys()
     described = json.loads((trained / "data.json").read_text())
     assert len(described["training"]) == 4
+    fingerprint = json.loads((trained / "fingerprint.json").read_text())
+    assert fingerprint["cases"] == [id for id, _ in described["training"]]
+    assert fingerprint["spacings"] == [[1.5, 1.0, 2.0]] * 4
     assert len(described["held_out"]) == 2
 
 

@@ -72,7 +72,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=("chain", "network", "slabs"),
         help="which tables [all]",
     )
-    parser.add_argument("--chain-size", type=int, help="[32 on CPUs, else 64; --quick 6]")
+    parser.add_argument(
+        "--chain-size",
+        type=int,
+        help="of the chain [32 on CPUs, else 64; --quick 6], and in the table of the slabs [64]",
+    )
     parser.add_argument("--chain-channels", type=int, help="[32; --quick 4]")
     parser.add_argument("--network-size", type=int, help="voxels along an edge [64; --quick 8]")
     parser.add_argument(
@@ -118,7 +122,8 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     if set(options.subjects) & {"chain", "network"}:
         yield published()
     if "slabs" in options.subjects:
-        yield slabs.table(slabs.defaults(quick), device)
+        settings = slabs.defaults(quick)
+        yield slabs.table(replace(settings, size=options.chain_size or settings.size), device)
 
 
 def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Device | None) -> Table:

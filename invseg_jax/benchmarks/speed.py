@@ -20,7 +20,7 @@ does three a step, reversible four.
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import jax
 
@@ -36,14 +36,13 @@ from invseg_jax.virtual_devices import cores
 
 MIB = 2**20
 REMAT_LAX = "remat, lax"
-# By name, the arguments of `Execution` and of `Way`.
-CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, bool]]] = {
-    "plain": ({"memory": "plain"}, {"ordinary": True}),
-    "remat": ({"memory": "remat"}, {"ordinary": True}),
-    REMAT_LAX: ({"memory": "remat"}, {"ordinary": True, "lax_conv": True}),
-    "plain, our branches": ({"memory": "plain"}, {}),
-    "reversible": ({"memory": "reversible"}, {}),
-    "reversible, fixed": ({"memory": "reversible", "stream": "fixed"}, {}),
+CANDIDATES = {
+    "plain": Way(Execution(memory="plain"), ordinary=True),
+    "remat": Way(Execution(memory="remat"), ordinary=True),
+    REMAT_LAX: Way(Execution(memory="remat"), ordinary=True, lax_conv=True),
+    "plain, our branches": Way(Execution(memory="plain")),
+    "reversible": Way(Execution(memory="reversible")),
+    "reversible, fixed": Way(Execution(memory="reversible", stream="fixed")),
 }
 # Of the time of plain.
 LIMITS = {"reversible": 1.40, "reversible, fixed": 1.50}
@@ -92,9 +91,9 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
 def table(subject: Subject, loop: Loop, precision: Precision, batch: int, repeats: int) -> Table:
     """Medians of alternating steps, with the temporary bytes beside them."""
     runs, sizes = {}, {}
-    for name, (settings, branches) in CANDIDATES.items():
-        execution = Execution(**settings, loop=loop, precision=precision)
-        program = subject.build(Way(execution, **branches))
+    for name, way in CANDIDATES.items():
+        execution = replace(way.execution, loop=loop, precision=precision)
+        program = subject.build(replace(way, execution=execution))
         model, x = spread.place(program.model, program.input(batch))
         compiled = program.jitted().lower(model, x).compile()
         sizes[name] = bytes_of(compiled) / MIB

@@ -1,43 +1,39 @@
-"""Preprocessed cases on disk, ready to be memory-mapped.
+"""Prepared cases and their measurements on disk.
 
-An entry is a folder named by the SHA-256 of everything it depends on: the bytes of the source
-files, the preprocessing settings and this format's version. A changed file or setting is therefore
-another entry, and a stale one is never found. Entries appear by a rename, whole or not at all, so
-several processes may fill one cache.
+An entry is named by the SHA-256 of everything it depends on: the bytes of the source files, the
+settings and this format's version. A changed file or setting is therefore another entry, and a
+stale one is never found; what does not depend on it stays.
 
-    KEY/case.json           shape, affine, orientation, sizes of the files below
-    KEY/image.npy           (D, H, W, C) float32, z-scored
-    KEY/label.npy           (D, H, W) uint8, absent for a case without a label map
-    KEY/foreground-K.npy    (m, 3) int32, voxels of class K, absent where there are none
+    cases/KEY/image.npy             (D, H, W, C) float32, prepared
+    cases/KEY/label.npy             (D, H, W) uint8, absent for a case without a label map
+    cases/KEY/foreground-K.npy      (m, 3) int32, voxels of class K, absent where there are none
+    measurements/KEY/sample.npy     (m, C) float32, see `fingerprint.Measurement`
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
+from invseg_jax.data.content import case_digest
+from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
+from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.nifti import source_files
-from invseg_jax.data.preprocess import load_case
+from invseg_jax.data.loaded_case import LoadedCase, load_case
+from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
 FOREGROUND_VOXELS = 10_000
-_NORMALISATION = "z-score over non-zero voxels"
-_PARTIAL = ".partial-"
-_STALE_SECONDS = 24 * 3600
 
 
 def cache_root() -> Path:
@@ -50,7 +46,7 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A preprocessed case on disk.
+    """A prepared case on disk.
 
     Arrays are mapped anew at each access, read-only: a case holds no open file and travels cheaply
     to another process.
@@ -58,7 +54,7 @@ class CachedCase:
     Attributes:
         id: the case's name.
         folder: its entry in the cache.
-        shape: (D, H, W) in voxels.
+        shape: (D, H, W) in voxels, of the network's grid.
         classes: number of classes, the background among them.
     """
 
@@ -69,27 +65,24 @@ class CachedCase:
 
     @property
     def image(self) -> np.ndarray:
-        """(D, H, W, C) float32, each channel z-scored."""
-        return _map(self.folder / "image.npy")
+        """(D, H, W, C) float32, normalised."""
+        return map_array(self.folder / "image.npy")
 
     @property
     def label(self) -> np.ndarray | None:
-        """(D, H, W) uint8 class indices, None for a case without a label map."""
+        """(D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None without a label."""
         path = self.folder / "label.npy"
-        return _map(path) if path.exists() else None
+        return map_array(path) if path.exists() else None
 
     @property
-    def affine(self) -> np.ndarray:
-        """(4, 4) float64, voxel indices to mm."""
-        return np.array(self._description()["affine"], np.float64)
+    def geometry(self) -> Geometry:
+        """Where its voxels lie in those of the file."""
+        return Geometry.from_json(describe(self.folder)["geometry"])
 
     @property
-    def oriented(self) -> bool:
-        """Whether the file says which side is left; Analyze files do not."""
-        return bool(self._description()["oriented"])
-
-    def _description(self) -> dict[str, Any]:
-        return json.loads((self.folder / "case.json").read_text())
+    def content(self) -> str:
+        """The digest of its source files, see `case_digest`."""
+        return describe(self.folder)["content"]
 
     def foreground(self, index: int) -> np.ndarray:
         """Voxels of class `index`: (m, 3) int32 along D, H, W; m is 0 where there are none.
@@ -102,146 +95,155 @@ class CachedCase:
         if not 1 <= index < self.classes:
             raise IndexError(f"foreground classes are 1 to {self.classes - 1}, not {index}")
         path = self.folder / f"foreground-{index}.npy"
-        return _map(path) if path.exists() else np.empty((0, 3), np.int32)
+        return map_array(path) if path.exists() else np.empty((0, 3), np.int32)
 
 
-def cached_cases(
-    dataset: Dataset,
-    cases: Sequence[Case],
-    folder: Path | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> list[CachedCase]:
-    """Preprocesses the cases that are not in the cache yet.
+class CaseCache:
+    """The cases of one data set, prepared and measured once.
 
     Args:
         dataset: what the cases belong to.
-        cases: some or all of its cases.
-        folder: where the entries are kept; `cache_root() / "cases"` if None.
-        progress: is told in one line of each case that has to be made.
-
-    Returns:
-        The cases in the order given.
-
-    Raises:
-        UserError: a case is faulty (see `load_case`), or the cache cannot be written, as when the
-            disk is full.
+        settings: how they are prepared.
+        folder: where the entries are kept; `cache_root()` if None.
+        progress: is told in one line of each case that has to be read.
     """
-    folder = cache_root() / "cases" if folder is None else Path(folder)
-    _sweep(folder)
-    result = []
-    for number, case in enumerate(cases, 1):
-        key = _key(dataset, case)
-        entry = _open_entry(folder / key, case, dataset)
-        if entry is None:
-            if progress is not None:
-                progress(f"preparing case {case.id} ({number} of {len(cases)})")
-            entry = _make_entry(folder / key, case, dataset)
-        result.append(entry)
-    return result
 
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: Preprocessing | None = None,
+        folder: Path | None = None,
+        progress: Callable[[str], None] | None = None,
+    ):
+        """See the class."""
+        self._dataset = dataset
+        self._settings = Preprocessing() if settings is None else settings
+        self._folder = cache_root() if folder is None else Path(folder)
+        self._progress = progress
+        self._digests: dict[Case, str] = {}
+        for kind in ("cases", "measurements"):
+            sweep(self._folder / kind)
 
-def _key(dataset: Dataset, case: Case) -> str:
-    settings = {
-        "format": FORMAT,
-        "normalisation": _NORMALISATION,
-        "foreground voxels": FOREGROUND_VOXELS,
-        "modalities": len(dataset.modalities),
-        "values": dataset.values,
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for role, path in [*(("image", path) for path in case.images), ("label", case.label)]:
-        for file in () if path is None else _sources(case, path):
-            try:
-                with open(file, "rb") as stream:
-                    content = hashlib.file_digest(stream, "sha256").hexdigest()
-            except OSError as error:
-                raise UserError(
-                    f"case {case.id}: {file}: cannot be read ({error.strerror or error}"
-                    "); check the file and its permissions"
-                ) from error
-            digest.update(f"\n{role} {content}".encode())
-    return digest.hexdigest()
+    def prepared(
+        self, cases: Sequence[Case], fingerprint: Fingerprint | None = None
+    ) -> list[CachedCase]:
+        """Prepares the cases that are not in the cache yet.
 
+        Args:
+            cases: some or all of the data set's.
+            fingerprint: of the training cases, where the settings' `measures` asks for it.
 
-def _sources(case: Case, path: Path) -> tuple[Path, ...]:
-    try:
-        return source_files(path)
-    except UserError as error:
-        raise UserError(f"case {case.id}: {error}") from error
+        Returns:
+            The cases in the order given.
 
+        Raises:
+            UserError: a case is faulty (see `load_case`, `prepare`), or the cache cannot be
+                written, as when the disk is full.
+        """
+        result = []
+        for number, case in enumerate(cases, 1):
+            path = self._folder / "cases" / self._case_key(case, fingerprint)
+            description = read_entry(path)
+            if description is None:
+                self._say(f"preparing case {case.id} ({number} of {len(cases)})")
+                loaded = self._load(case)
+                description = self._write_case(path, case, loaded, fingerprint)
+                # The file has been read: a fingerprint is to find it measured.
+                if loaded.label is not None and read_entry(self._measurement_path(case)) is None:
+                    self._write_measurement(case, loaded)
+            size = Geometry.from_json(description["geometry"]).size
+            result.append(CachedCase(case.id, path, size, len(self._dataset.classes)))
+        return result
 
-def _open_entry(path: Path, case: Case, dataset: Dataset) -> CachedCase | None:
-    """The entry at `path` if it is there and whole.
+    def fingerprint(self, cases: Sequence[Case]) -> Fingerprint:
+        """The fingerprint of cases with label maps: those of the training, and no other.
 
-    Renaming makes entries appear whole; a power cut or a careless hand may still cut them short.
-    """
-    try:
-        description = json.loads((path / "case.json").read_text())
-        whole = all(
-            (path / name).stat().st_size == size for name, size in description["files"].items()
-        )
-        d, h, w = description["shape"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return CachedCase(case.id, path, (d, h, w), len(dataset.classes)) if whole else None
+        Raises:
+            UserError: as `prepared`.
+        """
+        measured = {}
+        for number, case in enumerate(cases, 1):
+            path = self._measurement_path(case)
+            if read_entry(path) is None:
+                self._say(f"measuring case {case.id} ({number} of {len(cases)})")
+                self._write_measurement(case, self._load(case))
+            measured[case.id] = self._read_measurement(path)
+        data = self._dataset
+        return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
 
+    def _digest(self, case: Case) -> str:
+        """`case_digest`, of which each case's is taken once."""
+        if case not in self._digests:
+            self._digests[case] = case_digest(case)
+        return self._digests[case]
 
-def _make_entry(path: Path, case: Case, dataset: Dataset) -> CachedCase:
-    loaded = load_case(dataset, case)
-    arrays = {"image.npy": loaded.image}
-    if loaded.label is not None:
-        arrays["label.npy"] = loaded.label
-        # Seeded by the key, so that a cache made again is the same to the bit.
-        rng = np.random.default_rng(int(path.name, 16))
-        for index in range(1, len(dataset.classes)):
-            voxels = _foreground(loaded.label, index, rng)
-            if len(voxels):  # an empty array cannot be mapped
-                arrays[f"foreground-{index}.npy"] = voxels
-    temporary = path.with_name(f"{_PARTIAL}{path.name[:16]}-{secrets.token_hex(4)}")
-    try:
-        temporary.mkdir(parents=True)
-        sizes = {name: _save(temporary / name, array) for name, array in arrays.items()}
-        description: dict[str, Any] = {
-            "shape": loaded.image.shape[:3],
-            "affine": loaded.affine.tolist(),
-            "oriented": loaded.oriented,
-            "files": sizes,
+    def _load(self, case: Case) -> LoadedCase:
+        return load_case(self._dataset, case, self._settings.interpolation)
+
+    def _say(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress(text)
+
+    def _reading(self) -> dict[str, Any]:
+        """What the arrays of a case as it was read depend on, besides its files."""
+        data = self._dataset
+        reading = {
+            "format": FORMAT,
+            "modalities": len(data.modalities),
+            "values": data.values,
+            "ignore": data.ignore,
+            "reference": data.reference,
         }
-        (temporary / "case.json").write_text(json.dumps(description))
-        _publish(temporary, path, case, dataset)
-    except OSError as error:
-        needed = sum(array.nbytes for array in arrays.values()) / 2**20
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fault = f"the disk is full (the case takes {needed:.0f} MiB)"
-        else:
-            fault = f"cannot be written ({error.strerror or error})"
-        raise UserError(
-            f"{path.parent}: {fault} while preparing case {case.id}; make room, or set "
-            "INVSEG_CACHE to another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    entry = _open_entry(path, case, dataset)
-    if entry is None:
-        raise UserError(f"{path}: a damaged cache entry that cannot be replaced; delete it")
-    return entry
+        if data.reference is not None:
+            reading["interpolation"] = self._settings.interpolation
+        return reading
 
+    def _case_key(self, case: Case, fingerprint: Fingerprint | None) -> str:
+        preprocessing = self._settings.used(len(self._dataset.modalities))
+        settings = {"preprocessing": preprocessing, "foreground": FOREGROUND_VOXELS}
+        if self._settings.measures and fingerprint is not None:
+            settings["intensities"] = [asdict(entry) for entry in fingerprint.intensities]
+        return _key(self._digest(case), self._reading() | settings)
 
-def _publish(temporary: Path, path: Path, case: Case, dataset: Dataset) -> None:
-    """Renames a finished entry into its place; another process may have been there first."""
-    try:
-        os.rename(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        if _open_entry(path, case, dataset) is not None:
-            return  # the same, made elsewhere in the meantime; others may be reading it
-        aside = path.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
-        os.rename(path, aside)
+    def _measurement_path(self, case: Case) -> Path:
+        settings = self._reading() | {"sampled": SAMPLED_VOXELS}
+        return self._folder / "measurements" / _key(self._digest(case), settings)
+
+    def _write_case(
+        self, path: Path, case: Case, loaded: LoadedCase, fingerprint: Fingerprint | None
+    ) -> dict[str, Any]:
         try:
-            os.rename(temporary, path)
-        finally:
-            _delete(aside)
+            intensities = () if fingerprint is None else fingerprint.intensities
+            prepared = prepare(loaded, self._settings, intensities)
+        except UserError as error:
+            raise UserError(f"case {case.id}: {error}") from error
+        arrays = {"image": prepared.image}
+        if prepared.label is not None:
+            arrays["label"] = prepared.label
+            rng = _rng(path)
+            for index in range(1, len(self._dataset.classes)):
+                voxels = _foreground(prepared.label, index, rng)
+                if len(voxels):  # an empty array cannot be mapped
+                    arrays[f"foreground-{index}"] = voxels
+        description = {"geometry": asdict(prepared.geometry), "content": self._digest(case)}
+        write_entry(path, description, arrays, f"preparing case {case.id}")
+        return description
+
+    def _write_measurement(self, case: Case, loaded: LoadedCase) -> None:
+        path = self._measurement_path(case)
+        measured = measure(loaded, len(self._dataset.classes), _rng(path))
+        arrays = {"sample": measured.sample} if len(measured.sample) else {}
+        write_entry(path, measured.described(), arrays, f"measuring case {case.id}")
+
+    def _read_measurement(self, path: Path) -> Measurement:
+        file = path / "sample.npy"
+        empty = np.empty((0, len(self._dataset.modalities)), np.float32)
+        return Measurement.of(describe(path), map_array(file) if file.exists() else empty)
+
+
+def _rng(path: Path) -> np.random.Generator:
+    """Seeded by the key, so that a cache made again is the same to the bit."""
+    return np.random.default_rng(int(path.name, 16))
 
 
 def _foreground(label: np.ndarray, index: int, rng: np.random.Generator) -> np.ndarray:
@@ -251,34 +253,6 @@ def _foreground(label: np.ndarray, index: int, rng: np.random.Generator) -> np.n
     return np.stack(np.unravel_index(flat, label.shape), axis=-1).astype(np.int32)
 
 
-def _save(path: Path, array: np.ndarray) -> int:
-    """Writes a `.npy` file and returns its size in bytes.
-
-    Not `np.save`: it hides the error number when a disk fills up.
-    """
-    array = np.ascontiguousarray(array)
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(array.reshape(-1).view(np.uint8).data)
-        return file.tell()
-
-
-def _map(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Deletes what killed processes left behind, once it is a day old."""
-    for path in folder.glob(f"{_PARTIAL}*"):
-        try:
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                _delete(path)
-        except OSError:
-            continue  # another process was faster
+def _key(content: str, settings: dict[str, Any]) -> str:
+    text = json.dumps({"content": content, **settings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,177 +1,215 @@
-"""From a case's files to arrays a network takes: checked, channels last, normalised.
+"""From a case on its own grid to the arrays that a network takes.
 
-Used for training and prediction alike, so that both see the same numbers.
+In this order: axes into a canonical frame, crop to what is not air, normalisation, resampling.
+Normalised before it is resampled, so that the air's zeros are told from intensities that
+interpolation has mixed with them. `Geometry` records what happened to the grid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from invseg_jax.data.layouts.case import Case, Dataset, some
-from invseg_jax.data.nifti import Volume, read_volume
+from invseg_jax.configuration import Config
+from invseg_jax.data.geometry import Box, Geometry, nonzero_box
+from invseg_jax.data.loaded_case import LoadedCase
+from invseg_jax.data.normalise import SCHEMES, Intensities, normalise
+from invseg_jax.data.resampling import resample, resample_label
 from invseg_jax.errors import UserError
 
-# How far two grids that should be one may lie apart at a corner, in mm. Writers round affines to
-# float32 and quaternions, so equality would refuse good files.
-CORNER_TOLERANCE_MM = 0.1
-# Label maps stored with a scale factor come back as 149.99998; more than this is no label.
-_ROUND_OFF = 1e-3
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a case before a network sees it.
+
+    Attributes:
+        canonical: whether the axes are brought into the order and direction of RAS+: to the right,
+            to the front, upwards, each the file's axis that runs nearest to it. Then a scan that
+            is stored another way looks as those of the training did, and the axes of patches and
+            flips have the same meaning in all cases. Analyze files, which do not say which side is
+            left, stay as they are.
+        spacing: of the voxels along the three axes, in mm; None: as in the file.
+        interpolation: of intensities: "linear", or "cubic" splines, which are sharper and may
+            overshoot at edges. Also of modalities that lie on another grid than the reference.
+        labels: how label maps are resampled: "linear", the indicator of each class, of which the
+            largest wins; or "nearest".
+        crop: whether what is 0 in all modalities is cut off around the rest.
+        margin: voxels of it that are kept, of the file's.
+        normalisation: of each modality, or one for all: "z_score_nonzero", "z_score" or "ct"; see
+            `normalise`.
+
+    Raises:
+        UserError: a value that is none of these.
+    """
+
+    canonical: bool = True
+    spacing: tuple[float, float, float] | None = None
+    interpolation: str = "linear"
+    labels: str = "linear"
+    crop: bool = False
+    margin: int = 0
+    normalisation: tuple[str, ...] = ("z_score_nonzero",)
+
+    def __post_init__(self):
+        """Turns lists, as files give them, into tuples, and checks the values."""
+        # "None" on the command line comes as (None,).
+        spacing = None if self.spacing in ((None,), ()) else self.spacing
+        if spacing is not None:
+            try:
+                spacing = tuple(float(x) for x in spacing)
+            except (TypeError, ValueError):
+                spacing = ()
+            if len(spacing) != 3 or not all(math.isfinite(x) and x > 0 for x in spacing):
+                raise _wrong("spacing", self.spacing, "give three lengths in mm, or None")
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "normalisation", tuple(self.normalisation))
+        for name, choices in (
+            ("interpolation", ("linear", "cubic")),
+            ("labels", ("linear", "nearest")),
+        ):
+            if getattr(self, name) not in choices:
+                raise _wrong(name, getattr(self, name), f"there are {', '.join(choices)}")
+        if self.margin < 0:
+            raise _wrong("margin", self.margin, "give 0 or more voxels")
+        if not self.normalisation or not set(self.normalisation) <= set(SCHEMES):
+            raise _wrong("normalisation", self.normalisation, f"there are {', '.join(SCHEMES)}")
+
+    @classmethod
+    def of(cls, config: Config) -> Preprocessing:
+        """The settings of a configuration.
+
+        Raises:
+            UserError: one of them is wrong.
+        """
+        if "preprocess" not in config.data:
+            # A run from before there was a choice: its axes were those of the files.
+            return cls(canonical=False)
+        return cls(**config.data.preprocess)
+
+    @property
+    def measures(self) -> bool:
+        """Whether it needs the intensities of the training cases."""
+        return "ct" in self.normalisation
+
+    @property
+    def grid(self) -> tuple[Any, ...]:
+        """What the network's grid depends on: networks that agree in it can be averaged."""
+        return self.canonical, self.spacing, self.crop, self.margin if self.crop else 0
+
+    def schemes(self, modalities: int) -> tuple[str, ...]:
+        """How each modality is normalised.
+
+        Raises:
+            UserError: as many are given as neither one nor the modalities.
+        """
+        if len(self.normalisation) not in (1, modalities):
+            raise _wrong(
+                "normalisation", self.normalisation, f"give one for all or {modalities} of them"
+            )
+        return self.normalisation * (modalities // len(self.normalisation))
+
+    def used(self, modalities: int) -> dict[str, Any]:
+        """The settings that a prepared case depends on: not those of steps that are not taken.
+
+        Raises:
+            UserError: as `schemes`.
+        """
+        values = asdict(self) | {"normalisation": self.schemes(modalities)}
+        if not self.crop:
+            del values["margin"]
+        if self.spacing is None:
+            del values["interpolation"], values["labels"]
+        return values
+
+    def geometry(
+        self, shape: Sequence[int], affine: np.ndarray, oriented: bool, nonzero: Box
+    ) -> Geometry:
+        """The grids of a case, from its shape, its affine and the box of its `nonzero_box`."""
+        return Geometry.plan(
+            shape,
+            affine,
+            oriented=oriented,
+            canonical=self.canonical,
+            spacing=self.spacing,
+            crop=nonzero if self.crop else None,
+            margin=self.margin,
+        )
 
 
 @dataclass
-class LoadedCase:
-    """A case in memory.
+class PreparedCase:
+    """A case as a network takes it.
 
     Attributes:
-        id: the case's name.
-        image: (D, H, W, C) float32, each channel z-scored.
-        label: (D, H, W) uint8 class indices, None for a case without a label map.
-        affine: (4, 4) float64, voxel indices to mm.
-        oriented: whether the file says which side is left; Analyze files do not.
+        image: (*geometry.size, C) float32, normalised.
+        label: (*geometry.size) uint8 class indices, or None.
+        geometry: where its voxels lie in the file's.
     """
 
-    id: str
     image: np.ndarray
     label: np.ndarray | None
-    affine: np.ndarray
-    oriented: bool = True
+    geometry: Geometry
 
 
-def load_case(dataset: Dataset, case: Case) -> LoadedCase:
-    """Reads, checks and normalises a case.
+def prepare(
+    case: LoadedCase, settings: Preprocessing, intensities: Sequence[Intensities] = ()
+) -> PreparedCase:
+    """Prepares a case.
 
     Args:
-        dataset: says how many modalities there are and which value on disk is which class.
-        case: one of its cases.
+        case: as it was read.
+        settings: what to do.
+        intensities: of each modality over the foreground of the training cases, if there is any;
+            needed by "ct".
 
     Raises:
-        UserError: a file cannot be read, the grids of image and label map differ, or the label
-            map holds values that are not the data set's; the message names the case.
+        UserError: the settings are for another number of modalities, or need intensities that the
+            training cases do not give.
     """
-    try:
-        image, reference = _read_images(case.images, len(dataset.modalities))
-        label = None
-        if case.label is not None:
-            volume = read_volume(case.label)
-            _same_grid(reference, volume)
-            label = _class_indices(volume, dataset.values)
-    except UserError as error:
-        raise UserError(f"case {case.id}: {error}") from error
-    return LoadedCase(case.id, z_score(image), label, reference.affine, reference.oriented)
+    modalities = case.image.shape[-1]
+    schemes = settings.schemes(modalities)
+    if settings.measures and len(intensities) != modalities:
+        raise UserError(
+            "config.data.preprocess.normalisation: ct needs the intensities of the foreground, and "
+            "the training cases have none; take z_score"
+        )
+    box = nonzero_box(case.image)
+    geometry = settings.geometry(case.image.shape[:3], case.affine, case.oriented, box)
+    image = np.empty((*geometry.size, modalities), np.float32)
+    for c, scheme in enumerate(schemes):
+        channel = geometry.cut(case.image[..., c])
+        values = normalise(channel, scheme, intensities[c] if intensities else None)
+        if geometry.resamples:
+            air = channel == 0 if scheme == "z_score_nonzero" else None
+            values = _resampled(values, air, geometry, settings.interpolation)
+        image[..., c] = values
+    label = None
+    if case.label is not None:
+        label = geometry.cut(case.label)
+        if geometry.resamples:
+            label = resample_label(
+                label, geometry.step, geometry.size, interpolation=settings.labels
+            )
+        label = np.ascontiguousarray(label)
+    return PreparedCase(image, label, geometry)
 
 
-def load_images(paths: Sequence[Path], expected_modalities: int) -> tuple[np.ndarray, Volume]:
-    """Reads and normalises the modalities of one subject.
-
-    Args:
-        paths: one file a modality, or a single file whose fourth axis is the modalities.
-        expected_modalities: how many channels there must be.
-
-    Returns:
-        The image (D, H, W, C) float32, each channel z-scored, and the volume whose grid it is on.
-
-    Raises:
-        UserError: a file cannot be read, the grids differ, or there are more or fewer modalities.
-    """
-    image, reference = _read_images(paths, expected_modalities)
-    return z_score(image), reference
-
-
-def z_score(image: np.ndarray) -> np.ndarray:
-    """Normalises each channel to mean 0 and standard deviation 1 over its non-zero voxels.
-
-    Zeros, the air around a skull-stripped head, stay 0, and so does a channel of nothing else. A
-    channel whose non-zero voxels are all equal has no contrast: they become 0 too.
-
-    Args:
-        image: (D, H, W, C), real, finite.
-
-    Returns:
-        (D, H, W, C) float32, a new array.
-    """
-    result = np.zeros(image.shape, np.float32)
-    for channel in range(image.shape[-1]):
-        inside = image[..., channel] != 0
-        values = image[..., channel][inside].astype(np.float64)
-        if values.size:
-            values -= values.mean()
-            deviation = values.std()
-            # Below this, what is left is the rounding of the mean.
-            if deviation > 1e-12 * np.abs(image[..., channel]).max():
-                result[..., channel][inside] = values / deviation
+def _resampled(
+    values: np.ndarray, air: np.ndarray | None, geometry: Geometry, interpolation: str
+) -> np.ndarray:
+    """On the network's grid; air stays exactly 0, where splines would leave ripples."""
+    result = resample(
+        values, geometry.step, geometry.size, interpolation=interpolation, smooth=True
+    )
+    if air is not None:
+        there = resample(air, geometry.step, geometry.size, interpolation="nearest")
+        result[there > 0] = 0
     return result
 
 
-def _read_images(paths: Sequence[Path], modalities: int) -> tuple[np.ndarray, Volume]:
-    """Stacks the modalities channels-last, unnormalised; also the volume whose grid they share."""
-    if len(paths) not in (1, modalities):
-        raise UserError(
-            f"{some([str(path) for path in paths])}: {len(paths)} image files for "
-            f"{modalities} modalities; give one a modality, or one 4-D file"
-        )
-    image, reference = np.empty(0, np.float32), None
-    for channel, path in enumerate(paths):
-        volume = read_volume(path)
-        array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
-        expected = modalities if len(paths) == 1 else 1
-        if array.shape[-1] != expected:
-            raise UserError(
-                f"{path}: holds {array.shape[-1]} modalities (shape "
-                f"{volume.array.shape}), {expected} expected; give one file a "
-                "modality, or one 4-D file with the modalities last"
-            )
-        if reference is None:
-            reference = volume
-            image = np.empty((*array.shape[:3], modalities), np.float32)
-        else:
-            _same_grid(reference, volume)
-        image[..., channel : channel + expected] = array
-    assert reference is not None
-    return image, reference
-
-
-def _same_grid(image: Volume, other: Volume) -> None:
-    """Refuses two volumes whose voxels are not in the same places."""
-    first, second = image.array.shape[:3], other.array.shape
-    if second != first:
-        raise UserError(
-            f"shapes differ: {first} in {image.path}, {second} in {other.path}; bring "
-            "both onto one grid"
-        )
-    if image.oriented and other.oriented:
-        corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)], np.float64)
-        corners[:, :3] *= np.array(first) - 1
-        apart = np.linalg.norm(corners @ (image.affine - other.affine).T, axis=1).max()
-        if apart > CORNER_TOLERANCE_MM:
-            raise UserError(
-                f"the affines put a corner {apart:.3g} mm apart (at most "
-                f"{CORNER_TOLERANCE_MM} mm is allowed): {image.path} and {other.path}; "
-                "bring both onto one grid"
-            )
-
-
-def _class_indices(volume: Volume, values: Sequence[int]) -> np.ndarray:
-    """The class index of each voxel, (D, H, W) uint8 in C order."""
-    label = volume.array
-    if label.dtype.kind == "f":
-        whole = np.rint(label)
-        label = np.where(np.abs(label - whole) <= _ROUND_OFF, whole, label)
-    result = np.zeros(label.shape, np.uint8)
-    known = np.zeros(label.shape, bool)
-    for index, value in enumerate(values):
-        where = label == value
-        result[where] = index
-        known |= where
-    if not known.all():
-        unexpected = np.unique(label[~known])
-        kind = "" if (unexpected == np.rint(unexpected)).all() else ", not all whole numbers"
-        raise UserError(
-            f"{volume.path}: the label map holds {some(unexpected.tolist())}{kind}, "
-            f"where only {', '.join(map(str, values))} are expected; mend the label "
-            "map or the data set's list of labels"
-        )
-    return result
+def _wrong(name: str, value: object, remedy: str) -> UserError:
+    return UserError(f"config.data.preprocess.{name} is {value!r}: {remedy}")

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from invseg_jax.configuration import Config
-from invseg_jax.data.cache import CachedCase, cached_cases
+from invseg_jax.data.cache import CachedCase, CaseCache
+from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.split import hold_out
 from invseg_jax.errors import UserError
 
 Say = Callable[[str], None]
@@ -48,16 +51,7 @@ def open_source(config: Config, root: str | None, say: Say) -> Dataset:
     return open_dataset(config.data.layout, folder)
 
 
-def labelled_cases(dataset: Dataset, say: Say) -> list[CachedCase]:
-    """The preprocessed cases that have a label map, in order.
-
-    Raises:
-        UserError: a faulty case, or no labelled one.
-    """
-    return cached_cases(dataset, with_label(dataset), progress=now_and_then(say))
-
-
-def with_label(dataset: Dataset) -> list[Case]:
+def labelled_cases(dataset: Dataset) -> list[Case]:
     """The cases that have a label map, in order.
 
     Raises:
@@ -68,6 +62,42 @@ def with_label(dataset: Dataset) -> list[Case]:
         reason = "".join(f" ({fault})" for fault in dataset.faults)
         raise UserError(f"{dataset.root} holds no case with a label map{reason}")
     return labelled
+
+
+def prepared_split(
+    config: Config, dataset: Dataset, say: Say
+) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
+    """The labelled cases, prepared: those to train on, and those held out.
+
+    Args:
+        config: with `data.preprocess`, `data.folds` and `data.fold`.
+        dataset: of the cases.
+        say: told now and then how far it is.
+
+    Returns:
+        The two, and the fingerprint of the first.
+
+    Raises:
+        UserError: a fault of the settings, a faulty case, or no labelled one.
+    """
+    settings = Preprocessing.of(config)
+    cases = hold_out(labelled_cases(dataset), config.data.folds, config.data.fold)
+    cache = CaseCache(dataset, settings, progress=now_and_then(say))
+    known = cache.fingerprint(cases[0]) if settings.measures else None
+    training, held_out = (cache.prepared(part, known) for part in cases)
+    # Where nothing needs it beforehand, the cases were measured as they were read.
+    return training, held_out, known or cache.fingerprint(cases[0])
+
+
+def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerprint:
+    """The fingerprint of the cases that a training would see, of which nothing is prepared.
+
+    Raises:
+        UserError: as `prepared_split`.
+    """
+    training, _ = hold_out(labelled_cases(dataset), config.data.folds, config.data.fold)
+    cache = CaseCache(dataset, Preprocessing.of(config), progress=now_and_then(say))
+    return cache.fingerprint(training)
 
 
 def now_and_then(say: Say, seconds: float = 2.0) -> Say:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.nifti import write_label_map
 from invseg_jax.evaluation.pictures import overlay
 
@@ -28,7 +29,7 @@ def write_case_files(
         id: the case's name.
         image: (D, H, W, C); the picture shows the first channel.
         prediction: class indices (D, H, W).
-        truth: class indices (D, H, W), or None.
+        truth: class indices (D, H, W), drawn as background where they are `IGNORED`; or None.
         classes: names, the background first.
         values: the label value on disk of each class.
         affine: (4, 4), voxel indices to mm.
@@ -38,6 +39,8 @@ def write_case_files(
         The picture.
     """
     write_label_map(folder / f"{id}.nii.gz", np.asarray(values)[prediction], affine)
+    if truth is not None and (ignored := truth == IGNORED).any():
+        truth = np.where(ignored, 0, truth)
     picture = folder / f"{id}.png"
     overlay(
         picture,

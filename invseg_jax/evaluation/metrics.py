@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from invseg_jax.data.layouts.case import IGNORED
+
 # The joint histogram needs 8 bytes a voxel, so a large volume goes through it in parts.
 _PART = 1 << 22
 
@@ -11,7 +13,7 @@ def confusion(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.nda
 
     Args:
         prediction: Integer label map of any shape, values 0 .. classes - 1.
-        truth: Integer label map of the same shape.
+        truth: Integer label map of the same shape; voxels that are `IGNORED` do not count.
         classes: Number of classes, background included.
 
     Returns:
@@ -24,6 +26,9 @@ def confusion(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.nda
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
+    known = truth != IGNORED
+    if not known.all():
+        prediction, truth = prediction[known], truth[known]
     for name, labels in (("prediction", prediction), ("truth", truth)):
         if labels.dtype.kind not in "iub":
             raise ValueError(f"{name} must hold class indices, not {labels.dtype}")

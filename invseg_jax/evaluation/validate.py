@@ -14,6 +14,8 @@ def mean_dice(
 ) -> dict[str, float]:
     """Mean Dice over cases for each foreground class, by name, and their mean.
 
+    Scored on the network's grid, as a guide during training; `evaluate` scores on the files' own.
+
     Args:
         network: segments the whole volume of each case.
         cases: with label maps.

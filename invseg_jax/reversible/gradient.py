@@ -52,13 +52,16 @@ def run(
         raise ValueError(f"memory={memory!r}: integers cannot be differentiated; StraightThrough")
     if memory == "remat":
         layer = _checkpointed(layer)
-    return _evaluate(layer, arithmetic, params, x, key)[0]
+    y, taps = layer.forward(params, _encoded(arithmetic, x), key)
+    return _decoded(arithmetic, y, taps)
 
 
-def _evaluate(layer: Layer, arithmetic: Arithmetic, params: Params, x: Stream, key: Array | None):
-    """The decoded outputs, and the output as the stream has it."""
-    y, taps = layer.forward(params, jax.tree.map(arithmetic.encode, x), key)
-    return jax.tree.map(arithmetic.decode, (y, dict(taps))), y
+def _encoded(arithmetic: Arithmetic, x: Stream) -> Stream:
+    return jax.tree.map(arithmetic.encode, x)
+
+
+def _decoded(arithmetic: Arithmetic, y: Stream, taps: Taps) -> tuple[Stream, Taps]:
+    return jax.tree.map(arithmetic.decode, (y, dict(taps)))
 
 
 def check_memory(memory: str) -> None:
@@ -77,8 +80,10 @@ def _reversible(layer: Layer, arithmetic: Arithmetic):
         return forward(params, x, key)[0]
 
     def forward(params, x, key):
-        outputs, y = _evaluate(layer, arithmetic, params, flattened(x), key)
-        return unflattened(outputs), (params, y, key)
+        y, taps = layer.forward(params, _encoded(arithmetic, flattened(x)), key)
+        # One array for now and for the backward pass; a compiler would join the halves for each.
+        y = lax.optimization_barrier(y)
+        return unflattened(_decoded(arithmetic, y, taps)), (params, y, key)
 
     def backward(kept, cotangents):
         params, y, key = kept

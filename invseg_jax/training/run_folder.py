@@ -2,10 +2,11 @@
 
 Its files:
 
-    RUN/config.json     the configuration, every value
-    RUN/data.json       classes, label values and modalities; the cases trained on and held out
-    RUN/history.jsonl   one line of scalars a log step
-    RUN/checkpoints/    one folder a step
+    RUN/config.json         the configuration, every value
+    RUN/data.json           classes, label values and modalities; the cases trained on and held out
+    RUN/fingerprint.json    sizes, spacings, intensities and classes of the cases trained on
+    RUN/history.jsonl       one line of scalars a log step
+    RUN/checkpoints/        one folder a step
 """
 
 import json
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.configuration import Config
+from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.errors import UserError
 
 
@@ -31,8 +33,10 @@ class DataDescription:
         modalities: names, in the order of the channels.
         classes: names, the background first.
         values: label values on disk, one a class.
-        training: identifier and content key of each case that it was trained on.
+        training: identifier and digest of the content of each case that it was trained on.
         held_out: the same of each labelled case that it was not.
+        reference: number of the modality onto whose grid the others are resampled, or None.
+        ignore: label value on disk of voxels that nobody labelled, or None.
     """
 
     layout: str
@@ -42,6 +46,8 @@ class DataDescription:
     values: tuple[int, ...]
     training: tuple[tuple[str, str], ...]
     held_out: tuple[tuple[str, str], ...]
+    reference: int | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,19 +61,21 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def write(self, config: Config, data: DataDescription) -> None:
-        """Writes config.json and data.json, unless the folder holds a run that this cannot resume.
+    def write(
+        self, config: Config, data: DataDescription, fingerprint: Fingerprint | None = None
+    ) -> None:
+        """Writes the JSON files, unless the folder holds a run that this cannot resume.
 
         Raises:
-            UserError: the folder holds a run of another network or on other training cases; nothing
-                is written.
+            UserError: the folder holds a run of another network, on other training cases or on the
+                same prepared another way; nothing is written.
         """
         values = _plain(config.to_dict())
         described = _plain(asdict(data))
         if (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
             # How the network is evaluated (memory, stream, ...) may change: the parameters do not.
-            for part in ("model.name", "model.settings", "data.layout"):
+            for part in ("model.name", "model.settings", "data.layout", "data.preprocess"):
                 if _at(earlier, part) != _at(values, part):
                     raise UserError(
                         f"{self.path} holds a run with another config."
@@ -84,6 +92,8 @@ class RunFolder:
                 )
         self._write("config.json", json.dumps(values, indent=1) + "\n")
         self._write("data.json", json.dumps(described, indent=1) + "\n")
+        if fingerprint is not None:
+            self._write("fingerprint.json", fingerprint.to_json())
 
     def read_config(self) -> Config:
         """The configuration of the run.
@@ -100,6 +110,18 @@ class RunFolder:
             UserError: the folder holds no run.
         """
         return DataDescription(**_tuples(_read_json(self.path / "data.json", self.path)))
+
+    def read_fingerprint(self) -> Fingerprint:
+        """What the training cases were like.
+
+        Raises:
+            UserError: the folder holds no fingerprint, or a damaged one.
+        """
+        file = self.path / "fingerprint.json"
+        try:
+            return Fingerprint.from_json(_read_text(file, self.path))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
 
     def read_history(self, up_to: int) -> list[dict[str, float]]:
         """The scalars logged up to and including a step, and the file cut there."""
@@ -139,13 +161,20 @@ class RunFolder:
 
 def _read_json(file: Path, run: Path | None = None) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())
+        return json.loads(_read_text(file, run))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def _read_text(file: Path, run: Path | None) -> str:
+    try:
+        return file.read_text()
     except FileNotFoundError as error:
         raise UserError(
             f"{run or file.parent} holds no trained run ({file.name} is missing); "
             "give the --workdir of a training"
         ) from error
-    except (OSError, json.JSONDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 

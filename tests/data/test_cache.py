@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.data import cache
-from invseg_jax.data.cache import CachedCase, cache_root, cached_cases
+from invseg_jax.data import cache, cache_entry
+from invseg_jax.data.cache import CachedCase, CaseCache, cache_root
+from invseg_jax.data.content import case_digest
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.preprocess import load_case
+from invseg_jax.data.loaded_case import load_case
+from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.errors import UserError
 
 Write = Callable[..., Path]
@@ -29,27 +31,29 @@ def dataset(write_msd: Write) -> Dataset:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "cases"
+    return tmp_path / "cache"
 
 
-def fill(dataset: Dataset, folder: Path) -> tuple[list[CachedCase], list[str]]:
+def fill(
+    dataset: Dataset, folder: Path, settings: Preprocessing | None = None
+) -> tuple[list[CachedCase], list[str]]:
     """The entries, and what was said of those that had to be made."""
     lines: list[str] = []
-    return cached_cases(dataset, dataset.cases, folder, progress=lines.append), lines
+    return CaseCache(dataset, settings, folder, lines.append).prepared(dataset.cases), lines
 
 
 def test_entries_hold_what_preprocessing_made(dataset: Dataset, folder: Path) -> None:
     entries, lines = fill(dataset, folder)
     assert lines == ["preparing case organ_2 (1 of 2)", "preparing case organ_10 (2 of 2)"]
     for case, entry in zip(dataset.cases, entries, strict=True):
-        loaded = load_case(dataset, case)
+        loaded = prepare(load_case(dataset, case), Preprocessing())
         assert (entry.id, entry.shape, entry.classes) == (case.id, (7, 6, 5), 3)
         assert isinstance(entry.image, np.memmap) and not entry.image.flags.writeable
         np.testing.assert_array_equal(entry.image, loaded.image)
         assert entry.label is not None and loaded.label is not None
         assert entry.image.dtype == np.float32 and entry.label.dtype == np.uint8
         np.testing.assert_array_equal(entry.label, loaded.label)
-        np.testing.assert_array_equal(entry.affine, loaded.affine)
+        assert entry.geometry == loaded.geometry and entry.content == case_digest(case)
         for index in (1, 2):
             np.testing.assert_array_equal(
                 entry.foreground(index), np.argwhere(loaded.label == index)
@@ -113,13 +117,55 @@ def test_a_change_of_source_or_settings_is_another_entry(
     assert len(fill(dataset, folder)[1]) == 2
     unlabelled = dataclasses.replace(dataset.cases[0], label=None)
     lines: list[str] = []
-    assert cached_cases(dataset, [unlabelled], folder, lines.append)[0].label is None
+    (entry,) = CaseCache(dataset, None, folder, lines.append).prepared([unlabelled])
+    assert entry.label is None
     assert len(lines) == 1
     # The same files in other roles: two modalities, or one and a label map.
     image, label = dataset.cases[0].images[0], dataset.cases[0].label
     assert label is not None
     two = Case("two", (image, label), None)
-    assert cache._key(dataset, two) != cache._key(dataset, dataset.cases[0])
+    assert case_digest(two) != case_digest(dataset.cases[0])
+
+
+def test_only_settings_that_change_a_case_make_another_entry(
+    write_msd: Write, folder: Path
+) -> None:
+    dataset = open_dataset("msd", write_msd(ids=("organ_1",)))
+    seen: dict[Path, Preprocessing] = {}
+    for settings in (
+        Preprocessing(),
+        Preprocessing(canonical=False),
+        Preprocessing(spacing=(2, 2, 1)),
+        Preprocessing(spacing=(2, 2, 1), interpolation="cubic"),
+        Preprocessing(spacing=(2, 2, 1), labels="nearest"),
+        Preprocessing(crop=True),
+        Preprocessing(crop=True, margin=1),
+        Preprocessing(normalisation=("z_score",)),
+    ):
+        (entry,), lines = fill(dataset, folder, settings)
+        assert len(lines) == 1 and entry.folder not in seen
+        seen[entry.folder] = settings
+        prepared = prepare(load_case(dataset, dataset.cases[0]), settings)
+        np.testing.assert_array_equal(entry.image, prepared.image)
+        assert entry.geometry == prepared.geometry and entry.shape == prepared.geometry.size
+    for path, settings in seen.items():
+        assert fill(dataset, folder, settings) == (
+            [CachedCase("organ_1", path, path_shape(path), 3)],
+            [],
+        )
+    assert fill(dataset, folder, Preprocessing(margin=4, labels="nearest"))[1] == []
+    # How the files are read counts too.
+    for changes in ({"ignore": 9}, {"reference": 0}):
+        assert len(fill(dataclasses.replace(dataset, **changes), folder)[1]) == 1
+    on_a_grid = dataclasses.replace(dataset, reference=0)
+    assert len(fill(on_a_grid, folder, Preprocessing(interpolation="cubic"))[1]) == 1
+    # One content, however it is prepared.
+    assert len({CachedCase("", path, (1, 1, 1), 3).content for path in seen}) == 1
+
+
+def path_shape(path: Path) -> tuple[int, int, int]:
+    d, h, w, _ = np.load(path / "image.npy").shape
+    return d, h, w
 
 
 def test_both_files_of_an_analyze_pair_count(write_iseg: Write, folder: Path) -> None:
@@ -134,7 +180,7 @@ def test_both_files_of_an_analyze_pair_count(write_iseg: Write, folder: Path) ->
     assert fill(dataset, folder)[1] == []
 
 
-@pytest.mark.parametrize("name", ["case.json", "image.npy", "label.npy", "foreground-1.npy"])
+@pytest.mark.parametrize("name", ["entry.json", "image.npy", "label.npy", "foreground-1.npy"])
 @pytest.mark.parametrize("damage", ["short", "gone"])
 def test_damaged_entries_are_made_again(
     dataset: Dataset, folder: Path, name: str, damage: str
@@ -149,7 +195,7 @@ def test_damaged_entries_are_made_again(
     again, lines = fill(dataset, folder)
     assert lines == ["preparing case organ_2 (1 of 2)"]
     np.testing.assert_array_equal(again[0].image, image)
-    assert sorted(p.name for p in folder.iterdir()) == sorted(e.folder.name for e in again)
+    assert sorted(folder.glob("cases/*")) == sorted(e.folder for e in again)
 
 
 def test_a_file_in_the_place_of_an_entry(dataset: Dataset, folder: Path) -> None:
@@ -168,17 +214,18 @@ def test_another_process_may_be_first(
     inodes = [(entry.folder / "image.npy").stat().st_ino for entry in finished]
     looked: list[Path] = []
 
-    def first_look_finds_nothing(path: Path, case: Case, dataset: Dataset) -> CachedCase | None:
+    def first_look_finds_nothing(path: Path) -> dict | None:
         looked.append(path)
-        return None if looked.count(path) == 1 else look(path, case, dataset)
+        return None if looked.count(path) == 1 else look(path)
 
-    look = cache._open_entry
-    monkeypatch.setattr(cache, "_open_entry", first_look_finds_nothing)
+    look = cache_entry.read_entry
+    for module in (cache, cache_entry):
+        monkeypatch.setattr(module, "read_entry", first_look_finds_nothing)
     entries, lines = fill(dataset, folder)
     assert len(lines) == 2 and entries == finished
     # The entry that others may be reading is left as it is.
     assert [(entry.folder / "image.npy").stat().st_ino for entry in entries] == inodes
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.glob("cases/*"))) == 2
 
 
 def test_what_was_interrupted_is_not_used(
@@ -187,12 +234,12 @@ def test_what_was_interrupted_is_not_used(
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "_publish", killed)
+    monkeypatch.setattr(cache_entry, "_publish", killed)
     with pytest.raises(KeyboardInterrupt):
         fill(dataset, folder)
-    assert list(folder.iterdir()) == []
+    assert list(folder.glob("*/*")) == []
     monkeypatch.undo()
-    old, new = folder / ".partial-old", folder / ".partial-new"
+    old, new = folder / "cases" / ".partial-old", folder / "cases" / ".partial-new"
     for leftover in (old, new):
         leftover.mkdir()
         (leftover / "image.npy").write_bytes(b"half")
@@ -205,7 +252,7 @@ def test_what_was_interrupted_is_not_used(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_writing_to_a_full_disk_has_an_error_number() -> None:
     with pytest.raises(OSError) as caught:
-        cache._save(Path("/dev/full"), np.zeros(100_000))
+        cache_entry._save(Path("/dev/full"), np.zeros(100_000))
     assert caught.value.errno == errno.ENOSPC
 
 
@@ -219,25 +266,25 @@ def test_writing_to_a_full_disk_has_an_error_number() -> None:
 def test_a_full_disk_is_said_plainly(
     dataset: Dataset, folder: Path, number: int, match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = cache._save
+    save = cache_entry._save
 
     def full(path: Path, array: np.ndarray) -> int:
         if path.name == "label.npy":
             raise OSError(number, os.strerror(number))
         return save(path, array)
 
-    monkeypatch.setattr(cache, "_save", full)
+    monkeypatch.setattr(cache_entry, "_save", full)
     with pytest.raises(UserError, match=match) as caught:
         fill(dataset, folder)
     assert str(folder) in str(caught.value)
-    assert list(folder.iterdir()) == []
+    assert list(folder.glob("*/*")) == []
 
 
 def test_sources_that_vanish_and_a_cache_that_is_a_file(
     dataset: Dataset, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match="taken: cannot be written"):
+    with pytest.raises(UserError, match="taken/cases: cannot be written"):
         fill(dataset, tmp_path / "taken")
     dataset.cases[0].images[0].unlink()
     with pytest.raises(UserError, match="case organ_2: .*no such file"):
@@ -253,7 +300,8 @@ def test_cache_root(monkeypatch: pytest.MonkeyPatch, dataset: Dataset, tmp_path:
     assert cache_root() == Path("/big/invseg_jax")
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "here"))
     assert cache_root() == tmp_path / "here"
-    assert cached_cases(dataset, dataset.cases)[0].folder.parent == tmp_path / "here" / "cases"
+    entry = CaseCache(dataset).prepared(dataset.cases)[0]
+    assert entry.folder.parent == tmp_path / "here" / "cases"
 
 
 def test_the_real_hippocampus_data(hippocampus: Path, folder: Path) -> None:

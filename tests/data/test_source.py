@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import source
 from invseg_jax.data.phantom import embedded_cohort
-from invseg_jax.data.source import labelled_cases, now_and_then, open_source
+from invseg_jax.data.source import labelled_cases, now_and_then, open_source, prepared_split
 from invseg_jax.errors import UserError
 
 
@@ -81,9 +81,13 @@ def test_only_labelled_cases_are_prepared(config, said, write_iseg):
     root = write_iseg(labelled=(10, 2), unlabelled=(3,))
     dataset = open_source(config, str(root), said.append)
     said.clear()
-    cases = labelled_cases(dataset, said.append)
-    assert [case.id for case in cases] == ["subject-2", "subject-10"]
-    assert said == ["preparing case subject-2 (1 of 2)"]
+    config.data.folds = 2
+    training, held_out, fingerprint = prepared_split(config, dataset, said.append)
+    cases = training + held_out
+    assert {case.id for case in cases} == {"subject-2", "subject-10"}
+    assert len(training) == len(held_out) == 1
+    assert said == [f"preparing case {training[0].id} (1 of 1)"]
+    assert fingerprint.cases == (training[0].id,)
     for case in cases:
         assert case.image.shape == (*case.shape, 2)
         assert case.label is not None
@@ -93,7 +97,7 @@ def test_only_labelled_cases_are_prepared(config, said, write_iseg):
 def test_no_labelled_case(config, said, write_iseg):
     root: Path = write_iseg(labelled=(), unlabelled=(1, 2))
     with pytest.raises(UserError, match=f"{root} holds no case with a label map"):
-        labelled_cases(open_source(config, str(root), said.append), said.append)
+        labelled_cases(open_source(config, str(root), said.append))
 
 
 def test_lines_come_now_and_then(monkeypatch):

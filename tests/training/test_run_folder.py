@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from invseg_jax.configuration import Config, base_config
+from invseg_jax.data.fingerprint import Fingerprint
+from invseg_jax.data.normalise import Intensities
 from invseg_jax.errors import UserError
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 
@@ -52,6 +54,27 @@ def test_the_embedded_cohort_and_nothing_held_out(tmp_path: Path):
     assert RunFolder(tmp_path).read_data() == data
 
 
+def test_the_fingerprint_is_written_and_read(run: RunFolder):
+    with pytest.raises(UserError, match=r"holds no trained run \(fingerprint.json is missing\)"):
+        run.read_fingerprint()
+    fingerprint = Fingerprint(
+        cases=("case_1",),
+        shapes=((4, 5, 6),),
+        spacings=((1.0, 1.5, 2.0),),
+        modalities=("T1",),
+        intensities=(Intensities(1.0, 2.0, 3.0, 4.0, 5.0),),
+        classes=("background", "front"),
+        frequencies=(0.75, 0.25),
+    )
+    run.write(base_config(), DATA, fingerprint)
+    assert run.read_fingerprint() == fingerprint
+    for damaged in ("", "[1]", "{}", '{"cases": 3}'):
+        (run.path / "fingerprint.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"fingerprint.json cannot be read") as caught:
+            run.read_fingerprint()
+        assert "\n" not in str(caught.value)
+
+
 def test_a_resumed_run_may_differ_in_how_it_is_trained(run: RunFolder):
     config = base_config()
     config.steps, config.optimiser.learning_rate, config.keep = 7, 0.5, 9
@@ -69,6 +92,12 @@ def wider() -> Config:
 def on_iseg() -> Config:
     config = base_config()
     config.data.layout = "iseg"
+    return config
+
+
+def resampled() -> Config:
+    config = base_config()
+    config.data.preprocess.spacing = (1.0, 1.0, 2.0)
     return config
 
 
@@ -94,6 +123,7 @@ def test_a_resumed_run_may_be_evaluated_another_way(run: RunFolder):
             r"config\.model\.settings\.channels \(\[32, 64, 128, 256\], now \[8, 16\]\)",
         ),
         (base_config("UNet3D"), r"config\.model\.name \(FullInvRes, now UNet3D\)"),
+        (resampled(), r"config\.data\.preprocess\.spacing \(None, now \[1\.0, 1\.0, 2\.0\]\)"),
         (on_iseg(), r"config\.data\.layout \(msd, now iseg\)"),
         (with_a_new_setting(), r"config\.model\.settings\.novelty \(absent, now 3\)"),
     ],

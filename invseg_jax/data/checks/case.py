@@ -13,16 +13,15 @@ from typing import Literal
 
 import numpy as np
 
-from invseg_jax.data.layouts.case import Case, Dataset, some
+from invseg_jax.data.grid import Grid
+from invseg_jax.data.label_values import class_indices
+from invseg_jax.data.layouts.case import IGNORED, Case, Dataset, some
 from invseg_jax.data.nifti import Volume, read_volume
-from invseg_jax.data.preprocess import CORNER_TOLERANCE_MM
 from invseg_jax.errors import UserError
 
 Kind = Literal["listing", "file", "grid", "label", "empty-image", "empty-label", "duplicate"]
 # What can be meant: a scan without the organ, a channel that was not taken, a scan listed twice.
 TOLERABLE: tuple[Kind, ...] = ("empty-image", "empty-label", "duplicate")
-# Label maps stored with a scale factor come back as 149.99998; more than this is no label.
-_ROUND_OFF = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,26 +38,6 @@ class Fault:
     case: str
     kind: Kind
     text: str
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Where the voxels of a volume are."""
-
-    path: Path
-    shape: tuple[int, ...]
-    affine: np.ndarray
-    oriented: bool
-
-    @classmethod
-    def of(cls, volume: Volume) -> _Grid:
-        return cls(volume.path, volume.array.shape[:3], volume.affine, volume.oriented)
-
-    def corners(self) -> np.ndarray:
-        """The centres of the eight corner voxels, (8, 4), homogeneous, in voxels."""
-        corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)], np.float64)
-        corners[:, :3] *= np.array(self.shape) - 1
-        return corners
 
 
 def check_case(dataset: Dataset, case: Case) -> list[Fault]:
@@ -123,7 +102,7 @@ class _Found:
             return None
 
 
-def _check_image(found: _Found, path: Path, channels: int) -> _Grid | None:
+def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
     volume = found.read(path)
     if volume is None:
         return None
@@ -138,66 +117,34 @@ def _check_image(found: _Found, path: Path, channels: int) -> _Grid | None:
     if empty:
         which = "" if array.shape[-1] == 1 else f", channels {some(empty)}"
         found.add("empty-image", f"{path}: all voxels are zero{which}; fetch or leave out the case")
-    return _Grid.of(volume)
+    return Grid.of(volume)
 
 
-def _check_label(found: _Found, path: Path, image: _Grid | None) -> None:
+def _check_label(found: _Found, path: Path, image: Grid | None) -> None:
     volume = found.read(path)
     if volume is None:
         return
-    if volume.array.ndim != 3:
-        found.add(
-            "grid",
-            f"{path}: a label map has 3 axes; its shape is {volume.array.shape}, keep one volume",
-        )
-        return
     if image is not None:
-        _same_grid(found, image, _Grid.of(volume))
-    label, dataset = volume.array, found.dataset
-    if label.dtype.kind == "f":
-        whole = np.rint(label)
-        label = np.where(np.abs(label - whole) <= _ROUND_OFF, whole, label)
-    known, foreground = label == 0, False
-    values = (*dataset.values, *(() if dataset.ignore is None else (dataset.ignore,)))
-    for value in values:
-        where = label == value
-        foreground |= value in dataset.values[1:] and bool(where.any())
-        known = where if value == values[0] else known | where
-    if not known.all():
-        unexpected = np.unique(label[~known])
-        broken = "" if (unexpected == np.rint(unexpected)).all() else ", not all whole numbers"
-        found.add(
-            "label",
-            f"{path}: the label map holds {some(unexpected.tolist())}{broken}, where only "
-            f"{', '.join(map(str, values))} are expected; mend the label map or the list of labels",
-        )
-    elif not foreground:
+        _same_grid(found, image, Grid.of(volume))
+    try:
+        label = class_indices(volume, found.dataset)
+    except UserError as error:
+        found.add("label", str(error))
+        return
+    if not ((label != 0) & (label != IGNORED)).any():
         found.add(
             "empty-label",
             f"{path}: no voxel of a class besides the background; label or leave out the case",
         )
 
 
-def _same_grid(found: _Found, first: _Grid, second: _Grid) -> None:
+def _same_grid(found: _Found, first: Grid, second: Grid) -> None:
     """Two volumes whose voxels should be in the same places."""
-    if first.shape != second.shape:
-        found.add(
-            "grid",
-            f"shapes differ: {first.shape} in {first.path}, {second.shape} in {second.path}; bring "
-            "both onto one grid",
-        )
-    elif first.oriented and second.oriented:
-        apart = first.corners() @ (first.affine - second.affine).T
-        distance = np.linalg.norm(apart[:, :3], axis=1).max()
-        if not distance <= CORNER_TOLERANCE_MM:
-            found.add(
-                "grid",
-                f"the affines put a corner {distance:.3g} mm apart (at most {CORNER_TOLERANCE_MM} "
-                f"mm is allowed): {first.path} and {second.path}; bring both onto one grid",
-            )
+    if fault := first.differs(second):
+        found.add("grid", f"{fault}; bring both onto one grid")
 
 
-def _overlap(found: _Found, reference: _Grid, other: _Grid) -> None:
+def _overlap(found: _Found, reference: Grid, other: Grid) -> None:
     """Two volumes of which one is to be resampled onto the other's grid."""
     if not (reference.oriented and other.oriented):
         found.add(

@@ -10,7 +10,7 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
-from invseg_jax.data.source import now_and_then, with_label
+from invseg_jax.data.source import labelled_cases, now_and_then
 from invseg_jax.errors import UserError
 
 # Told the number of cases that are done, from 0, and the one that is next.
@@ -84,7 +84,7 @@ def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) 
         UserError: there is a fault, or no labelled case. One line: how many, the first, and the
             command that shows all of them.
     """
-    cases = with_label(dataset)
+    cases = labelled_cases(dataset)
     tell = now_and_then(say)
 
     def progress(number: int, case: Case) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from invseg_jax.data.cache import cache_root
+from invseg_jax.data.content import volume_digest
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.nifti import volume_files, volume_limit
+from invseg_jax.data.nifti import volume_limit
 from invseg_jax.errors import UserError
 
 # Of the checks; a change of what they find must change it.
@@ -56,16 +57,10 @@ class SoundCases:
 def digests(case: Case) -> list[str] | None:
     """The SHA-256 of each image of a case, then that of its label map, or "" where it has none.
 
-    Of a `.hdr` / `.img` pair, both files count. None where a file cannot be read.
+    None where a file cannot be read.
     """
-    found = []
-    for path in (*case.images, case.label):
-        digest = hashlib.sha256()
-        try:
-            for file in () if path is None else volume_files(path):
-                with open(file, "rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-        except (OSError, UserError):
-            return None
-        found.append("" if path is None else digest.hexdigest())
-    return found
+    paths = (*case.images, case.label)
+    try:
+        return ["" if path is None else volume_digest(path) for path in paths]
+    except UserError:
+        return None

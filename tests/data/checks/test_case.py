@@ -155,7 +155,7 @@ def singular_sform(files: Files) -> None:
     files.edit(280, "4f", 0, 0, 0, 0)
 
 
-@bad("grid", "a label map has 3 axes; its shape is (9, 8, 7, 2)")
+@bad("label", "a label map has 3 axes; its shape is (9, 8, 7, 2)")
 def label_of_two_volumes(files: Files) -> None:
     files.save("label", np.stack([files.array("label")] * 2, axis=-1))
 

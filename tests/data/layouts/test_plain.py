@@ -16,7 +16,7 @@ from invseg_jax.configuration import base_config
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.layouts.plain import _fill
-from invseg_jax.data.source import with_label
+from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 from invseg_jax.inference.inputs import find_inputs
 
@@ -148,7 +148,7 @@ def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     assert dataset.cases[0].label is None
     assert "nothing there matches */tumour.nii.gz (config.data.plain.label)" in dataset.faults[0]
     with pytest.raises(UserError, match=r"no case with a label map .nothing there matches \*/tum"):
-        with_label(dataset)
+        labelled_cases(dataset)
     # Without label maps it can still be segmented.
     assert [case.id for case in find_inputs(tmp_path, "plain", ("mr", "pet"), settings())] == ["a"]
     touch(tmp_path, "b/mr.nii.gz")

@@ -1,0 +1,45 @@
+"""What a case is known by: the bytes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from invseg_jax.data.layouts.case import Case
+from invseg_jax.data.nifti import source_files
+from invseg_jax.errors import UserError
+
+
+def case_digest(case: Case) -> str:
+    """SHA-256 of the bytes of a case's images and label map, by which it is known again.
+
+    Raises:
+        UserError: a file is missing or cannot be read; the message names the case.
+    """
+    digest = hashlib.sha256()
+    try:
+        for role, path in [*(("image", path) for path in case.images), ("label", case.label)]:
+            if path is not None:
+                digest.update(f"\n{role} {volume_digest(path)}".encode())
+    except UserError as error:
+        raise UserError(f"case {case.id}: {error}") from error
+    return digest.hexdigest()
+
+
+def volume_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a volume's file, or of both files of a `.hdr` / `.img` pair.
+
+    Raises:
+        UserError: one is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in source_files(path):
+        try:
+            with open(file, "rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise UserError(
+                f"{file}: cannot be read ({error.strerror or error}); check the file and its "
+                "permissions"
+            ) from error
+    return digest.hexdigest()

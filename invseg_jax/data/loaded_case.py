@@ -1,0 +1,125 @@
+"""From a case's files to arrays on one grid: checked, channels last, in the file's own axes.
+
+Used for training and prediction alike, so that both see the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from invseg_jax.data.grid import Grid
+from invseg_jax.data.label_values import class_indices
+from invseg_jax.data.layouts.case import Case, Dataset, some
+from invseg_jax.data.nifti import Volume, read_volume
+from invseg_jax.data.resampling import resample_onto
+from invseg_jax.errors import UserError
+
+
+@dataclass
+class LoadedCase:
+    """A case in memory, as it is on disk.
+
+    Attributes:
+        id: the case's name.
+        image: (D, H, W, C) float32, in the units of the files.
+        label: (D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None for a case
+            without a label map.
+        affine: (4, 4) float64, voxel indices to mm.
+        oriented: whether the file says which side is left; Analyze files do not.
+    """
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray | None
+    affine: np.ndarray
+    oriented: bool = True
+
+
+def load_case(dataset: Dataset, case: Case, interpolation: str = "linear") -> LoadedCase:
+    """Reads and checks a case.
+
+    Args:
+        dataset: says how many modalities there are, which of them the others are resampled onto,
+            and which value on disk is which class.
+        case: one of its cases.
+        interpolation: of modalities that lie on another grid; see `resampling.ORDERS`.
+
+    Raises:
+        UserError: a file cannot be read, the grids differ that should be one, there are more or
+            fewer modalities, or the label map holds values that are not the data set's; the message
+            names the case.
+    """
+    try:
+        image, grid = _read_images(
+            case.images, len(dataset.modalities), dataset.reference, interpolation
+        )
+        label = None
+        if case.label is not None:
+            volume = read_volume(case.label)
+            label = class_indices(volume, dataset)
+            _same_grid(grid, volume)
+    except UserError as error:
+        raise UserError(f"case {case.id}: {error}") from error
+    return LoadedCase(case.id, image, label, grid.affine, grid.oriented)
+
+
+def _read_images(
+    paths: Sequence[Path], modalities: int, reference: int | None, interpolation: str
+) -> tuple[np.ndarray, Volume]:
+    """Stacks the modalities channels-last; also the volume whose grid they are on."""
+    if len(paths) not in (1, modalities):
+        raise UserError(
+            f"{some([str(path) for path in paths])}: {len(paths)} image files for "
+            f"{modalities} modalities; give one a modality, or one 4-D file"
+        )
+    expected = modalities if len(paths) == 1 else 1
+    # The modalities of one file have one grid.
+    first = 0 if reference is None or len(paths) == 1 else reference
+    grid = _read_image(paths[first], expected)
+    shape = grid.array.shape[:3]
+    image = np.empty((*shape, modalities), np.float32)
+    image[..., first : first + expected] = grid.array.reshape(*shape, expected)
+    for channel, path in enumerate(paths):
+        if channel == first:
+            continue
+        volume = _read_image(path, expected)
+        if reference is not None and Grid.of(grid).differs(Grid.of(volume)):
+            if not grid.oriented or not volume.oriented:
+                raise UserError(
+                    f"{path}: cannot be brought onto the grid of {grid.path}, as an Analyze file "
+                    "does not say where it lies; convert both to NIfTI"
+                )
+            image[..., channel] = resample_onto(
+                volume.array,
+                volume.affine,
+                grid.affine,
+                shape,
+                interpolation=interpolation,
+            )
+        else:
+            _same_grid(grid, volume)
+            image[..., channel] = volume.array
+    return image, grid
+
+
+def _read_image(path: Path, expected: int) -> Volume:
+    """Reads a file of that many modalities."""
+    volume = read_volume(path)
+    shape = volume.array.shape
+    found = shape[3] if len(shape) == 4 else 1
+    if found != expected:
+        raise UserError(
+            f"{path}: holds {found} modalities (shape {shape}), {expected} expected; give one file "
+            "a modality, or one 4-D file with the modalities last"
+        )
+    return volume
+
+
+def _same_grid(image: Volume, other: Volume) -> None:
+    """Refuses two volumes whose voxels are not in the same places."""
+    if fault := Grid.of(image).differs(Grid.of(other)):
+        raise UserError(f"{fault}; bring both onto one grid")

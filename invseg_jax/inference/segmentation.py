@@ -1,0 +1,94 @@
+"""From a case as it is on disk to its label map on the same grid, by one network or several.
+
+Training, evaluation and prediction prepare a case by the same function with the same settings; what
+that does to the grid is undone here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from invseg_jax.configuration import Config
+from invseg_jax.data.geometry import Geometry
+from invseg_jax.data.loaded_case import LoadedCase
+from invseg_jax.data.normalise import Intensities
+from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.inference.network import load_network
+from invseg_jax.training.run_folder import DataDescription, RunFolder
+
+
+class Predictor(Protocol):
+    """What segments a prepared image, such as `network.Network`."""
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Class probabilities (D, H, W, classes) of (D, H, W, C), float32, a new array."""
+        ...
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained network, and how its cases are prepared.
+
+    Attributes:
+        network: gives the probabilities.
+        settings: of its training.
+        intensities: of its training cases, where the settings need them.
+    """
+
+    network: Predictor
+    settings: Preprocessing
+    intensities: tuple[Intensities, ...] = ()
+
+
+def load_segmenter(workdir: Path) -> tuple[Segmenter, Config, DataDescription]:
+    """Reads a run's newest checkpoint, and how its cases are prepared.
+
+    Args:
+        workdir: the folder that training wrote.
+
+    Returns:
+        The segmenter, the run's configuration, and what it was trained on.
+
+    Raises:
+        UserError: the folder holds no run or no checkpoint.
+    """
+    network, config, data = load_network(workdir)
+    settings = Preprocessing.of(config)
+    needed = RunFolder(workdir).read_fingerprint().intensities if settings.measures else ()
+    return Segmenter(network, settings, needed), config, data
+
+
+def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
+    """Segments a case; of several networks the mean of the probabilities counts.
+
+    Each network has its own normalisation, as runs on several folds do, but all one grid.
+
+    Args:
+        case: as it was read.
+        segmenters: at least one, all with the same `settings.grid`.
+
+    Returns:
+        (D, H, W) uint8 class indices on the case's own grid; 0 outside of the crop.
+
+    Raises:
+        UserError: the case does not fit the settings, see `prepare`.
+    """
+    if len({segmenter.settings.grid for segmenter in segmenters}) != 1:
+        raise ValueError("all segmenters must have the same grid")
+    geometry: Geometry | None = None
+    total: np.ndarray | None = None
+    for segmenter in segmenters:
+        prepared = prepare(case, segmenter.settings, segmenter.intensities)
+        probabilities = segmenter.network.probabilities(prepared.image)
+        if geometry is None or total is None:
+            geometry, total = prepared.geometry, probabilities
+        else:
+            total += probabilities
+    assert geometry is not None and total is not None
+    total /= len(segmenters)
+    return geometry.label_map(total)

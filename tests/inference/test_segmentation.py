@@ -1,0 +1,165 @@
+"""What is segmented on the network's grid stands in the same place on the file's."""
+
+import dataclasses
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from invseg_jax import predict as command
+from invseg_jax.configuration import base_config
+from invseg_jax.data.layouts import open_dataset
+from invseg_jax.data.loaded_case import LoadedCase, load_case
+from invseg_jax.data.normalise import Intensities
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.errors import UserError
+from invseg_jax.inference import segmentation
+from invseg_jax.inference.segmentation import Segmenter, segment
+from invseg_jax.training.run_folder import DataDescription
+
+
+class Bright:
+    """A network that takes what is brighter than average for the organ, and remembers its input."""
+
+    def __init__(self, threshold: float = 0.0):
+        self.threshold = threshold
+        self.seen: list[np.ndarray] = []
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        self.seen.append(image)
+        organ = 1 / (1 + np.exp(self.threshold - image[..., 0]))
+        return np.stack([1 - organ, organ], axis=-1).astype(np.float32)
+
+
+AFFINE = np.array([[-1.5, 0, 0.2, 30], [0.1, 2.0, 0, -20], [0, 0, 1.0, 5], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def scan() -> nib.Nifti1Image:
+    """A bright ball off the centre of a dimmer box in air; no axis and no side like another."""
+    axes = np.meshgrid(*(np.arange(n, dtype=float) for n in (21, 17, 25)), indexing="ij")
+    centre, spacing = (7, 9, 16), (1.5, 2.0, 1.0)
+    squares = ((s * (a - c)) ** 2 for a, c, s in zip(axes, centre, spacing, strict=True))
+    radius = np.sqrt(sum(squares))
+    image = np.where(radius < 8, 300.0, 100.0)
+    image[:2] = image[:, -3:] = image[..., :4] = 0
+    return nib.Nifti1Image(image.astype(np.float32), AFFINE)
+
+
+def loaded(image: nib.Nifti1Image) -> LoadedCase:
+    array = image.get_fdata(dtype=np.float32)[..., None]
+    return LoadedCase("scan", array, None, np.array(image.affine))
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SAR", "PIL", "IRA"])
+def test_the_way_a_scan_is_stored_does_not_matter(scan: nib.Nifti1Image, orientation: str) -> None:
+    network = Bright()
+    one = Segmenter(network, Preprocessing(crop=True))
+    expected = segment(loaded(scan), [one])
+    np.testing.assert_array_equal(expected, scan.get_fdata() == 300)
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(AFFINE), nib.orientations.axcodes2ornt(orientation)
+    ).tolist()
+    stored = scan.as_reoriented(turn)
+    found = segment(loaded(stored), [one])
+    # In space: the map of the first scan, stored as the second is.
+    there = nib.Nifti1Image(expected, AFFINE).as_reoriented(turn)
+    np.testing.assert_array_equal(found, np.asarray(there.dataobj))
+    np.testing.assert_array_equal(network.seen[0], network.seen[1])
+
+
+@pytest.mark.parametrize("spacing, least", [((1.0, 1.0, 1.0), 0.98), ((2.0, 2.0, 2.0), 0.97)])
+def test_on_another_spacing_it_stands_where_it_stood(scan, spacing, least: float) -> None:
+    network = Bright()
+    found = segment(loaded(scan), [Segmenter(network, Preprocessing(spacing=spacing, crop=True))])
+    assert network.seen[0].shape[:3] != scan.shape
+    assert found.shape == scan.shape
+    ball = scan.get_fdata() == 300
+    assert (found == ball).mean() > least
+    # Its border is blurred, its centre is where it was.
+    moved = np.argwhere(found).mean(axis=0) - np.argwhere(ball).mean(axis=0)
+    assert np.abs(moved).max() < 0.2
+
+
+def test_the_mean_of_several_networks_counts(scan: nib.Nifti1Image) -> None:
+    settings = Preprocessing(normalisation=("ct",))
+    low = Intensities(mean=150.0, std=50.0, median=0.0, low=0.0, high=400.0)
+    high = dataclasses.replace(low, mean=500.0)
+    # Each with the scale of its own training cases: +3 and -4 in the ball, which is background.
+    pair = [Segmenter(Bright(), settings, (low,)), Segmenter(Bright(), settings, (high,))]
+    assert segment(loaded(scan), pair[:1]).any()
+    assert not segment(loaded(scan), pair).any()
+    nearly = Segmenter(Bright(), settings, (dataclasses.replace(low, mean=400.0),))
+    assert segment(loaded(scan), [pair[0], nearly]).any()
+    with pytest.raises(ValueError, match="the same grid"):
+        segment(loaded(scan), [pair[0], Segmenter(Bright(), Preprocessing(canonical=False))])
+
+
+def run_of(settings: Preprocessing, network: Bright):
+    """What `load_segmenter` gives of a run on one modality and two classes."""
+    data = DataDescription("msd", None, ("CT",), ("background", "organ"), (0, 7), (), ())
+    return Segmenter(network, settings), base_config(), data
+
+
+def test_predict_writes_the_label_map_on_the_grid_of_the_file(
+    scan: nib.Nifti1Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(Preprocessing(crop=True, spacing=(1.5, 2.0, 0.9)), Bright())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    scan.to_filename(tmp_path / "scan.nii.gz")
+    (target,) = command.predict([tmp_path], tmp_path / "scan.nii.gz", tmp_path / "maps")
+    found = nib.Nifti1Image.from_filename(target)
+    assert found.shape == scan.shape
+    np.testing.assert_allclose(np.asarray(found.affine), AFFINE, atol=1e-6)
+    label = np.asarray(found.dataobj)
+    assert set(np.unique(label)) == {0, 7}
+    assert ((label == 7) == (scan.get_fdata() == 300)).mean() > 0.98
+    assert (tmp_path / "maps" / "scan.png").stat().st_size > 1000
+
+
+def test_an_affine_that_only_a_quaternion_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    angle = np.radians(17)
+    affine = np.diag([1.0, 1.0, -3.3, 1.0])
+    affine[:2, :2] = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    affine[:3, :3] *= (1.2, 0.7, 1.0)
+    affine[:3, 3] = (-123.456, 98.765, -609.417)
+    image = nib.Nifti1Image(np.random.default_rng(0).random((5, 6, 7), np.float32), None)
+    image.set_qform(affine, code=1)
+    image.to_filename(tmp_path / "scan.nii")
+    run = run_of(Preprocessing(), Bright())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    (target,) = command.predict([tmp_path], tmp_path / "scan.nii", tmp_path / "maps")
+    before = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "scan.nii").affine)
+    after = np.asarray(nib.Nifti1Image.from_filename(target).affine)
+    np.testing.assert_allclose(before, affine, atol=1e-3)
+    np.testing.assert_allclose(after, before, atol=1e-6, rtol=0)
+
+
+def test_runs_on_different_grids_cannot_be_averaged(
+    scan: nib.Nifti1Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {
+        "a": run_of(Preprocessing(), Bright()),
+        "b": run_of(Preprocessing(spacing=(1, 1, 1)), Bright()),
+    }
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: runs[workdir.name])
+    scan.to_filename(tmp_path / "scan.nii.gz")
+    with pytest.raises(UserError, match="b and .*a differ in what config.data.preprocess"):
+        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_real_cases_on_another_grid(hippocampus: Path) -> None:
+    """A threshold on a finer grid gives the map of the threshold on the file's."""
+    dataset = open_dataset("msd", hippocampus)
+    for case in dataset.cases[::70]:
+        scan = load_case(dataset, case)
+        plain, fine = (
+            segment(scan, [Segmenter(Bright(1.0), Preprocessing(spacing=spacing))])
+            for spacing in (None, (0.8, 0.8, 0.8))
+        )
+        assert plain.shape == fine.shape == scan.image.shape[:3] and plain.any()
+        assert (plain == fine).mean() > 0.94, case.id  # noise about the threshold

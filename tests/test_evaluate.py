@@ -1,0 +1,128 @@
+"""Cases are scored on the files' own grid, and known again whatever was done to them since."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from invseg_jax.configuration import base_config
+from invseg_jax.data.content import case_digest
+from invseg_jax.data.layouts import open_dataset
+from invseg_jax.data.layouts.case import IGNORED, Dataset
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.errors import UserError
+from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation.metrics import confusion
+from invseg_jax.inference import segmentation
+from invseg_jax.inference.segmentation import Segmenter
+from invseg_jax.training.run_folder import DataDescription
+
+AFFINE = np.array([[0, -1.0, 0, 3], [0, 0, 1.5, 4], [-2.0, 0, 0, 5], [0, 0, 0, 1]])
+
+
+class Bright:
+    """Takes what is brighter than average for the organ."""
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        return np.concatenate([image < 0.5, image >= 0.5], axis=-1).astype(np.float32)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Four scans of a bright block; no label map holds as many voxels as another."""
+    root, entries = tmp_path / "data", []
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    for number in range(4):
+        label = np.zeros((12, 14, 10), np.uint8)
+        label[3 : 8 + number, 4:11, 2:8] = 1
+        image = np.float32(100) * label + 10
+        image[:, :2] = 0
+        name = f"block_{number}.nii.gz"
+        for folder, array in (("imagesTr", image), ("labelsTr", label)):
+            nib.Nifti1Image(array, AFFINE).to_filename(root / folder / name)
+        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    described = {"name": "blocks", "modality": {"0": "CT"}, "labels": {"0": "no", "1": "organ"}}
+    (root / "dataset.json").write_text(json.dumps(described | {"training": entries, "test": []}))
+    return open_dataset("msd", root)
+
+
+@pytest.fixture
+def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was trained on the first two."""
+    keys = [(case.id, case_digest(case)) for case in dataset.cases]
+    data = DataDescription(
+        "msd",
+        str(dataset.root),
+        dataset.modalities,
+        dataset.classes,
+        dataset.values,
+        training=tuple(keys[:2]),
+        held_out=tuple(keys[2:]),
+    )
+    settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
+    run = Segmenter(Bright(), settings), base_config(), data
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    return tmp_path / "run"
+
+
+def ids(summary: dict) -> list[str]:
+    return [case["id"] for case in summary["cases"]]
+
+
+def test_scores_are_those_of_the_written_maps(dataset: Dataset, workdir: Path) -> None:
+    summary = evaluate(workdir, workdir / "eval")
+    assert ids(summary) == ["block_2", "block_3"]
+    for case, result in zip(dataset.cases[2:], summary["cases"], strict=True):
+        truth = nib.Nifti1Image.from_filename(case.label)  # type: ignore[arg-type]
+        found = nib.Nifti1Image.from_filename(workdir / "eval" / f"{case.id}.nii.gz")
+        assert found.shape == truth.shape
+        np.testing.assert_allclose(np.asarray(found.affine), AFFINE, atol=1e-6)
+        a, b = truth.get_fdata() == 1, found.get_fdata() == 1
+        assert result["voxels"]["organ"] == {"truth": a.sum(), "prediction": b.sum()}
+        assert result["dice"]["organ"] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+        assert result["dice"]["organ"] > 0.9
+
+
+def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
+    dataset: Dataset, workdir: Path, tmp_path: Path
+) -> None:
+    # A label map that was mended since: the network has seen the image all the same.
+    path = dataset.cases[0].label
+    assert path is not None
+    label = nib.Nifti1Image.from_filename(path).get_fdata().astype(np.uint8)
+    label[0, 3] = 1
+    nib.Nifti1Image(label, AFFINE).to_filename(path)
+    for root in (None, str(dataset.root)):
+        assert ids(evaluate(workdir, tmp_path / "a", root=root)) == ["block_2", "block_3"]
+        assert ids(evaluate(workdir, tmp_path / "b", root=root, split="train")) == [
+            "block_0",
+            "block_1",
+        ]
+    # Elsewhere a name says nothing, and the content all.
+    other = tmp_path / "other"
+    dataset.root.rename(other)
+    assert ids(evaluate(workdir, tmp_path / "c", root=str(other))) == [
+        "block_0",
+        "block_2",
+        "block_3",
+    ]
+
+
+def test_data_of_other_classes_are_refused(dataset: Dataset, workdir: Path) -> None:
+    description = dataset.root / "dataset.json"
+    description.write_text(description.read_text().replace("organ", "tumour"))
+    with pytest.raises(UserError, match="has the classes background, tumour"):
+        evaluate(workdir, workdir / "eval")
+
+
+def test_voxels_that_nobody_labelled_do_not_count() -> None:
+    truth = np.array([0, 1, 1, IGNORED, IGNORED], np.uint8)
+    prediction = np.array([0, 1, 0, 1, 0], np.uint8)
+    np.testing.assert_array_equal(confusion(prediction, truth, 2), [[1, 0], [1, 1]])
+    ignored = np.full(3, IGNORED, np.uint8)
+    assert not confusion(np.ones(3, np.uint8), ignored, 2).any()
+    with pytest.raises(ValueError, match="prediction holds values"):
+        confusion(ignored, ignored * 0, 2)
