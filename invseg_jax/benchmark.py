@@ -73,7 +73,12 @@ def _run(arguments: list[str]) -> None:
         raise UserError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}")
     # Before JAX starts: child processes want their share of the accelerator.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    module = importlib.import_module(MODULES.get(name, f"invseg_jax.benchmarks.{name}"))
+    try:
+        module = importlib.import_module(MODULES.get(name, f"invseg_jax.benchmarks.{name}"))
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{name} needs {error.name}: install all of invseg_jax's packages"
+        ) from error
     parser = _Parser(
         prog=f"python -m invseg_jax.benchmark {name}",
         description=module.__doc__,

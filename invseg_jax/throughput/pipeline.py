@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, timed
 from invseg_jax.configuration import Config, check_config
@@ -44,11 +45,6 @@ from invseg_jax.training import mesh
 CASES = 20
 WAIT_LIMIT = 2.0  # per cent of a step, on two processor cores
 AUGMENTATION_LIMIT = 10.0
-# With --quick nothing is large enough to be worth good code.
-COMPILE_QUICKLY = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
 Seconds = dict[str, list[float]]
 ALWAYS: dict[str, Any] = {
     field.name: 1.0
@@ -107,7 +103,8 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     config = read_config(options)
     with tempfile.TemporaryDirectory(prefix="invseg-pipeline-") as folder:
         dataset, cases = open_cases(config, options, Path(folder))
-        compiler = COMPILE_QUICKLY if options.quick and jax.default_backend() == "cpu" else None
+        # With --quick nothing is large enough to be worth good code.
+        compiler = BUFFERS_ONLY if options.quick and jax.default_backend() == "cpu" else None
         shape = len(dataset.modalities), len(dataset.classes)
         step = TrainingStep(config, *shape, compiler)
         name = options.config or "configs/hippocampus.py:cpu"
