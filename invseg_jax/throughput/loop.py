@@ -21,7 +21,8 @@ class Times:
 
     Attributes:
         steps: of each whole step, the wait for its batch included.
-        waits: until the batch was there and on the devices, which had nothing to do meanwhile.
+        waits: until the batch was there and handed to the devices, which had nothing to do
+            meanwhile; what `train` shows as "wait".
     """
 
     steps: list[float]
@@ -78,7 +79,6 @@ def take_steps(step: TrainingStep, batches: Iterator[Any], count: int, warm_up: 
     for number in range(warm_up + count):
         begun = time.perf_counter()
         batch = mesh.place_batch(next(batches), step.devices)
-        jax.block_until_ready(batch)
         placed = time.perf_counter()
         step.take(batch)
         if number >= warm_up:
