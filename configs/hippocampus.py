@@ -40,4 +40,7 @@ def get_config(variant: str = "cpu") -> Config:
         config.inference.batch = 8
         config.optimiser.average = 0.999
         config.optimiser.warmup = 500
+    else:  # as measured
+        config.augment.blur_probability = 0.0
+        config.augment.low_resolution_probability = 0.0
     return config

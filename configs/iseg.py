@@ -44,6 +44,8 @@ def get_config(variant: str = "full") -> Config:
         config.augment.affine_probability = 0.2
         config.augment.gamma_probability = 0.1
         config.augment.noise_probability = 0.0
+        config.augment.blur_probability = 0.0
+        config.augment.low_resolution_probability = 0.0
         config.eval_every = config.save_every = 100
         config.eval_cases = 2
         config.log_every = 10

@@ -21,17 +21,20 @@ from typing import NoReturn
 
 from invseg_jax.errors import UserError
 
-# NAME, and what stands in the help. Each is a module in `benchmarks`.
+# NAME, and what stands in the help. Each is a module in `benchmarks`, or where MODULES says.
 BENCHMARKS = {
     "memory": "bytes of one gradient as the depth grows: plain, remat, reversible; then slabs",
     "slabs": "bytes and time of a coupling evaluated in 1 to 8 pieces",
     "speed": "time of one gradient: plain, remat, reversible, fixed-point",
     "drift": "error of the reconstructed input and of the gradient, to 256 couplings",
     "conv": "3x3x3 convolution and its gradients beside the compiler's own and PyTorch's",
+    "pipeline": "a training step's wait for data; augmentation in it, and beside SciPy's",
     "startup": "seconds from nothing to the first training step, and with a warm cache",
     "peers": "the same network in iunets and memcnn: peak memory and time",
     "volume": "whole brain volumes at full width: peak memory and time, PyTorch beside it",
 }
+# `benchmarks` runs on a bare GPU machine; this one measures data and training, below it.
+MODULES = {"pipeline": "invseg_jax.throughput.pipeline"}
 USER_ERROR = 2
 
 
@@ -70,7 +73,12 @@ def _run(arguments: list[str]) -> None:
         raise UserError(f"no benchmark is called {name!r}; there are {', '.join(BENCHMARKS)}")
     # Before JAX starts: child processes want their share of the accelerator.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    module = importlib.import_module(f"invseg_jax.benchmarks.{name}")
+    try:
+        module = importlib.import_module(MODULES.get(name, f"invseg_jax.benchmarks.{name}"))
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{name} needs {error.name}: install all of invseg_jax's packages"
+        ) from error
     parser = _Parser(
         prog=f"python -m invseg_jax.benchmark {name}",
         description=module.__doc__,

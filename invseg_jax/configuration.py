@@ -92,19 +92,28 @@ def base_config(network: str = "FullInvRes") -> Config:
     # z_score_nonzero, z_score or ct; one for all, or one for each modality
     config.data.preprocess.normalisation = ("z_score_nonzero",)
 
-    config.augment = ConfigDict()  # see data/augment.py: Augmentation
+    config.augment = ConfigDict()  # see data/augment/settings.py: Augmentation
     config.augment.flip = (0.5, 0.5, 0.5)
     config.augment.affine_probability = 0.3
     config.augment.rotation = 30.0
     config.augment.scale = (0.7, 1.4)
     config.augment.stretch = 0.05
     config.augment.spacing = (1.0, 1.0, 1.0)
+    config.augment.elastic_probability = 0.0
+    config.augment.elastic = 4.0
+    config.augment.elastic_grid = 32.0
     config.augment.noise_probability = 0.1
     config.augment.noise = (0.0, 0.1)
+    config.augment.blur_probability = 0.1
+    config.augment.blur = (0.5, 1.0)
     config.augment.brightness_probability = 0.15
     config.augment.brightness = (0.75, 1.25)
+    config.augment.bias_field_probability = 0.0
+    config.augment.bias_field = (1.0, 1.5)
     config.augment.contrast_probability = 0.15
     config.augment.contrast = (0.75, 1.25)
+    config.augment.low_resolution_probability = 0.125
+    config.augment.low_resolution = (0.5, 1.0)
     config.augment.gamma_probability = 0.3
     config.augment.gamma = (0.7, 1.5)
 

@@ -67,6 +67,13 @@ def test_without_a_name_it_says_which_there_are(capsys):
     assert "  memory " in out
 
 
+def test_a_missing_package_is_named(capsys, monkeypatch):
+    monkeypatch.setitem(benchmark.MODULES, "pipeline", "no_such_package")
+    status, _, err = ended(capsys, "pipeline")
+    assert status == 2
+    assert err == "error: pipeline needs no_such_package: install all of invseg_jax's packages\n"
+
+
 def test_debug_shows_the_traceback(capsys):
     status, _, err = ended(capsys, "memory", "--depths=0", "--debug")
     assert status == 2

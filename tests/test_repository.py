@@ -36,6 +36,7 @@ ROOMS = (
     "training",
     "inference",
     "planning",
+    "throughput",
     "evaluation",
     "interactive",
 )

@@ -29,7 +29,8 @@ def training_batches(
     function of the seed and the cases alone: threads do not change it, and with several processes
     the k-th batches of all of them together hold just the crops of the k-th batch of one process.
     `get_state` and `set_state` resume it (also by Orbax, through Grain's checkpoint handler); the
-    state is the number of batches given, so resume with the same seed, batch and processes.
+    state is the number of batches given, so resume with the same seed and batch, on any number of
+    processes and threads.
 
     Threads, not processes: the cache is memory-mapped and numpy copies outside of the GIL, while
     Grain's worker processes need parsed absl flags and seconds to start.
@@ -38,7 +39,8 @@ def training_batches(
         cases: cached cases that all have a label map and the same channels.
         patch: (D, H, W) in voxels; a smaller volume is padded with zeros.
         batch: samples a step over all processes; must divide among them.
-        foreground: probability that a crop is centred on foreground, see `choose_start`.
+        foreground: probability that a crop is centred on foreground, see `choose_start`; voxels
+            that nobody labelled (`IGNORED`) are none.
         seed: 0 to 2**32 - 1.
         threads: threads that read ahead, two batches each; 0 reads when asked, in this thread.
         process: index of this process, `jax.process_index()`.
@@ -50,33 +52,38 @@ def training_batches(
 
     Raises:
         UserError: no cases, a case without label map, settings out of range; and, while
-            iterating, a cache entry that cannot be read, with the case and its folder.
+            iterating, a cache entry that cannot be read, with the case and the file.
     """
     _check_settings(patch, batch, foreground, seed, threads, processes)
     if not 0 <= process < processes:
         raise ValueError(f"process {process} of {processes}")
     if not cases:
         raise UserError("no training cases: check the split and the data's root")
-    unlabelled = [case.id for case in cases if _read(case, "label") is None]
+    unlabelled = [case.id for case in cases if _read(case, "label", optional=True) is None]
     if unlabelled:
         raise UserError(
             f"cannot train on cases without a label map: {', '.join(unlabelled)}; leave them out"
         )
 
     def random_crop(case: CachedCase, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image, label = _read(case, "image"), _read(case, "label")
-        start = choose_start(
-            rng,
-            label.shape,
-            patch,
-            foreground=foreground,
-            classes=case.classes,
-            voxels=lambda index: _read(case, "foreground", index),
-        )
-        return {
-            "image": crop(image, start, patch).astype(np.float32, copy=False),
-            "label": crop(label, start, patch).astype(np.int32),
-        }
+        try:
+            image, label = _read(case, "image"), _read(case, "label")
+            start = choose_start(
+                rng,
+                label.shape,
+                patch,
+                foreground=foreground,
+                classes=case.classes,
+                voxels=lambda index: _read(case, "foreground", index),
+            )
+            return {
+                "image": crop(image, start, patch).astype(np.float32, copy=False),
+                "label": crop(label, start, patch).astype(np.int32),
+            }
+        except Exception as error:
+            # The traceback of a thread that reads ahead does not tell what it was at.
+            error.add_note(f"while reading case {case.id} from {case.folder}")
+            raise
 
     stream = grain.MapDataset.source(list(cases)).seed(seed).shuffle().repeat()
     # Divided among processes last, so that neither the order nor the crops depend on their number,
@@ -89,15 +96,22 @@ def training_batches(
     return iter(stream.to_iter_dataset(options))
 
 
-def _read(case: CachedCase, what: str, *index: int) -> Any:
-    """`case.image`, `case.label` or `case.foreground(index)`; a fault names the case."""
+def _read(case: CachedCase, what: str, index: int | None = None, *, optional: bool = False) -> Any:
+    """`case.image`, `case.label` or `case.foreground(index)`; a fault names the case and file."""
     try:
-        value = getattr(case, what)
-        return value(*index) if index else value
+        value = getattr(case, what) if index is None else getattr(case, what)(index)
+        if value is None and not optional:
+            raise ValueError("it is gone")
+        if value is not None:
+            fits = value.shape[:3] == case.shape if index is None else value.shape[1:] == (3,)
+            if not fits:
+                raise ValueError(f"it is of the shape {value.shape}")
+        return value
     except (OSError, ValueError, EOFError) as error:
+        file = case.folder / f"{what if index is None else f'{what}-{index}'}.npy"
         raise UserError(
-            f"case {case.id}: {case.folder}: {what} cannot be read ({error}); delete this folder, "
-            "and it is made anew at the next start"
+            f"case {case.id}: {file} cannot be read ({error}); delete this folder, and it is made "
+            "anew at the next start"
         ) from error
 
 

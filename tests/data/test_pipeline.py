@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.data.cache import CachedCase
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.errors import UserError
 
@@ -135,18 +136,75 @@ def test_more_processes_than_cases(cases):
         assert subjects(take(iterator, 2)) == [1, 1]
 
 
+@pytest.mark.parametrize("processes, threads", [(1, 0), (2, 2), (4, 0)])
+def test_resuming_on_other_processes_goes_on_with_the_same_crops(cases, processes, threads):
+    first = batches_of(cases, batch=4, processes=2, process=1)
+    take(first, 3)
+    state = json.loads(json.dumps(first.get_state()))
+    expected = take(batches_of(cases, batch=4), 6)[3:]
+    parts = []
+    for process in range(processes):
+        resumed = batches_of(cases, batch=4, processes=processes, process=process, threads=threads)
+        resumed.set_state(state)
+        parts.append(take(resumed, 3))
+        resumed.close()
+    for whole, *shares in zip(expected, *parts, strict=True):
+        for name in ("image", "label"):
+            together = np.concatenate([share[name] for share in shares])
+            assert sorted(a.tobytes() for a in together) == sorted(a.tobytes() for a in whole[name])
+
+
 @pytest.mark.parametrize("threads", [0, 2])
-@pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_an_unreadable_entry_names_the_case(cases, threads, damage):
-    iterator = batches_of(cases, threads=threads)
-    file = cases[2].folder / "image.npy"
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("image", "missing"),
+        ("label", "missing"),  # without foreground-2 it would be a case without this class
+        *itertools.product(
+            ("image", "label", "foreground-2"), ("truncated", "empty", "of another shape")
+        ),
+    ],
+)
+def test_an_unreadable_entry_names_the_case_and_the_file(cases, threads, name, damage):
+    iterator = batches_of(cases, threads=threads, foreground=1.0)
+    take(iterator, 1)  # the threads are at work
+    file = cases[2].folder / f"{name}.npy"
     if damage == "missing":
         file.unlink()
+    elif damage == "of another shape":
+        np.save(file, np.zeros((3, 3, 3, 2), np.uint8))
     else:
-        file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises(UserError, match="^case subject-3: .*entry-3: image cannot be read"):
+        file.write_bytes(file.read_bytes()[: 50 if damage == "truncated" else 0])
+    with pytest.raises(UserError, match=f"^case subject-3: .*entry-3/{name}.npy cannot be read"):
         take(iterator, 20)
     iterator.close()
+
+
+def test_a_reading_thread_that_fails_otherwise_says_so_in_its_own_words(cases, monkeypatch):
+    def full(*_):
+        raise MemoryError("no room for the crop")
+
+    monkeypatch.setattr("invseg_jax.data.pipeline.crop", full)
+    iterator = batches_of(cases, threads=2)
+    with pytest.raises(MemoryError, match="no room for the crop") as caught:
+        take(iterator, 1)
+    assert "subject-" in caught.value.__notes__[0]
+    iterator.close()
+
+
+def test_crops_are_never_centred_on_voxels_that_nobody_labelled(tmp_path):
+    shape = (20, 20, 20)
+    case = make_case(tmp_path, 1, shape=shape, label=False)
+    label = np.zeros(shape, np.uint8)
+    label[10:] = IGNORED
+    label[3, 4, 5] = 2
+    np.save(case.folder / "label.npy", label)
+    np.save(case.folder / "foreground-2.npy", np.array([(3, 4, 5)], np.int32))
+    for batch in take(batches_of([case], foreground=1.0), 20):
+        assert (batch["label"][:, 2, 2, 1] == 2).all()
+    # They come along where a crop reaches them.
+    reached = take(batches_of([case], foreground=0.0), 20)
+    assert {IGNORED, 0} <= {int(v) for batch in reached for v in np.unique(batch["label"])}
 
 
 def test_cases_without_label_are_named_at_once(tmp_path):

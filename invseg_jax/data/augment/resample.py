@@ -1,4 +1,4 @@
-"""Affine resampling of one patch about its centre, in pure JAX."""
+"""Resampling of one patch: where each voxel comes from, and fetching image and label there."""
 
 from collections.abc import Sequence
 
@@ -6,67 +6,51 @@ import jax
 import jax.numpy as jnp
 
 
-def affine_matrix(angles: jax.Array, scale: jax.Array, spacing: Sequence[float]) -> jax.Array:
-    """The matrix M that takes offsets from the centre in the output to offsets in the input.
+def source_coordinates(
+    matrix: jax.Array, displacement: jax.Array | None, shape: Sequence[int]
+) -> tuple[jax.Array, ...]:
+    """Where each output voxel x of a patch lies in the input: M (x + u(x) - c) + c, centre c.
 
-    M = S^-1 Rx Ry Rz S diag(1 / scale) with S = diag(spacing): in voxels, while the rotation acts
-    in mm and so does not shear anisotropic voxels. Zero angles and unit scale give the identity
-    exactly.
-
-    Args:
-        angles: (3,) float32, radians about the depth, height and width axes.
-        scale: (3,) float32, magnification along each axis of the output.
-        spacing: voxel size along each axis, in mm.
-
-    Returns:
-        (3, 3) float32.
-    """
-    (cx, cy, cz), (sx, sy, sz) = jnp.cos(angles), jnp.sin(angles)
-    rotation = [
-        [cy * cz, -cy * sz, sy],
-        [cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy],
-        [sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy],
-    ]
-    # Entry (i, j) of S^-1 R S is R[i, j] * s_j / s_i; this form leaves the diagonal exact.
-    ratio = [[s_j / s_i for s_j in spacing] for s_i in spacing]
-    in_voxels = jnp.stack([jnp.stack(row) for row in rotation]) * jnp.asarray(ratio, jnp.float32)
-    return in_voxels / scale[None, :]
-
-
-def affine_coordinates(matrix: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, ...]:
-    """Where each output voxel x of a patch lies in the input: M (x - c) + c about the centre c.
+    The patch is so first mapped by M and then deformed. Along an axis of one voxel the place is
+    always that voxel, so that a single slice stays in its plane.
 
     Args:
-        matrix: (3, 3) float32, see `affine_matrix`.
+        matrix: M, (3, 3) float32, see `affine_matrix`.
+        displacement: u, (D, H, W, 3) float32 in voxels, or None for no deformation.
         shape: (D, H, W).
 
     Returns:
         Three (D, H, W) float32 arrays: input coordinates along each axis, in voxels.
     """
     centre = [(n - 1) / 2 for n in shape]
-    offset = [
-        jax.lax.broadcasted_iota(jnp.float32, tuple(shape), axis) - centre[axis]
-        for axis in range(3)
-    ]
+    offset = []
+    for axis, n in enumerate(shape):
+        along = jax.lax.broadcasted_iota(jnp.float32, tuple(shape), axis) - centre[axis]
+        if displacement is not None and n > 1:
+            along = along + displacement[..., axis]
+        offset.append(along)
     # Written out, not as a matrix product, which an accelerator may do in reduced precision.
     return tuple(
         row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2] + middle
-        for row, middle in zip(matrix, centre, strict=True)
+        if n > 1
+        else jnp.zeros(tuple(shape), jnp.float32)
+        for row, middle, n in zip(matrix, centre, shape, strict=True)
     )
 
 
-def resample_affine(
-    image: jax.Array, label: jax.Array, matrix: jax.Array
+def resample(
+    image: jax.Array, label: jax.Array, coordinates: Sequence[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     """Resamples a patch: the image trilinearly, the label at the nearest voxel of the same place.
 
     Agrees with `scipy.ndimage.map_coordinates(..., mode="constant")` of order 1 and 0: what lies
-    outside of the outermost voxel centres becomes 0. The identity returns its input bit for bit.
+    outside of the outermost voxel centres becomes 0. Each voxel's own coordinates return the input
+    bit for bit.
 
     Args:
         image: (D, H, W, C) float32.
         label: (D, H, W) int32.
-        matrix: (3, 3) float32, see `affine_matrix`.
+        coordinates: see `source_coordinates`.
 
     Returns:
         Image and label of the same shapes and dtypes.
@@ -105,4 +89,4 @@ def resample_affine(
 
     # Plane by plane: for the whole patch at once XLA keeps all eight corners in memory, or fuses
     # the gathers into each of the steps that follow and repeats them there.
-    return jax.lax.map(resample_plane, affine_coordinates(matrix, shape))
+    return jax.lax.map(resample_plane, tuple(coordinates))

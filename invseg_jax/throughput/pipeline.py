@@ -1,0 +1,281 @@
+"""What a training step waits for its data, and what augmentation takes of it.
+
+    python -m invseg_jax.benchmark pipeline
+    python -m invseg_jax.benchmark pipeline --data Task04_Hippocampus --json pipeline.json
+    python -m invseg_jax.benchmark pipeline --config configs/brats.py --data Task01_BrainTumour
+
+The configuration is configs/hippocampus.py:cpu. Without --data a made-up data set of the same sizes
+is written to a temporary folder. All is what `train` runs: the cache, Grain's threads, the compiled
+step. The devices are waited for after each step, so that the time until the next batch is there is
+time in which they have nothing to do. Augmentation is held against the same step compiled without
+it, by turns, and against the same transforms in SciPy on the host.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
+from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.timing import alternate, timed
+from invseg_jax.configuration import Config, check_config
+from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.data.cache import CachedCase, CaseCache
+from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.data.pipeline import training_batches
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.source import open_source, prepared_split
+from invseg_jax.data.split import hold_out
+from invseg_jax.errors import UserError
+from invseg_jax.throughput.cohort import SHAPE, write_cohort
+from invseg_jax.throughput.host_augmentation import augment_on_host
+from invseg_jax.throughput.loop import TrainingStep, take_steps
+from invseg_jax.training import mesh
+
+CASES = 20
+WAIT_LIMIT = 2.0  # per cent of a step, on two processor cores
+AUGMENTATION_LIMIT = 10.0
+Seconds = dict[str, list[float]]
+ALWAYS: dict[str, Any] = {
+    field.name: 1.0
+    for field in dataclasses.fields(Augmentation)
+    if field.name.endswith("_probability")
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the tables' own options."""
+    parser.add_argument("--config", metavar="FILE", help="[configs/hippocampus.py:cpu]")
+    parser.add_argument("--data", metavar="ROOT", help="[a made-up data set]")
+    parser.add_argument("--steps", type=int, help="for the waiting [40; --quick 4]")
+    parser.add_argument("--repeats", type=int, help="rounds, for the augmentation [15; --quick 2]")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Before JAX looks for devices: those that the training would have."""
+    config = read_config(options)
+    mesh.prepare_devices(config.devices, config.data.batch)
+
+
+def read_config(options: argparse.Namespace) -> Config:
+    """The configuration asked for; with --quick a small network on small patches.
+
+    Raises:
+        UserError: it cannot be loaded, or an option makes no sense.
+    """
+    for name in ("steps", "repeats"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: give at least 1")
+    file = options.config
+    if file is None:
+        file = Path(__file__).resolve().parents[2] / "configs" / "hippocampus.py"
+        if not file.is_file():
+            raise UserError(f"{file} is not there: give --config, or run this from a checkout")
+        file = f"{file}:cpu"
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    try:
+        values(["benchmark", f"--config={file}"])
+        config = values.config.copy_and_resolve_references()
+    except (flags.Error, OSError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--config cannot be loaded: {reason}") from error
+    check_config(config)
+    if options.quick:
+        config.data.patch = (8, 8, 8)
+        config.model.settings.channels = (8,)
+        config.model.settings.auxiliary = 0
+    return config
+
+
+def tables(options: argparse.Namespace) -> Iterator[Table]:
+    """What is waited for data; what augmentation takes; the same on the host."""
+    config = read_config(options)
+    with tempfile.TemporaryDirectory(prefix="invseg-pipeline-") as folder:
+        dataset, cases = open_cases(config, options, Path(folder))
+        # With --quick nothing is large enough to be worth good code.
+        compiler = BUFFERS_ONLY if options.quick and jax.default_backend() == "cpu" else None
+        shape = len(dataset.modalities), len(dataset.classes)
+        step = TrainingStep(config, *shape, compiler)
+        name = options.config or "configs/hippocampus.py:cpu"
+        where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {config.data.batch}"
+        yield waiting(step, config, cases, options.steps or (4 if options.quick else 40), where)
+
+        batches = training_batches(cases, **_stream(config), threads=0)
+        batch = next(batches)
+        batches.close()
+        repeats = options.repeats or (2 if options.quick else 15)
+        steps = {"as configured": step}
+        for way, settings in other_settings(config).items():
+            changed = config.copy_and_resolve_references()
+            changed.augment.update(dataclasses.asdict(settings))
+            steps[way] = TrainingStep(changed, *shape, compiler)
+        yield augmentation(steps, batch, repeats, where)
+        yield host(config, batch, repeats, where)
+
+
+def open_cases(
+    config: Config, options: argparse.Namespace, folder: Path
+) -> tuple[Dataset, list[CachedCase]]:
+    """The cases that would be trained on; made up where neither data nor configuration is given."""
+    if options.data is not None or options.config is not None:
+        say = partial(print, flush=True)
+        dataset = open_source(config, options.data, say)
+        return dataset, prepared_split(config, dataset, say)[0]
+    count, shape = (config.data.folds, (9, 10, 8)) if options.quick else (CASES, SHAPE)
+    dataset = open_dataset("msd", write_cohort(folder / "data", count, shape))
+    training, _ = hold_out(dataset.cases, config.data.folds, config.data.fold)
+    cache = CaseCache(dataset, Preprocessing.of(config), folder / "cache")
+    return dataset, cache.prepared(training)
+
+
+def other_settings(config: Config) -> dict[str, Augmentation]:
+    """Augmentation off, and every transform always."""
+    configured = Augmentation(**config.augment)
+    return {"none": Augmentation.off(), "all, always": dataclasses.replace(configured, **ALWAYS)}
+
+
+def waiting(
+    step: TrainingStep, config: Config, cases: Sequence[CachedCase], count: int, where: str
+) -> Table:
+    """One row for each number of threads that read ahead: none, and as configured."""
+    made = Table(
+        f"waiting for data: {where}, {count} steps",
+        [
+            Column("threads", "threads"),
+            Column("seconds", "step s", ".3f"),
+            Column("wait_ms", "wait ms", ".2f"),
+            Column("longest_ms", "longest ms", ".2f"),
+            Column("percent", "wait %", ".2f"),
+        ],
+    )
+    for threads in sorted({0, config.data.threads}):
+        batches = training_batches(cases, **_stream(config), threads=threads)
+        times = take_steps(step, batches, count)
+        batches.close()
+        made.rows.append(
+            {
+                "threads": threads,
+                "seconds": statistics.median(times.steps),
+                "wait_ms": 1e3 * statistics.median(times.waits),
+                "longest_ms": 1e3 * max(times.waits),
+                "percent": 100 * times.share,
+            }
+        )
+    percent = made.rows[-1]["percent"]
+    made.bounds.append(Bound("waiting for data, % of the steps' time", percent, WAIT_LIMIT))
+    return made
+
+
+def augmentation(steps: dict[str, TrainingStep], batch: Any, repeats: int, where: str) -> Table:
+    """One row for each compiled step; the share is the median over the rounds."""
+    placed = mesh.place_batch(batch, steps["none"].devices)
+    calls = {way: partial(step.take, placed) for way, step in steps.items()}
+    seconds, processor = by_turns(calls, repeats)
+    rows = [
+        {
+            "way": way,
+            "seconds": statistics.median(seconds[way]),
+            "processor": statistics.median(processor[way]),
+            "percent": _share(seconds, way),
+            "processor_percent": _share(processor, way),
+        }
+        for way in steps
+    ]
+    percent = rows[0]["percent"]
+    return Table(
+        f"augmentation in the step: {where}",
+        [
+            Column("way", "augmentation"),
+            Column("seconds", "step s", ".3f"),
+            Column("percent", "% of it", ".1f"),
+            Column("processor", "processor s", ".3f"),
+            Column("processor_percent", "% of it", ".1f"),
+        ],
+        rows,
+        notes=[
+            "Shares are medians over the rounds of 1 - (step without) / (step), in per cent; what "
+            "is smaller than the machine's noise can be negative.",
+            "Processor time, of all cores together, hardly feels what else the machine does.",
+        ],
+        bounds=[Bound("augmentation, % of the step", percent, AUGMENTATION_LIMIT)],
+    )
+
+
+def host(config: Config, batch: Any, repeats: int, where: str) -> Table:
+    """One row for each settings: compiled for the device, and with SciPy in one thread."""
+    rng = np.random.default_rng(config.seed)
+    devices = mesh.make_mesh(config.devices, config.data.batch)
+    placed = mesh.place_batch(batch, devices)
+    key = jax.device_put(jax.random.key(config.seed), mesh.replicated(devices))
+    configured = Augmentation(**config.augment)
+    always = other_settings(config)["all, always"]
+    rows = []
+    for way, settings in {"as configured": configured, "all, always": always}.items():
+        compiled = jax.jit(partial(augment, settings=settings))
+        calls = {
+            "compiled": partial(compiled, key, placed["image"], placed["label"]),
+            "scipy": partial(augment_on_host, rng, batch["image"], batch["label"], settings),
+        }
+        seconds, processor = by_turns(calls, 2 * repeats)
+        row: dict[str, Any] = {"way": way}
+        for name in calls:
+            # On the host the time depends on what is drawn, so it is the mean that counts.
+            row[f"{name}_ms"] = 1e3 * statistics.mean(seconds[name])
+            row[f"{name}_processor_ms"] = 1e3 * statistics.mean(processor[name])
+        row["ratio"] = row["scipy_ms"] / row["compiled_ms"]
+        rows.append(row)
+    return Table(
+        f"the augmentation alone: {where}",
+        [
+            Column("way", "augmentation"),
+            Column("compiled_ms", "compiled ms", ".2f"),
+            Column("scipy_ms", "SciPy ms", ".1f"),
+            Column("ratio", "SciPy / compiled", ".1f"),
+            Column("compiled_processor_ms", "processor: compiled ms", ".2f"),
+            Column("scipy_processor_ms", "SciPy ms", ".1f"),
+        ],
+        rows,
+        notes=[f"Means of {2 * repeats} batches; SciPy does only what was drawn, in one thread."],
+    )
+
+
+def by_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> tuple[Seconds, Seconds]:
+    """Seconds of each call in every round, by the clock and of the processor."""
+    processor: Seconds = {name: [] for name in calls}
+
+    def run(name: str) -> float:
+        used = time.process_time()
+        took = timed(calls[name])()
+        processor[name].append(time.process_time() - used)
+        return took
+
+    seconds = alternate({name: partial(run, name) for name in calls}, repeats)
+    # `alternate` does not count a first round.
+    return seconds, {name: used[1:] for name, used in processor.items()}
+
+
+def _share(seconds: Seconds, way: str) -> float:
+    rounds = zip(seconds[way], seconds["none"], strict=True)
+    return 100 * statistics.median(1 - without / with_ for with_, without in rounds)
+
+
+def _stream(config: Config) -> dict[str, Any]:
+    """What `train` gives `training_batches` besides cases and threads."""
+    return {
+        "patch": tuple(config.data.patch),
+        "batch": config.data.batch,
+        "foreground": config.data.foreground,
+        "seed": config.seed,
+    }

@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+
+from invseg_jax.configuration import base_config
+from invseg_jax.data.augment import Augmentation
+from invseg_jax.errors import UserError
+
+
+def test_the_configuration_has_the_same_defaults():
+    given = {name: value for name, value in base_config().augment.items()}
+    assert given == dataclasses.asdict(Augmentation())
+
+
+def test_elastic_deformation_and_bias_field_are_off_by_default():
+    assert not Augmentation().changes("elastic") and not Augmentation().changes("bias_field")
+    assert Augmentation().changes("blur") and Augmentation().resamples
+
+
+def test_settings_take_lists_and_are_hashable():
+    settings = Augmentation(flip=[1, 0, 0], scale=[0.9, 1.1])  # pyright: ignore
+    assert settings == Augmentation(flip=(1.0, 0.0, 0.0), scale=(0.9, 1.1))
+    assert hash(settings) == hash(Augmentation(flip=(1.0, 0.0, 0.0), scale=(0.9, 1.1)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flip": (0.5, 0.5)},
+        {"flip": (0.5, 0.5, 1.5)},
+        {"flip": 0.5},
+        {"affine_probability": -0.1},
+        {"gamma_probability": float("nan")},
+        {"noise_probability": None},
+        {"rotation": -5.0},
+        {"rotation": "much"},
+        {"scale": (1.2, 0.8)},
+        {"scale": (0.0, 1.0)},
+        {"gamma": (0.5, float("inf"))},
+        {"noise": (-1.0, 0.1)},
+        {"blur": (-0.5, 1.0)},
+        {"blur": (1.0, 0.5)},
+        {"elastic": (1.0, 2.0)},
+        {"elastic_grid": 0.0},
+        {"bias_field": (0.5, 1.5)},
+        {"low_resolution": (0.0, 1.0)},
+        {"low_resolution": (0.5, 1.5)},
+        {"spacing": (1.0, 0.0, 1.0)},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(wrong):
+    (name,) = wrong
+    with pytest.raises(UserError, match=f"^augmentation.{name} = .*give"):
+        Augmentation(**wrong)
