@@ -11,7 +11,12 @@ from invseg_jax.layers import preactivation
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
-from invseg_jax.layers.preactivation import preactivated_conv
+from invseg_jax.layers.preactivation import (
+    preactivated_conv,
+    preactivated_conv_onto,
+    preactivated_conv_pullback,
+)
+from invseg_jax.reversible import Onto, Planes
 
 
 def random(shape, seed=0):
@@ -78,6 +83,32 @@ def test_values_and_gradients_are_those_of_the_three_written_apart(
 def test_slabs_on_other_platforms(once, assert_close, monkeypatch, size, slabs):
     elsewhere(monkeypatch)
     compare(once, assert_close, in_one(slabs), (2, 6, 3, 4), 4, 3, 2, size)
+
+
+@pytest.mark.parametrize("there", [None, 1, 3])
+def test_onto_a_stream_and_back(once, assert_close, monkeypatch, there):
+    """On this platform, and with slabs as on a GPU: value and gradients of the one function."""
+    if there is not None:
+        elsewhere(monkeypatch)
+    how = Execution(slabs=there or 1)
+    norm, conv = modules(4, 3, 2)
+    conv.bias = None
+    x, stream, dy = (random((2, 6, 3, 5, c), seed) for seed, c in enumerate((4, 3, 3)))
+    mask = jnp.ones((2, 4)).at[0, 0].set(0.0)
+    onto = Onto(Planes.of(stream), jnp.subtract)
+
+    def pulled(x, norm, conv):
+        return preactivated_conv_pullback(Planes.of(x), norm, conv, mask, how, onto, Planes.of(dy))
+
+    put, dx, dnorm, dconv = once(pulled)(x, norm, conv)
+    expected = once(lambda *args: pull(in_one(how.slabs), *args))(x, norm, conv, mask, dy)
+    got = -(put.volume - stream), dx.volume, nnx.state(dnorm), nnx.state(dconv)
+    assert_close(got, expected, relative=1e-5, least=1.0)
+
+    evaluated = once(
+        lambda x, norm, conv: preactivated_conv_onto(Planes.of(x), norm, conv, mask, how, onto)
+    )(x, norm, conv)
+    np.testing.assert_array_equal(evaluated.rows, put.rows)
 
 
 def test_more_slabs_take_less_memory_there(once, monkeypatch):
