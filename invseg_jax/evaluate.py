@@ -64,6 +64,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
 
     from rich.console import Console
 
+    from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import case_digest
     from invseg_jax.data.layouts.case import refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
@@ -75,7 +76,6 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     console = Console(highlight=False)
     segmenter, config, data = load_segmenter(workdir)
     dataset = open_source(config, root or data.root, command.say)
-    refuse_repeated_ids(dataset.cases, dataset.root)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
         raise UserError(
             f"{dataset.root} has the classes {', '.join(dataset.classes)} and "
@@ -94,6 +94,9 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     ]
     if not cases:
         raise UserError(f"{dataset.root} holds no labelled case of the split {split!r}")
+    refuse_repeated_ids(cases, dataset.root)
+    # All files before the first score: a damaged one would end it midway.
+    refuse_faults(config, dataset, cases, command.say)
 
     output.mkdir(parents=True, exist_ok=True)
     results, pictures = [], {}

@@ -64,10 +64,12 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
-        if (other.classes, other.modalities) != (data.classes, data.modalities):
+        same = "classes", "values", "modalities", "reference"
+        if any(getattr(other, part) != getattr(data, part) for part in same):
             raise UserError(
-                f"{workdir} was trained for the classes {', '.join(other.classes)}, "
-                f"{workdirs[0]} for {', '.join(data.classes)}; they cannot be averaged"
+                f"{workdir} was trained for the classes {', '.join(other.classes)} of "
+                f"{', '.join(other.modalities)}, {workdirs[0]} for {', '.join(data.classes)} of "
+                f"{', '.join(data.modalities)}, or with other values; they cannot be averaged"
             )
         if segmenter.settings.grid != settings.grid:
             raise UserError(
@@ -94,9 +96,15 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
         reference=data.reference,
     )
     output.mkdir(parents=True, exist_ok=True)
+    faults: list[UserError] = []
     for number, (case, target) in enumerate(zip(dataset.cases, targets, strict=True), 1):
         begun = time.perf_counter()
-        loaded = load_case(dataset, case, settings.interpolation)
+        try:
+            loaded = load_case(dataset, case, settings.interpolation)
+        except UserError as error:  # one damaged file is no reason to leave out the others
+            faults.append(error)
+            command.say(f"{number}/{len(cases)}  {case.id}  left out: {error}")
+            continue
         write_case_files(
             output,
             case.id,
@@ -110,6 +118,10 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
         )
         seconds = time.perf_counter() - begun
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")
+    if faults:
+        raise UserError(
+            f"{len(faults)} of {len(cases)} cases could not be read, the first: {faults[0]}"
+        )
     return targets
 
 

@@ -66,8 +66,9 @@ def train(
     import jax
 
     from invseg_jax.data.checks.cases import refuse_faults
-    from invseg_jax.data.pipeline import training_batches
-    from invseg_jax.data.source import open_source, prepared_split
+    from invseg_jax.data.pipeline import check_stream, training_batches
+    from invseg_jax.data.preprocess import Preprocessing
+    from invseg_jax.data.source import labelled_cases, open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.planning.compiled import shortage
@@ -85,21 +86,24 @@ def train(
 
     # The data, and the folder of the run.
     dataset = open_source(config, root, command.say)
-    refuse_faults(config, dataset, command.say)
-    training, held_out, fingerprint = prepared_split(config, dataset, command.say)
+    # All settings are checked first: reading the data may take long.
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, len(dataset.modalities), len(dataset.classes))
     program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
-    batches = training_batches(
-        training,
-        patch=tuple(config.data.patch),
-        batch=config.data.batch,
-        foreground=config.data.foreground,
-        seed=config.seed,
-        threads=config.data.threads,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
+    Preprocessing.of(config).schemes(len(dataset.modalities))
+    stream: dict[str, Any] = {
+        "patch": tuple(config.data.patch),
+        "batch": config.data.batch,
+        "foreground": config.data.foreground,
+        "seed": config.seed,
+        "threads": config.data.threads,
+        "process": jax.process_index(),
+        "processes": jax.process_count(),
+    }
+    check_stream(**stream)
+    refuse_faults(config, dataset, labelled_cases(dataset), command.say)
+    training, held_out, fingerprint = prepared_split(config, dataset, command.say)
+    batches = training_batches(training, **stream)
     run = RunFolder(workdir)
     run.write(
         config,

@@ -111,6 +111,27 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
     ]
 
 
+def test_a_damaged_file_is_found_before_the_first_score(dataset: Dataset, workdir: Path) -> None:
+    last = dataset.cases[-1].images[0]
+    last.write_bytes(last.read_bytes()[:-20])
+    with pytest.raises(UserError, match="a fault in the data, the first: case block_3: .*trunc"):
+        evaluate(workdir, workdir / "eval", root=str(dataset.root), split="all")
+    assert not (workdir / "eval").exists()
+
+
+def test_a_test_image_may_have_the_name_of_a_training_image(
+    dataset: Dataset, workdir: Path
+) -> None:
+    (dataset.root / "imagesTs").mkdir()
+    name = "block_2.nii.gz"
+    image = nib.Nifti1Image(np.full((3, 4, 5), 7, np.int16), AFFINE)
+    image.to_filename(dataset.root / "imagesTs" / name)
+    described = json.loads((dataset.root / "dataset.json").read_text())
+    described["test"] = [f"./imagesTs/{name}"]
+    (dataset.root / "dataset.json").write_text(json.dumps(described))
+    assert ids(evaluate(workdir, workdir / "eval")) == ["block_2", "block_3"]
+
+
 def test_data_of_other_classes_are_refused(dataset: Dataset, workdir: Path) -> None:
     description = dataset.root / "dataset.json"
     description.write_text(description.read_text().replace("organ", "tumour"))

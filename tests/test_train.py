@@ -188,7 +188,7 @@ def test_cases_of_one_id_are_not_scored(data: Path, trained: Path, tmp_path: Pat
     description["training"].append(description["training"][0])
     (tmp_path / "twice" / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="ids that occur more than once: ball_000"):
-        evaluate(trained, tmp_path / "eval", root=str(tmp_path / "twice"))
+        evaluate(trained, tmp_path / "eval", root=str(tmp_path / "twice"), split="all")
     assert not (tmp_path / "eval").exists()
 
 
@@ -218,6 +218,16 @@ def test_plain_folders_are_trained_on_scored_and_segmented(data: Path, tmp_path:
         predict([tmp_path / "run"], root, tmp_path / "maps")
     with pytest.raises(UserError, match="a fault in the data, the first: case ball_003: ball_003/"):
         train(config, tmp_path / "run", str(root))
+
+
+def test_prediction_leaves_out_what_cannot_be_read(data: Path, trained: Path, tmp_path: Path):
+    images = tmp_path / "images"
+    shutil.copytree(data / "imagesTr", images)
+    (images / "ball_001.nii.gz").write_bytes(b"\x1f\x8bno")
+    with pytest.raises(UserError, match="1 of 6 cases could not be read, the first: case ball_001"):
+        predict([trained], images, tmp_path / "maps")
+    written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))
+    assert written == [f"ball_{i:03}.nii.gz" for i in (0, 2, 3, 4, 5)]
 
 
 def test_prediction_refuses_to_overwrite_its_input(data: Path, trained: Path):

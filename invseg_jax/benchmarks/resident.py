@@ -12,6 +12,9 @@ STATUS = Path("/proc/self/status")
 
 def process_peak() -> int:
     """The most that this process has had since it began."""
+    # Not `ru_maxrss` on Linux: a child begins with what its parent had.
+    if (peak := _status("VmHWM")) is not None:
+        return peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -22,8 +25,14 @@ def now() -> int:
     Where the system does not tell, the peak instead.
     """
     give_back()
+    resident = _status("VmRSS")
+    return process_peak() if resident is None else resident
+
+
+def _status(name: str) -> int | None:
+    """A figure of Linux's status of the process, in bytes."""
     try:
-        found = re.search(r"^VmRSS:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s*(\d+) kB", STATUS.read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return 1024 * int(found[1]) if found else process_peak()
+        return None
+    return 1024 * int(found[1]) if found else None

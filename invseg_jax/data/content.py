@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import time
 from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.nifti import source_files
 from invseg_jax.errors import UserError
+
+# Two changes sooner one after the other may have the same time.
+_SETTLED_NS = 2 * 10**9
 
 
 def case_digest(case: Case) -> str:
@@ -35,11 +40,21 @@ def volume_digest(path: Path) -> str:
     digest = hashlib.sha256()
     for file in source_files(path):
         try:
-            with open(file, "rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            state = file.stat()
+            settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
+            read = _digest_once if settled else _digest_once.__wrapped__
+            digest.update(read(file, state.st_size, state.st_mtime_ns))
         except OSError as error:
             raise UserError(
                 f"{file}: cannot be read ({error.strerror or error}); check the file and its "
                 "permissions"
             ) from error
     return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _digest_once(file: Path, size: int, changed: int) -> bytes:
+    """SHA-256 of a file: the check and the cache both ask for it."""
+    del size, changed
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

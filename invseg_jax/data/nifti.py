@@ -28,6 +28,8 @@ from invseg_jax.errors import UserError
 # What one volume may take. A header may claim more than any machine holds, and a small compressed
 # file may keep the promise; 4 GiB is a 4-D study of 16 volumes of 512 x 512 x 512 x 16 bit.
 MAX_BYTES = 4 << 30
+# What a label map may hold, on disk.
+MAX_LABEL = 65_535
 
 _limit = MAX_BYTES
 
@@ -88,10 +90,12 @@ def volume_files(path: str | Path) -> tuple[Path, ...]:
         UserError: the name is not one of a volume.
     """
     path = Path(path)
-    if path.name.endswith((".nii", ".nii.gz")):
+    if path.name.lower().endswith((".nii", ".nii.gz")):
         return (path,)
     if path.suffix in (".hdr", ".img"):
         return (path.with_suffix(".hdr"), path.with_suffix(".img"))
+    if path.suffix in (".HDR", ".IMG"):
+        return (path.with_suffix(".HDR"), path.with_suffix(".IMG"))
     raise UserError(f"{path}: not a volume; give a .nii, .nii.gz, .hdr or .img file")
 
 
@@ -153,14 +157,14 @@ def read_volume(path: str | Path) -> Volume:
 
 
 def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Writes a label map as uint8 NIfTI-1 (`.nii.gz`), atomically.
+    """Writes a label map as NIfTI-1 (`.nii.gz`), atomically: uint8, or uint16 where it needs that.
 
     A reader sees either the file that was there or the whole new one. Equal label maps give equal
     bytes.
 
     Args:
         path: the file to write; its folder is made if it is missing.
-        labels: (D, H, W), integers in 0..255.
+        labels: (D, H, W), integers in 0..65535.
         affine: (4, 4), voxel indices to mm.
 
     Raises:
@@ -173,11 +177,14 @@ def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) ->
         raise ValueError(f"{path}: a label map's name ends in .nii.gz")
     if labels.ndim != 3 or 0 in labels.shape or labels.dtype.kind not in "iu":
         raise ValueError(f"labels are {labels.dtype} {labels.shape}, not integers (D, H, W)")
-    if labels.min() < 0 or labels.max() > 255:
-        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, not within 0..255")
+    if labels.min() < 0 or labels.max() > MAX_LABEL:
+        raise ValueError(
+            f"labels reach from {labels.min()} to {labels.max()}, not within 0..{MAX_LABEL}"
+        )
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise ValueError("the affine is not (4, 4) finite numbers")
-    image = nib.Nifti1Image(labels.astype(np.uint8), affine)
+    kind = np.uint8 if labels.max() < 256 else np.uint16
+    image = nib.Nifti1Image(labels.astype(kind), affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     # Some viewers read the qform alone; it cannot hold a shear, and a wrong one is worse than none.
@@ -284,6 +291,9 @@ def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
         raise UserError(
             f"{path}: the header's scaling is damaged ({error}); fetch it again"
         ) from error
+    # nibabel takes that for no scaling. NaN is how it writes that there is none.
+    if "scl_slope" in header.keys() and np.isinf(stored := float(header["scl_slope"])):
+        raise UserError(f"{path}: the header's scaling, {stored:g}, is not finite; mend scl_slope")
     scaled = slope != 0.0 and (slope, intercept) != (1.0, 0.0)
     if array.dtype.kind in "iu" and not scaled:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -297,7 +307,7 @@ def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise UserError(
-            f"{path}: {int(bad.sum())} voxels are NaN or infinite, the first at "
+            f"{path}: {int(bad.sum())} voxels are NaN, infinite or beyond float32, the first at "
             f"{first}; mend or leave out the file"
         )
     return result

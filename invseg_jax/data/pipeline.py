@@ -54,9 +54,15 @@ def training_batches(
         UserError: no cases, a case without label map, settings out of range; and, while
             iterating, a cache entry that cannot be read, with the case and the file.
     """
-    _check_settings(patch, batch, foreground, seed, threads, processes)
-    if not 0 <= process < processes:
-        raise ValueError(f"process {process} of {processes}")
+    check_stream(
+        patch=patch,
+        batch=batch,
+        foreground=foreground,
+        seed=seed,
+        threads=threads,
+        process=process,
+        processes=processes,
+    )
     if not cases:
         raise UserError("no training cases: check the split and the data's root")
     unlabelled = [case.id for case in cases if _read(case, "label", optional=True) is None]
@@ -115,18 +121,37 @@ def _read(case: CachedCase, what: str, index: int | None = None, *, optional: bo
         ) from error
 
 
-def _check_settings(
-    patch: Sequence[int], batch: int, foreground: float, seed: int, threads: int, processes: int
+def check_stream(
+    *,
+    patch: Sequence[int],
+    batch: int,
+    foreground: float,
+    seed: int,
+    threads: int,
+    process: int,
+    processes: int,
 ) -> None:
+    """Checks the settings of `training_batches`.
+
+    Raises:
+        UserError: one is out of range.
+    """
+    if not 0 <= process < processes:
+        raise ValueError(f"process {process} of {processes}")
     if len(patch) != 3 or min(patch) < 1:
-        raise UserError(f"patch = {tuple(patch)}: give three sizes in voxels, each at least 1")
+        raise UserError(
+            f"config.data.patch = {tuple(patch)}: give three sizes in voxels, each at least 1"
+        )
     if batch < 1 or batch % processes:
         raise UserError(
-            f"batch = {batch} does not divide among {processes} process(es): give a multiple"
+            f"config.data.batch = {batch} does not divide among {processes} process(es): give a "
+            "multiple"
         )
     if not 0 <= foreground <= 1:
-        raise UserError(f"foreground = {foreground}: give a probability between 0 and 1")
+        raise UserError(
+            f"config.data.foreground = {foreground}: give a probability between 0 and 1"
+        )
     if not 0 <= seed < 2**32:
-        raise UserError(f"seed = {seed}: give a number from 0 to {2**32 - 1}")
+        raise UserError(f"config.seed = {seed}: give a number from 0 to {2**32 - 1}")
     if threads < 0:
-        raise UserError(f"threads = {threads}: give 0 or more")
+        raise UserError(f"config.data.threads = {threads}: give 0 or more")

@@ -22,8 +22,8 @@ def find_inputs(
 
     Args:
         path: an image file, which holds all modalities (4-D where there are several); a folder of
-            such files, or of nnU-Net's CASE_0000.nii.gz where that is the layout; or the root of a
-            data set in the layout that the network was trained on.
+            such files, or of nnU-Net's CASE_0000.nii.gz where that is the layout; the root of a
+            data set in the layout that the network was trained on; or the folder of one case of it.
         layout: that layout.
         modalities: names of the channels that the network reads.
         settings: `config.data.plain` of the training, where that is the layout.
@@ -42,7 +42,7 @@ def find_inputs(
     try:
         cases = open_dataset(layout, path, settings).cases
     except UserError as error:
-        cases = _images(path, layout, modalities)
+        cases = _of_one_case(path, layout, settings) or _images(path, layout, modalities)
         if not cases:
             raise UserError(
                 f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "
@@ -63,6 +63,16 @@ def find_inputs(
             f"{', '.join(modalities)}"
         )
     return list(cases)
+
+
+def _of_one_case(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
+    """The cases of the data set around a folder whose images all lie in it."""
+    folder = path.resolve()
+    try:
+        cases = open_dataset(layout, folder.parent, settings).cases
+    except UserError:
+        return ()
+    return tuple(case for case in cases if all(folder in image.parents for image in case.images))
 
 
 def _images(path: Path, layout: str, modalities: Sequence[str]) -> tuple[Case, ...]:

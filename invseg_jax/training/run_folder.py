@@ -68,7 +68,7 @@ class RunFolder:
 
         Raises:
             UserError: the folder holds a run of another network, on other training cases or on the
-                same prepared another way; nothing is written.
+                same prepared another way or with other classes; nothing is written.
         """
         values = _plain(config.to_dict())
         described = _plain(asdict(data))
@@ -83,7 +83,14 @@ class RunFolder:
                         "use the same configuration to resume it, or another --workdir"
                     )
         if (self.path / "data.json").exists():
-            trained_on = _read_json(self.path / "data.json")["training"]
+            earlier = _read_json(self.path / "data.json")
+            for part in ("modalities", "classes", "values", "reference", "ignore"):
+                if earlier.get(part) != described[part]:
+                    raise UserError(
+                        f"{self.path} holds a run with other {part} ({earlier.get(part)}, now "
+                        f"{described[part]}); use the same data to resume it, or another --workdir"
+                    )
+            trained_on = earlier["training"]
             if trained_on != described["training"]:
                 raise UserError(
                     f"{self.path} holds a run on other data ({len(trained_on)} training cases, now "

@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Extension
 from nibabel.spm2analyze import Spm2AnalyzeImage
 
 from invseg_jax.data import byte_stream
-from invseg_jax.data.nifti import read_volume, source_files
+from invseg_jax.data.nifti import read_volume, source_files, volume_files
 from invseg_jax.errors import UserError
 
 AFFINE = np.array(
@@ -249,8 +249,19 @@ def test_a_stream_that_never_ends_is_left(good: Path, monkeypatch: pytest.Monkey
 def test_voxels_that_are_not_finite(tmp_path: Path, value: float) -> None:
     array = np.zeros((4, 3, 2), np.float32)
     array[1, 2, 1] = value
-    with pytest.raises(UserError, match=r"1 voxels are NaN or infinite, the first at \(1, 2, 1\)"):
+    with pytest.raises(UserError, match=r"1 voxels are NaN, .* the first at \(1, 2, 1\)"):
         read_volume(save(tmp_path / "a.nii.gz", array))
+
+
+@pytest.mark.parametrize("slope", [np.inf, -np.inf])
+def test_a_scaling_that_is_not_finite(good: Path, slope: float) -> None:
+    with pytest.raises(UserError, match="scaling, -?inf, is not finite; mend scl_slope"):
+        read_volume(edited(good, 112, "2f", slope, 0.0))
+
+
+@pytest.mark.parametrize(("name", "files"), [("A.NII.GZ", 1), ("A.Nii", 1), ("A.HDR", 2)])
+def test_endings_in_capitals(tmp_path: Path, name: str, files: int) -> None:
+    assert len(volume_files(tmp_path / name)) == files
 
 
 def test_float64_beyond_float32(tmp_path: Path) -> None:

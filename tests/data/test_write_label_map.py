@@ -34,6 +34,14 @@ def test_label_map_goes_to_disk_and_back(tmp_path: Path, rng: np.random.Generato
     assert path.read_bytes() == first
 
 
+def test_large_values_take_two_bytes(tmp_path: Path) -> None:
+    labels = np.array([0, 255, 256, 65_535]).reshape(2, 2, 1)
+    write_label_map(tmp_path / "a.nii.gz", labels, AFFINE)
+    image = nib.Nifti1Image.from_filename(tmp_path / "a.nii.gz")
+    assert image.get_data_dtype() == np.uint16
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj), labels)
+
+
 def test_a_sheared_affine_is_kept(tmp_path: Path) -> None:
     sheared = AFFINE.copy()
     sheared[0, 2] = 0.6
@@ -48,7 +56,7 @@ def test_a_sheared_affine_is_kept(tmp_path: Path) -> None:
     [
         (np.zeros((2, 2, 2), np.float32), "a.nii.gz"),
         (np.zeros((2, 2), np.uint8), "a.nii.gz"),
-        (np.full((2, 2, 2), 256), "a.nii.gz"),
+        (np.full((2, 2, 2), 65_536), "a.nii.gz"),
         (np.full((2, 2, 2), -1), "a.nii.gz"),
         (np.zeros((2, 2, 2), np.uint8), "a.png"),
         (np.zeros((2, 0, 2), np.uint8), "a.nii.gz"),

@@ -108,6 +108,23 @@ def test_a_folder_of_nnunet_channels(tmp_path: Path):
     assert [case.id for case in find_inputs(tmp_path / "one", "nnunet", ONE)] == ["a", "b"]
 
 
+def test_the_folder_of_one_case(tmp_path: Path):
+    touch(tmp_path, "a/mr.nii", "a/pet.nii", "a/seg.nii", "b/mr.nii", "b/pet.nii", "b/seg.nii")
+    plain = {
+        "images": (("mr", "*/mr.nii"), ("pet", "*/pet.nii")),
+        "label": "*/seg.nii",
+        "classes": (("x", 1),),
+        "reference": "",
+    }
+    (case,) = find_inputs(tmp_path / "b", "plain", ("mr", "pet"), plain)
+    assert case.id == "b"
+    assert [image.name for image in case.images] == ["mr.nii", "pet.nii"]
+    # Of one modality too: the label map beside the image is none.
+    plain["images"] = plain["images"][:1]
+    (case,) = find_inputs(tmp_path / "a", "plain", ("mr",), plain)
+    assert (case.id, len(case.images)) == ("a", 1)
+
+
 def test_nothing_there(tmp_path: Path):
     with pytest.raises(UserError, match="--input .*nothing does not exist"):
         find_inputs(tmp_path / "nothing", "msd", ONE)

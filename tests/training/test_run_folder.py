@@ -48,6 +48,23 @@ def test_every_value_stands_in_the_file(run: RunFolder):
     assert config["optimiser"].keys() == dict(base_config().optimiser).keys()
 
 
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("modalities", ("T2", "T1")),
+        ("classes", ("background", "back", "front")),
+        ("values", (0, 2, 1)),
+        ("reference", 1),
+        ("ignore", 3),
+    ],
+)
+def test_the_same_cases_with_another_meaning(run: RunFolder, part: str, other: object):
+    before = contents(run)
+    with pytest.raises(UserError, match=f"holds a run with other {part} .*another --workdir"):
+        run.write(base_config(), replace(DATA, **{part: other}))
+    assert contents(run) == before
+
+
 def test_the_embedded_cohort_and_nothing_held_out(tmp_path: Path):
     data = replace(DATA, root=None, held_out=())
     RunFolder(tmp_path).write(base_config(), data)

@@ -133,4 +133,4 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         wanted = "the lower end first"
     else:
         return tuple(numbers) if isinstance(default, tuple) else numbers[0]
-    raise UserError(f"augmentation.{name} = {value!r}: give {wanted}")
+    raise UserError(f"config.augment.{name} = {value!r}: give {wanted}")

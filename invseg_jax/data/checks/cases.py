@@ -10,7 +10,8 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
-from invseg_jax.data.source import labelled_cases, now_and_then
+from invseg_jax.data.nifti import MAX_BYTES
+from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
 # Told the number of cases that are done, from 0, and the one that is next.
@@ -72,19 +73,22 @@ def check_cases(
     return faults
 
 
-def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Checks the cases with a label map; what was found sound before is not read again.
+def refuse_faults(
+    config: Config, dataset: Dataset, cases: Sequence[Case], say: Callable[[str], None]
+) -> None:
+    """Checks cases; what was found sound before is not read again.
 
     Args:
-        config: with `data.layout` and `data.tolerate`.
+        config: with `data.layout`, `data.tolerate` and `data.max_bytes`.
         dataset: from `open_source`.
+        cases: of the data set.
         say: told of the progress now and then.
 
     Raises:
-        UserError: there is a fault, or no labelled case. One line: how many, the first, and the
-            command that shows all of them.
+        UserError: there is a fault. One line: how many, the first, and the command that shows all
+            of them.
     """
-    cases = labelled_cases(dataset)
+    tolerate = config.data.get("tolerate", ())
     tell = now_and_then(say)
 
     def progress(number: int, case: Case) -> None:
@@ -93,7 +97,7 @@ def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) 
     faults = check_cases(
         dataset,
         cases,
-        tolerate=config.data.get("tolerate", ()),
+        tolerate=tolerate,
         sound=SoundCases(),
         progress=progress,
     )
@@ -103,6 +107,10 @@ def refuse_faults(config: Config, dataset: Dataset, say: Callable[[str], None]) 
         command += f"--data {shlex.quote(str(dataset.root))}"
         if layout == "plain":
             command += " --config FILE"
+        if tolerate:
+            command += f" --tolerate {','.join(tolerate)}"
+        if config.data.get("max_bytes", MAX_BYTES) != MAX_BYTES:
+            command += f" --max_bytes {config.data.max_bytes}"
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         where = f"case {faults[0].case}: " if faults[0].case else ""
         raise UserError(

@@ -17,6 +17,7 @@ from invseg_jax.data.layouts.description import (
     own_name,
     read_description,
 )
+from invseg_jax.data.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 
 
@@ -37,6 +38,11 @@ def open_folder(root: Path) -> Dataset:
         raise UserError(
             f'{description}: "labels" has {len(labels)} entries, with the values '
             f'{some(list(labels))}; it needs "0", the background, and 1 to 255 classes'
+        )
+    if max(labels) > MAX_LABEL:
+        raise UserError(
+            f'{description}: "labels" has the value {max(labels)}; they go to {MAX_LABEL}, '
+            "renumber the label maps"
         )
     classes = ("background", *(name for value, name in labels.items() if value != 0))
     if len(set(classes)) < len(classes):

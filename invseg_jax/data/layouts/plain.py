@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered
+from invseg_jax.data.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 
 _KEY = "config.data.plain"
@@ -73,6 +74,11 @@ class Patterns:
             raise UserError(
                 f"{_KEY}.classes is {settings['classes']!r}: give at least one class, each a value "
                 "of its own; the background is 0 and is not listed"
+            )
+        if not all(0 <= value <= MAX_LABEL for value in used):
+            raise UserError(
+                f"{_KEY}.classes is {settings['classes']!r}: values go from 0 to {MAX_LABEL}; "
+                "renumber the label maps"
             )
         reference = settings["reference"]
         if reference and reference not in images:

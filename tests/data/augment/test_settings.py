@@ -50,5 +50,5 @@ def test_settings_take_lists_and_are_hashable():
 )
 def test_impossible_settings_are_refused_by_name(wrong):
     (name,) = wrong
-    with pytest.raises(UserError, match=f"^augmentation.{name} = .*give"):
+    with pytest.raises(UserError, match=f"^config.augment.{name} = .*give"):
         Augmentation(**wrong)

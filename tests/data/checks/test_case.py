@@ -21,6 +21,7 @@ from invseg_jax.configuration import base_config
 from invseg_jax.data.checks.case import check_case
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 
 SHAPE = (9, 8, 7)
@@ -133,14 +134,14 @@ def zero_dimension(files: Files) -> None:
     files.edit(40, "4h", 3, 9, 8, 0)
 
 
-@bad("file", "1 voxels are NaN or infinite, the first at (1, 2, 3)")
+@bad("file", "1 voxels are NaN, infinite or beyond float32, the first at (1, 2, 3)")
 def one_nan(files: Files) -> None:
     array = files.array("image").copy()
     array[1, 2, 3] = np.nan
     files.save("image", array)
 
 
-@bad("file", "voxels are NaN or infinite")
+@bad("file", "voxels are NaN, infinite or beyond float32")
 def infinite_voxels(files: Files) -> None:
     files.save("image", np.where(files.array("label") == 1, -np.inf, 1).astype(np.float32))
 
@@ -304,7 +305,7 @@ def test_training_refuses(write: Callable[..., Dataset], name: str) -> None:
     kind, text, damage = BAD[name]
     dataset = write({"sound": GOOD["nothing_at_all"], name: damage})
     with pytest.raises(UserError) as caught:
-        refuse_faults(base_config(), dataset, lambda _: None)
+        refuse_faults(base_config(), dataset, labelled_cases(dataset), lambda _: None)
     said = str(caught.value)
     assert said.startswith(f"a fault in the data, the first: case {name}: ")
     assert text in said

@@ -17,6 +17,7 @@ from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 
 Write = Callable[..., Path]
@@ -164,16 +165,16 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
 
 def test_training_counts_the_faults_and_names_the_first(config: Config, dataset: Dataset) -> None:
     said: list[str] = []
-    refuse_faults(config, dataset, said.append)
+    refuse_faults(config, dataset, labelled_cases(dataset), said.append)
     assert said == ["checking case organ_1 (1 of 3)"]
     assert dataset.cases[1].label
     dataset.cases[1].label.unlink()
     dataset.cases[2].images[0].write_bytes(b"")
     with pytest.raises(UserError, match="^2 faults in the data, the first: case organ_2: labels"):
-        refuse_faults(config, dataset, said.append)
+        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
     config.data.layout = "plain"
     with pytest.raises(UserError, match="--layout plain --data .* --config FILE` shows them all"):
-        refuse_faults(config, dataset, said.append)
+        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
 
 
 def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> None:
@@ -181,7 +182,7 @@ def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> Non
     (root / "subject-3-T1.img").unlink()
     dataset = open_dataset("iseg", root)
     assert len(check_cases(dataset, dataset.cases)) == 1
-    refuse_faults(config, dataset, lambda _: None)
+    refuse_faults(config, dataset, labelled_cases(dataset), lambda _: None)
 
 
 def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,8 @@ def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
         ({"classes": (("ignore", 3),)}, "at least one class"),
         ({"classes": (("a", 1), ("b", 1))}, "value of its own"),
         ({"classes": (("a", 0),)}, "the background is 0"),
+        ({"classes": (("a", 65_536),)}, "from 0 to 65535"),
+        ({"classes": (("a", -1),)}, "from 0 to 65535"),
         ({"classes": (("background", 1),)}, "the background is 0"),
         ({"classes": (("a", "1"),)}, "classes is .*give pairs"),
         ({"classes": (("a", True),)}, "classes is .*give pairs"),
