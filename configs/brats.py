@@ -23,6 +23,7 @@ def get_config(variant: str = "gpu") -> Config:
     place, network = parse_variant(variant, ("gpu", "brats2020"))
     config = base_config(network)
     config.data.layout = "brats2020" if place == "brats2020" else "msd"
+    config.loss.regions = place == "brats2020"  # whole tumour, tumour core, enhancing tumour
     config.data.preprocess.crop = True  # skulls are stripped, the rest is air
     config.data.patch = (128, 128, 128)  # nnU-Net's
     config.data.batch = 2

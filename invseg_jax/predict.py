@@ -64,10 +64,10 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
-        if (other.classes, other.modalities) != (data.classes, data.modalities):
+        if (other.segments, other.modalities) != (data.segments, data.modalities):
             raise UserError(
-                f"{workdir} was trained for the classes {', '.join(other.classes)}, "
-                f"{workdirs[0]} for {', '.join(data.classes)}; they cannot be averaged"
+                f"{workdir} was trained for the {other.segments}, {workdirs[0]} for the "
+                f"{data.segments}; they cannot be averaged"
             )
         if segmenter.settings.grid != settings.grid:
             raise UserError(
