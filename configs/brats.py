@@ -6,9 +6,10 @@
 
 For `gpu`, the variant where none is given, ROOT is MSD Task01_BrainTumour (Antonelli et al. 2022),
 four modalities and four classes; its cases are those of BraTS 2016 and 2017. For `brats2020`, ROOT
-holds the folders BraTS20_Training_NNN of BraTS 2020. Both are of the same make: FLAIR, T1, T1 with
-contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for this data; the channels are
-this project's own choice, as Yamazaki et al. 2021 give none.
+holds the folders BraTS20_Training_NNN of BraTS 2020, and the challenge's three overlapping regions
+are segmented, a sigmoid each: whole tumour, tumour core, enhancing tumour. Both are of the same
+make: FLAIR, T1, T1 with contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for
+this data; the channels are this project's own choice, as Yamazaki et al. 2021 give none.
 
 `gpu-partial`, `gpu-unet` and so on take another network. None has been trained here: no score is
 claimed.

@@ -36,7 +36,7 @@ def config() -> Config:
         "loss.weights": (1.0, 1.0, 2.0),
         "optimiser.name": "sgd",
         "optimiser.schedule": "polynomial",
-        "optimiser.learning_rate": 0.05,
+        "optimiser.learning_rate": 0.5,
         "optimiser.warmup": 5,
         "optimiser.momentum": 0.9,
         "optimiser.weight_decay": 1e-4,

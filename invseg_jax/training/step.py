@@ -46,7 +46,7 @@ def make_step(
     """
 
     def gradient_of(params: Any, key: Array, batch: Batch):
-        """((loss, dice), gradient) of a batch."""
+        """((loss, mean Dice), gradient) of a batch."""
         # The scopes name what a profile shows; `jax.value_and_grad` marks the backward pass itself.
         augment_key, dropout_key = jax.random.split(key)
         with jax.named_scope("augmentation"):
@@ -58,7 +58,8 @@ def make_step(
             with jax.named_scope("network"):
                 outputs = nnx.merge(network, params).outputs(image, dropout_key)
             with jax.named_scope("loss"):
-                return loss(outputs, label)
+                value, dice = loss(outputs, label)
+                return value, jnp.mean(dice)
 
         return jax.value_and_grad(loss_of, has_aux=True)(params)
 
@@ -72,8 +73,8 @@ def make_step(
             found = gradient_of(params, jax.random.fold_in(key, number), part)
             return jax.tree.map(jnp.add, total, found), None
 
-        like = jax.eval_shape(gradient_of, params, key, jax.tree.map(lambda a: a[:, 0], parts))
-        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+        zero = jnp.zeros((), jnp.float32)
+        nothing = (zero, zero), jax.tree.map(jnp.zeros_like, params)
         total, _ = jax.lax.scan(add, nothing, jnp.arange(accumulate))
         return jax.tree.map(lambda a: a / accumulate, total)
 
@@ -91,7 +92,7 @@ def make_step(
             averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
         metrics = {
             "loss": value,
-            "dice": jnp.mean(dice),
+            "dice": dice,
             "gradient_norm": optax.tree.norm(gradient),
         }
         return TrainState(state.step + 1, params, averaged, optimiser_state, state.key), metrics
