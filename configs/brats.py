@@ -6,9 +6,10 @@
 
 For `gpu`, the variant where none is given, ROOT is MSD Task01_BrainTumour (Antonelli et al. 2022),
 four modalities and four classes; its cases are those of BraTS 2016 and 2017. For `brats2020`, ROOT
-holds the folders BraTS20_Training_NNN of BraTS 2020. Both are of the same make: FLAIR, T1, T1 with
-contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for this data; the channels are
-this project's own choice, as Yamazaki et al. 2021 give none.
+holds the folders BraTS20_Training_NNN of BraTS 2020, and the challenge's three overlapping regions
+are segmented, a sigmoid each: whole tumour, tumour core, enhancing tumour. Both are of the same
+make: FLAIR, T1, T1 with contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for
+this data; the channels are this project's own choice, as Yamazaki et al. 2021 give none.
 
 `gpu-partial`, `gpu-unet` and so on take another network. None has been trained here: no score is
 claimed.
@@ -23,6 +24,7 @@ def get_config(variant: str = "gpu") -> Config:
     place, network = parse_variant(variant, ("gpu", "brats2020"))
     config = base_config(network)
     config.data.layout = "brats2020" if place == "brats2020" else "msd"
+    config.loss.regions = place == "brats2020"  # whole tumour, tumour core, enhancing tumour
     config.data.preprocess.crop = True  # skulls are stripped, the rest is air
     config.data.patch = (128, 128, 128)  # nnU-Net's
     config.data.batch = 2

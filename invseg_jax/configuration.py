@@ -78,7 +78,7 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.data.folds = 5  # one of them is held out
     config.data.fold = 0
     config.data.patch = (64, 64, 64)  # voxels
-    config.data.batch = 2  # patches a step, over all devices
+    config.data.batch = 2  # patches at a time, over all devices; see optimiser.accumulate
     config.data.foreground = 0.33  # share of patches centred on a voxel of a random class
     config.data.threads = 2  # that read ahead; 0: none
 
@@ -117,11 +117,27 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.augment.gamma_probability = 0.3
     config.augment.gamma = (0.7, 1.5)
 
+    config.loss = ConfigDict()  # see training/losses.py: LossSettings
+    config.loss.regions = False  # segment the data set's regions, not its classes
+    config.loss.dice = 1.0  # weights of the two terms
+    config.loss.cross_entropy = 1.0
+    config.loss.weights = ()  # in the cross-entropy, of each class or region; none: all 1
+    config.loss.squared = False
+    config.loss.per_sample = False
+    config.loss.background = False
+    config.loss.smoothing = 1.0
+
     config.optimiser = ConfigDict()  # see training/state.py: OptimiserSettings
+    config.optimiser.name = "adamw"  # or sgd
     config.optimiser.learning_rate = 2e-3
     config.optimiser.warmup = 50
+    config.optimiser.schedule = "cosine"  # or polynomial
+    config.optimiser.power = 0.9  # of the polynomial
+    config.optimiser.momentum = 0.99  # of sgd
+    config.optimiser.nesterov = True
     config.optimiser.weight_decay = 1e-2
     config.optimiser.clip = 1.0
+    config.optimiser.accumulate = 1  # batches a step
     config.optimiser.average = 0.995
 
     config.inference = ConfigDict()
@@ -144,6 +160,11 @@ def check_config(config: Config) -> None:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
     if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
         raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+
+
+def patches_a_step(config: Config) -> int:
+    """How many patches one step takes, over all devices."""
+    return config.data.batch * config.optimiser.accumulate
 
 
 def parse_variant(variant: str, places: tuple[str, ...]) -> tuple[str, str]:

@@ -68,9 +68,10 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     from invseg_jax.data.content import case_digest
     from invseg_jax.data.layouts.case import refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
+    from invseg_jax.data.regions import Regions
     from invseg_jax.data.source import labelled_cases, open_source
     from invseg_jax.evaluation.case_files import write_case_files
-    from invseg_jax.evaluation.report import CaseResult, table, write_report
+    from invseg_jax.evaluation.report import CaseResult, tables, write_report
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
     console = Console(highlight=False)
@@ -98,6 +99,8 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     # All files before the first score: a damaged one would end it midway.
     refuse_faults(config, dataset, cases, command.say)
 
+    regions = Regions.of(dataset.regions, dataset.values)
+    region_names = () if regions is None else regions.names
     output.mkdir(parents=True, exist_ok=True)
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
@@ -105,7 +108,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
         loaded = load_case(dataset, case, segmenter.settings.interpolation)
         assert loaded.label is not None
         prediction = segment(loaded, [segmenter])
-        result = CaseResult.compare(case.id, prediction, loaded.label, len(data.classes))
+        result = CaseResult.compare(case.id, prediction, loaded.label, len(data.classes), regions)
         pictures[case.id] = write_case_files(
             output,
             case.id,
@@ -129,8 +132,9 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
         classes=data.classes,
         config=config.to_dict(),
         pictures=pictures,
+        regions=region_names,
     )
-    console.print(table(results, data.classes))
+    console.print(*tables(results, data.classes, region_names), sep="\n")
     command.say(f"report: {output / 'report.html'}")
     return summary
 

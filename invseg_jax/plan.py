@@ -46,7 +46,12 @@ flags.DEFINE_string(
     "topology", None, "Of a TPU slice in chips, as 2x2: the batch is spread.", flag_values=FLAGS
 )
 flags.DEFINE_integer("modalities", None, "Channels of an image.", flag_values=FLAGS)
-flags.DEFINE_integer("classes", None, "With the background.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "classes",
+    None,
+    "With the background; or regions, where the configuration segments those.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "data", None, "Root of a data set: its modalities, classes, case sizes.", flag_values=FLAGS
 )
@@ -68,7 +73,7 @@ class Images:
 
     Attributes:
         modalities: channels.
-        classes: with the background.
+        classes: with the background; or regions, where the configuration segments those.
         size: voxels of the median case, or None where no data set was given.
     """
 
@@ -105,21 +110,23 @@ def read_images(
     """
     size = None
     if root is not None:
+        from invseg_jax.data.regions import regions_to_segment
         from invseg_jax.planning.cases import median_size
 
         found, size = median_size(config, root, command.say)
         modalities = modalities or len(found.modalities)
-        classes = classes or len(found.classes)
+        classes = classes or len(regions_to_segment(config, found) or found.classes)
+    kind, least = ("regions", 1) if config.loss.regions else ("classes", 2)
     if modalities is None or classes is None:
         modalities = ASSUMED if modalities is None else modalities
         classes = ASSUMED if classes is None else classes
         command.say(
-            f"taking {modalities} modalities and {classes} classes; --modalities and --classes, or "
+            f"taking {modalities} modalities and {classes} {kind}; --modalities and --classes, or "
             "--data, say otherwise"
         )
-    if modalities < 1 or classes < 2:
+    if modalities < 1 or classes < least:
         raise UserError(
-            f"{modalities} modalities and {classes} classes: give at least 1 and at least 2"
+            f"{modalities} modalities and {classes} {kind}: give at least 1 and at least {least}"
         )
     return Images(modalities, classes, size)
 
@@ -241,7 +248,8 @@ def _show(config: Config, images: Images, where, choice, modes) -> None:
     first = next(iter(modes.values()))
     title = (
         f"One training step of {config.model.name}, {choice}\n{first.count:,} parameters, "
-        f"{images.modalities} modalities, {images.classes} classes, on {first.devices} "
+        f"{images.modalities} modalities, {images.classes} "
+        f"{'regions' if config.loss.regions else 'classes'}, on {first.devices} "
         f"{where.name} device(s)"
     )
     console.print()

@@ -64,12 +64,12 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
     settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
-        same = "classes", "values", "modalities", "reference"
+        same = "segments", "classes", "values", "modalities", "reference"
         if any(getattr(other, part) != getattr(data, part) for part in same):
             raise UserError(
-                f"{workdir} was trained for the classes {', '.join(other.classes)} of "
-                f"{', '.join(other.modalities)}, {workdirs[0]} for {', '.join(data.classes)} of "
-                f"{', '.join(data.modalities)}, or with other values; they cannot be averaged"
+                f"{workdir} was trained for the {other.segments} of {', '.join(other.modalities)}, "
+                f"{workdirs[0]} for the {data.segments} of {', '.join(data.modalities)}, or with "
+                "other values; they cannot be averaged"
             )
         if segmenter.settings.grid != settings.grid:
             raise UserError(

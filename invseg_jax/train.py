@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags
 
 from invseg_jax import command
-from invseg_jax.configuration import Config, check_config
+from invseg_jax.configuration import Config, check_config, patches_a_step
 from invseg_jax.errors import UserError
 
 FLAGS = command.new_flags()
@@ -68,6 +68,7 @@ def train(
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
+    from invseg_jax.data.regions import regions_to_segment
     from invseg_jax.data.source import labelled_cases, open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
@@ -86,14 +87,16 @@ def train(
 
     # The data, and the folder of the run.
     dataset = open_source(config, root, command.say)
+    regions = regions_to_segment(config, dataset)
+    outputs = len(regions or dataset.classes)
     # All settings are checked first: reading the data may take long.
     devices = mesh.make_mesh(config.devices, config.data.batch)
-    model = build_model(config, len(dataset.modalities), len(dataset.classes))
-    program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
+    model = build_model(config, len(dataset.modalities), outputs)
+    program = TrainingProgram.build(config, model, len(dataset.modalities), devices, regions)
     Preprocessing.of(config).schemes(len(dataset.modalities))
     stream: dict[str, Any] = {
         "patch": tuple(config.data.patch),
-        "batch": config.data.batch,
+        "batch": patches_a_step(config),
         "foreground": config.data.foreground,
         "seed": config.seed,
         "threads": config.data.threads,
@@ -117,18 +120,19 @@ def train(
             held_out=tuple((case.id, case.content) for case in held_out),
             reference=dataset.reference,
             ignore=dataset.ignore,
+            regions=dataset.regions if config.loss.regions else (),
         ),
         fingerprint,
     )
 
     # The network, and its state on the devices.
-    network = as_network(config, model, len(dataset.classes), devices)
+    network = as_network(config, model, outputs, devices, regions)
     state = program.first_state(network.params)
     take_step: Any = None
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     command.say(
         f"{config.model.name}: {count:,} parameters, {len(training)} training and "
-        f"{len(held_out)} held-out cases, batch {config.data.batch} on "
+        f"{len(held_out)} held-out cases, batch {patches_a_step(config)} on "
         f"{devices.size} {devices.devices.flat[0].platform} device(s)"
     )
     with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, StopRequest() as stop:

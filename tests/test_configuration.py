@@ -19,6 +19,7 @@ from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.inference.network import build_model
 from invseg_jax.models import MODELS
+from invseg_jax.training.losses import LossSettings
 from invseg_jax.training.state import OptimiserSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -85,12 +86,13 @@ def test_every_variant_is_a_whole_configuration(name: str, variant: str):
     defaults = base_config(config.model.name)
     assert set(config) == set(defaults)
     # Only values of the defaults' types, so that a value on the command line is read as such.
-    for group in ("augment", "optimiser", "inference"):
+    for group in ("augment", "loss", "optimiser", "inference"):
         for key, value in config[group].items():
             assert type(value) is type(defaults[group][key]), f"{group}.{key}"
     Augmentation(**config.augment)
     Preprocessing.of(config)
     OptimiserSettings(**config.optimiser)
+    assert LossSettings(**config.loss).regions == (config.data.layout == "brats2020")
     assert config.data.layout in LAYOUTS
     assert 0 <= config.data.fold < config.data.folds
     assert 0 <= config.data.foreground <= 1

@@ -1,5 +1,7 @@
 """Overlap between a predicted and a true label map, and means that know of absent classes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from invseg_jax.data.layouts.case import IGNORED
@@ -46,27 +48,34 @@ def confusion(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.nda
     return counts.reshape(classes, classes)
 
 
-def dice_from_confusion(counts: np.ndarray) -> np.ndarray:
-    """Dice of each foreground class; see `dice` for the rule on empty classes.
+def dice_from_confusion(
+    counts: np.ndarray, regions: Sequence[Sequence[int]] | None = None
+) -> np.ndarray:
+    """Dice of each foreground class or region; see `dice` for the rule on empty ones.
 
     Args:
         counts: Joint histogram (classes, classes) from `confusion`.
+        regions: The classes that each region is made of; None for each foreground class by itself.
 
     Returns:
-        float64 array (classes - 1,).
+        float64 array (classes - 1,) or (regions,).
     """
-    overlap = np.diagonal(counts)[1:]
-    volumes = (counts.sum(axis=0) + counts.sum(axis=1))[1:]
-    score = np.full(overlap.shape, np.nan)
-    np.divide(2.0 * overlap, volumes, out=score, where=volumes > 0)
-    return score
+    sets = [[k] for k in range(1, len(counts))] if regions is None else map(list, regions)
+    score = []
+    for members in sets:
+        truth, prediction = counts[members], counts[:, members]
+        volumes = truth.sum() + prediction.sum()
+        score.append(2.0 * truth[:, members].sum() / volumes if volumes else np.nan)
+    return np.array(score, np.float64)
 
 
 def dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Dice coefficient 2 |P and T| / (|P| + |T|) of each foreground class (Dice 1945).
 
-    A class that is in neither map has no overlap to speak of: its Dice is NaN, and `nan_mean`
-    leaves it out, as nnU-Net does. A class that is in one map only scores 0.
+    **The empty class**: one that is in neither map has no overlap to speak of: its Dice is NaN, and
+    `nan_mean` leaves it out, as nnU-Net does. One that is in one map only scores 0. The same holds
+    for regions. BraTS counts otherwise: there, a case without enhancing tumour, and without a voxel
+    predicted as such, scores 1, and its means are higher for it.
 
     Args:
         prediction: Integer label map of any shape, values 0 .. classes - 1.

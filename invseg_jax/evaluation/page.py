@@ -25,17 +25,11 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
     Raises:
         UserError: A picture cannot be read.
     """
-    means: Mapping[str, float | None] = summary["mean"]["dice"]
     cases = summary["cases"]
-    rows = [[_float(value) for value in case["dice"].values()] for case in cases]
-    spread = nan_std(np.array(rows, np.float64).reshape(len(rows), len(means)))
     places = {caption: f"picture-{number}" for number, caption in enumerate(pictures, 1)}
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in means)
-    mean_row = "".join(_cell(_float(m), s) for m, s in zip(means.values(), spread, strict=True))
-    body = "".join(
-        f'<tr><th scope="row">{_case(case["id"], places)}</th>{"".join(map(_cell, row))}</tr>\n'
-        for case, row in zip(cases, rows, strict=True)
-    )
+    regions = ""
+    if "region_dice" in summary["mean"]:
+        regions = f"<h2>Dice of the regions</h2>\n{_table(summary, 'region_dice', places)}"
     figures = "".join(
         f'<figure id="{places[caption]}"><figcaption>{escape(caption)}</figcaption>'
         f'<img src="{_embedded(path)}" alt="{escape(caption)}"></figure>\n'
@@ -47,13 +41,29 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
     number = f"{len(cases)} case" + ("" if len(cases) == 1 else "s")
     return _PAGE.format(
         style=_STYLE,
-        lead=f"{number}, mean Dice <strong>{_number(_float(means['mean']))}</strong>",
-        head=head,
-        mean_row=mean_row,
-        body=body,
+        lead=f"{number}, mean Dice <strong>"
+        f"{_number(_float(summary['mean']['dice']['mean']))}</strong>",
+        dice=_table(summary, "dice", places),
+        regions=regions,
         figures=f"<h2>Pictures</h2>\n{figures}" if figures else "",
         config=escape(json.dumps(summary["config"], indent=2, ensure_ascii=False)),
         versions=versions,
+    )
+
+
+def _table(summary: Mapping[str, Any], key: str, places: Mapping[str, str]) -> str:
+    """Mean and standard deviation of each column, and a row a case."""
+    means, cases = summary["mean"][key], summary["cases"]
+    rows = [[_float(value) for value in case[key].values()] for case in cases]
+    spread = nan_std(np.array(rows, np.float64).reshape(len(rows), len(means)))
+    body = "".join(
+        f'<tr><th scope="row">{_case(case["id"], places)}</th>{"".join(map(_cell, row))}</tr>\n'
+        for case, row in zip(cases, rows, strict=True)
+    )
+    return _TABLE.format(
+        head="".join(f'<th scope="col">{escape(name)}</th>' for name in means),
+        mean_row="".join(_cell(_float(m), s) for m, s in zip(means.values(), spread, strict=True)),
+        body=body,
     )
 
 
@@ -121,6 +131,16 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; backgro
   a { color: inherit; text-decoration: none; } }
 """
 
+_TABLE = """<div class="table">
+<table>
+<thead><tr><th scope="col">case</th>{head}</tr></thead>
+<tbody>
+<tr class="mean"><th scope="row">mean &plusmn; sd</th>{mean_row}</tr>
+{body}</tbody>
+</table>
+</div>
+"""
+
 # The policy lets the page load nothing and run nothing, whatever a name in it may hold.
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -136,16 +156,8 @@ _PAGE = """<!DOCTYPE html>
 <h1>Segmentation report</h1>
 <p>{lead}</p>
 <h2>Dice</h2>
-<div class="table">
-<table>
-<thead><tr><th scope="col">case</th>{head}</tr></thead>
-<tbody>
-<tr class="mean"><th scope="row">mean &plusmn; sd</th>{mean_row}</tr>
-{body}</tbody>
-</table>
-</div>
-<p class="note">sd: sample standard deviation over the cases. &ndash;: the class is in neither the
-truth nor the prediction; such a case is left out of the mean.</p>
+{dice}{regions}<p class="note">sd: sample standard deviation over the cases. &ndash;: the class or
+region is in neither the truth nor the prediction; such a case is left out of the mean.</p>
 {figures}
 <details><summary>Configuration</summary><pre>{config}</pre></details>
 <footer><p>{versions}</p></footer>

@@ -5,8 +5,9 @@ import io
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,16 @@ from rich.table import Table
 from rich.text import Text
 
 from invseg_jax.atomic_file import write_atomically
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import confusion, dice_from_confusion, nan_mean
 from invseg_jax.evaluation.page import report_page
+
+# What is averaged: its key in summary.json to the names of its columns and a row a case.
+Scores = dict[str, tuple[list[str], np.ndarray]]
+_TITLES = {"dice": "Dice", "region_dice": "Dice of the regions"}
+_KINDS = ("truth", "prediction")
+_none = partial(np.zeros, 0)
 
 
 @dataclass(frozen=True)
@@ -29,15 +37,22 @@ class CaseResult:
         id: The case.
         dice: Dice of each foreground class (classes - 1,); NaN where both maps lack the class.
         voxels: Voxels of each foreground class (classes - 1, 2): in the truth, in the prediction.
+        region_dice: Dice of each region (regions,), if there are any; NaN where both maps lack it.
     """
 
     id: str
     dice: np.ndarray
     voxels: np.ndarray
+    region_dice: np.ndarray = field(default_factory=_none)
 
     @classmethod
     def compare(
-        cls, id: str, prediction: np.ndarray, truth: np.ndarray, classes: int
+        cls,
+        id: str,
+        prediction: np.ndarray,
+        truth: np.ndarray,
+        classes: int,
+        regions: Regions | None = None,
     ) -> "CaseResult":
         """Scores a prediction against the truth, both integer label maps of the same shape.
 
@@ -46,7 +61,8 @@ class CaseResult:
         """
         counts = confusion(prediction, truth, classes)
         voxels = np.stack([counts.sum(axis=1)[1:], counts.sum(axis=0)[1:]], axis=1)
-        return cls(id, dice_from_confusion(counts), voxels)
+        region_dice = dice_from_confusion(counts, regions.members) if regions else _none()
+        return cls(id, dice_from_confusion(counts), voxels, region_dice)
 
 
 def write_report(
@@ -56,12 +72,13 @@ def write_report(
     classes: Sequence[str],
     config: Mapping[str, Any],
     pictures: Mapping[str, Path],
+    regions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes summary.json, cases.csv and report.html, each atomically.
 
     A class's mean is over the cases in which it is in the truth or the prediction; the overall mean
     is the mean of the class means, as nnU-Net's. What is not a number is null in the JSON file and
-    an empty cell in the CSV file.
+    an empty cell in the CSV file. Regions have scores and a mean of their own, "region_dice".
 
     Args:
         folder: Where the files go; made if missing.
@@ -69,31 +86,34 @@ def write_report(
         classes: Names, background first.
         config: Settings of the run, recorded in the summary and the page.
         pictures: PNG or JPEG files by caption, embedded in the page.
+        regions: Names.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        ValueError: A result's number of classes is not that of `classes`.
-        UserError: Two classes share a name or one is called "mean", a file cannot be written, a
-            picture cannot be read.
+        ValueError: A result's number of classes or regions is not that of the names.
+        UserError: Two classes or two regions share a name or one is called "mean", a file cannot be
+            written, a picture cannot be read.
     """
-    folder, names = Path(folder), _foreground(results, classes)
-    rows = _dice_rows(results, names)
-    per_class = nan_mean(rows, axis=0)
+    folder, scores = Path(folder), _scores(results, classes, regions)
+    classes, _ = scores["dice"]
     summary: dict[str, Any] = strict_json(
         {
-            "mean": {"dice": _by_class(names, per_class)},
+            "mean": {
+                key: _by_name(names, nan_mean(rows, axis=0))
+                for key, (names, rows) in scores.items()
+            },
             "cases": [
                 {
                     "id": r.id,
-                    "dice": _by_class(names, r.dice),
+                    **{key: _by_name(names, rows[i]) for key, (names, rows) in scores.items()},
                     "voxels": {
                         name: {"truth": int(truth), "prediction": int(prediction)}
-                        for name, (truth, prediction) in zip(names, r.voxels, strict=True)
+                        for name, (truth, prediction) in zip(classes, r.voxels, strict=True)
                     },
                 }
-                for r in results
+                for i, r in enumerate(results)
             ],
             "config": config,
             "versions": versions(),
@@ -101,30 +121,35 @@ def write_report(
     )
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", _utf8(text))
-    write_atomically(folder / "cases.csv", _utf8(_csv(results, names)))
+    write_atomically(folder / "cases.csv", _utf8(_csv(results, scores)))
     write_atomically(folder / "report.html", _utf8(report_page(summary, pictures)))
     return summary
 
 
-def table(results: Sequence[CaseResult], classes: Sequence[str]) -> Table:
-    """Dice of each case and their mean, for the terminal.
+def tables(
+    results: Sequence[CaseResult], classes: Sequence[str], regions: Sequence[str] = ()
+) -> list[Table]:
+    """Dice of each case and their mean, for the terminal; of the regions in a table of their own.
 
     Args:
         results: One entry a case.
         classes: Names, background first.
+        regions: Names.
     """
-    names = _foreground(results, classes)
-    means = nan_mean(_dice_rows(results, names), axis=0)
-    # Text throughout: rich would take brackets in a name for its markup.
-    grid = Table(title=Text("Dice"))
-    grid.add_column("case", overflow="fold")
-    for name in (*names, "mean"):
-        grid.add_column(Text(name), justify="right", no_wrap=True)
-    for r in results:
-        grid.add_row(Text(r.id), *(_terminal(v) for v in (*r.dice, _mean(r.dice))))
-    grid.add_section()
-    grid.add_row("mean", *(_terminal(v) for v in (*means, _mean(means))), style="bold")
-    return grid
+    grids = []
+    for key, (names, rows) in _scores(results, classes, regions).items():
+        means = nan_mean(rows, axis=0)
+        # Text throughout: rich would take brackets in a name for its markup.
+        grid = Table(title=Text(_TITLES[key]))
+        grid.add_column("case", overflow="fold")
+        for name in (*names, "mean"):
+            grid.add_column(Text(name), justify="right", no_wrap=True)
+        for r, row in zip(results, rows, strict=True):
+            grid.add_row(Text(r.id), *(_terminal(v) for v in (*row, _mean(row))))
+        grid.add_section()
+        grid.add_row("mean", *(_terminal(v) for v in (*means, _mean(means))), style="bold")
+        grids.append(grid)
+    return grids
 
 
 def versions() -> dict[str, str | None]:
@@ -153,24 +178,32 @@ def strict_json(value: Any) -> Any:
     return str(value)
 
 
-def _foreground(results: Iterable[CaseResult], classes: Sequence[str]) -> list[str]:
-    names = [str(name) for name in classes[1:]]
-    if len(set(names)) != len(names) or "mean" in names:
-        raise UserError(
-            f"the classes {', '.join(names)} cannot be told apart in a report: "
-            'give each a name of its own, other than "mean"'
-        )
-    for r in results:
-        if r.dice.shape != (len(names),) or r.voxels.shape != (len(names), 2):
-            raise ValueError(
-                f"case {r.id} has dice {r.dice.shape} and voxels {r.voxels.shape} "
-                f"for {len(names)} foreground classes"
+def _scores(
+    results: Sequence[CaseResult], classes: Sequence[str], regions: Sequence[str]
+) -> Scores:
+    foreground, regions = [str(name) for name in classes[1:]], [str(name) for name in regions]
+    for kind, names in (("classes", foreground), ("regions", regions)):
+        if len(set(names)) != len(names) or "mean" in names:
+            raise UserError(
+                f"the {kind} {', '.join(names)} cannot be told apart in a report: "
+                'give each a name of its own, other than "mean"'
             )
-    return names
+    count, regional = len(foreground), len(regions)
+    for r in results:
+        shapes = r.dice.shape, r.voxels.shape, r.region_dice.shape
+        if shapes != ((count,), (count, 2), (regional,)):
+            raise ValueError(
+                f"case {r.id} has dice {r.dice.shape}, voxels {r.voxels.shape} and region_dice "
+                f"{r.region_dice.shape} for {count} foreground classes and {regional} regions"
+            )
+    scores = {"dice": (foreground, _rows([r.dice for r in results], count))}
+    if regions:
+        scores["region_dice"] = regions, _rows([r.region_dice for r in results], regional)
+    return scores
 
 
-def _dice_rows(results: Sequence[CaseResult], names: Sequence[str]) -> np.ndarray:
-    return np.array([r.dice for r in results], np.float64).reshape(len(results), len(names))
+def _rows(values: list[np.ndarray], length: int) -> np.ndarray:
+    return np.array(values, np.float64).reshape(len(values), length)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -182,7 +215,7 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _by_class(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
     return {**dict(zip(names, values.tolist(), strict=True)), "mean": _mean(values)}
 
 
@@ -190,13 +223,14 @@ def _terminal(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.4f}"
 
 
-def _csv(results: Sequence[CaseResult], names: Sequence[str]) -> str:
+def _csv(results: Sequence[CaseResult], scores: Scores) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    counts = [f"{kind}_voxels_{name}" for name in names for kind in ("truth", "prediction")]
-    writer.writerow(["case", *(f"dice_{name}" for name in (*names, "mean")), *counts])
-    for r in results:
-        scores = [*r.dice.tolist(), _mean(r.dice)]
-        cells = ["" if math.isnan(v) else repr(v) for v in scores]
+    heads = [f"{key}_{name}" for key, (names, _) in scores.items() for name in (*names, "mean")]
+    counts = [f"{kind}_voxels_{name}" for name in scores["dice"][0] for kind in _KINDS]
+    writer.writerow(["case", *heads, *counts])
+    for i, r in enumerate(results):
+        values = [v for _, rows in scores.values() for v in (*rows[i].tolist(), _mean(rows[i]))]
+        cells = ["" if math.isnan(v) else repr(v) for v in values]
         writer.writerow([r.id, *cells, *r.voxels.reshape(-1).tolist()])
     return buffer.getvalue()

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from invseg_jax import models
 from invseg_jax.configuration import Config
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.layers.execution import Execution
@@ -22,9 +23,9 @@ from invseg_jax.training.run_folder import DataDescription, RunFolder
 from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
 
 
-@partial(jax.jit, static_argnums=0)
-def _probabilities(network: nnx.GraphDef, params: Any, patches: jax.Array) -> jax.Array:
-    return nn.softmax(nnx.merge(network, params)(patches))
+@partial(jax.jit, static_argnums=(0, 1))
+def _probabilities(network: nnx.GraphDef, each: bool, params: Any, patches: jax.Array) -> jax.Array:
+    return (nn.sigmoid if each else nn.softmax)(nnx.merge(network, params)(patches))
 
 
 @dataclass(frozen=True)
@@ -34,40 +35,42 @@ class Network:
     Attributes:
         graph: the network's static part.
         params: its parameters.
-        classes: with the background.
+        outputs: how many: the classes with the background, or the regions.
         patch: voxels of a window.
         overlap: least fraction by which windows overlap.
         batch: windows in one call.
         placement: how windows lie on the devices.
+        regions: what the outputs stand for, where that is not the classes.
     """
 
     graph: nnx.GraphDef
     params: Any
-    classes: int
+    outputs: int
     patch: tuple[int, int, int]
     overlap: float
     batch: int
     placement: jax.sharding.Sharding
+    regions: Regions | None = None
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities of a volume.
+        """Probabilities of a volume: of the classes, which sum to 1, or of each region for itself.
 
         Args:
             image: (D, H, W, modalities) float32, normalised as in training.
 
         Returns:
-            (D, H, W, classes) float32.
+            (D, H, W, outputs) float32.
         """
 
         def predict(patches: np.ndarray) -> jax.Array:
             patches = jax.device_put(patches, self.placement)
-            return _probabilities(self.graph, self.params, patches)
+            return _probabilities(self.graph, self.regions is not None, self.params, patches)
 
         return sliding_window(
             predict,
             image,
             patch=self.patch,
-            classes=self.classes,
+            classes=self.outputs,
             overlap=self.overlap,
             batch=self.batch,
         )
@@ -77,8 +80,13 @@ class Network:
         return replace(self, params=params)
 
 
-def build_model(config: Config, modalities: int, classes: int) -> models.Model:
+def build_model(config: Config, modalities: int, outputs: int) -> models.Model:
     """The network that a configuration asks for.
+
+    Args:
+        config: with the network's name and settings.
+        modalities: channels of the image.
+        outputs: the classes with the background, or the regions.
 
     Raises:
         UserError: the configuration names no such network, or one that cannot be.
@@ -94,22 +102,29 @@ def build_model(config: Config, modalities: int, classes: int) -> models.Model:
             loop=model.loop,
         )
         settings = model.settings.to_dict()
-        return models.build(model.name, modalities, classes, settings, config.seed, execution)
+        return models.build(model.name, modalities, outputs, settings, config.seed, execution)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 
 
-def as_network(config: Config, model: models.Model, classes: int, devices: Mesh) -> Network:
+def as_network(
+    config: Config,
+    model: models.Model,
+    outputs: int,
+    devices: Mesh,
+    regions: Regions | None = None,
+) -> Network:
     """A model on its devices, with the windows that its configuration sets."""
     graph, params = nnx.split(model)
     return Network(
         graph,
         jax.device_put(params, mesh.replicated(devices)),
-        classes,
+        outputs,
         tuple(config.data.patch),
         config.inference.overlap,
         config.inference.batch,
         mesh.spread(devices, config.inference.batch),
+        regions,
     )
 
 
@@ -131,8 +146,10 @@ def load_network(workdir: Path) -> tuple[Network, Config, DataDescription]:
         raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
     mesh.prepare_devices(0, config.inference.batch)
     devices = mesh.make_mesh(0, config.inference.batch)
-    model = build_model(config, len(data.modalities), len(data.classes))
-    network = as_network(config, model, len(data.classes), devices)
+    regions = Regions.of(data.regions, data.values)
+    outputs = len(regions or data.classes)
+    model = build_model(config, len(data.modalities), outputs)
+    network = as_network(config, model, outputs, devices, regions)
     optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
     like = jax.device_put(
         first_state(network.params, optimiser, config.seed), mesh.replicated(devices)

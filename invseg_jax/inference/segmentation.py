@@ -18,6 +18,7 @@ from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.regions import Regions
 from invseg_jax.inference.network import load_network
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 
@@ -26,7 +27,7 @@ class Predictor(Protocol):
     """What segments a prepared image, such as `network.Network`."""
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Class probabilities (D, H, W, classes) of (D, H, W, C), float32, a new array."""
+        """Probabilities (D, H, W, outputs) of (D, H, W, C), float32, a new array."""
         ...
 
 
@@ -38,11 +39,13 @@ class Segmenter:
         network: gives the probabilities.
         settings: of its training.
         intensities: of its training cases, where the settings need them.
+        regions: what its probabilities are of, where that is not the classes.
     """
 
     network: Predictor
     settings: Preprocessing
     intensities: tuple[Intensities, ...] = ()
+    regions: Regions | None = None
 
 
 def load_segmenter(workdir: Path) -> tuple[Segmenter, Config, DataDescription]:
@@ -60,7 +63,7 @@ def load_segmenter(workdir: Path) -> tuple[Segmenter, Config, DataDescription]:
     network, config, data = load_network(workdir)
     settings = Preprocessing.of(config)
     needed = RunFolder(workdir).read_fingerprint().intensities if settings.measures else ()
-    return Segmenter(network, settings, needed), config, data
+    return Segmenter(network, settings, needed, network.regions), config, data
 
 
 def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
@@ -70,7 +73,7 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
 
     Args:
         case: as it was read.
-        segmenters: at least one, all with the same `settings.grid`.
+        segmenters: at least one, all with the same `settings.grid` and the same regions.
 
     Returns:
         (D, H, W) uint8 class indices on the case's own grid; 0 outside of the crop.
@@ -78,8 +81,9 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
     Raises:
         UserError: the case does not fit the settings, see `prepare`.
     """
-    if len({segmenter.settings.grid for segmenter in segmenters}) != 1:
-        raise ValueError("all segmenters must have the same grid")
+    if len({(segmenter.settings.grid, segmenter.regions) for segmenter in segmenters}) != 1:
+        raise ValueError("all segmenters must have the same grid and the same regions")
+    regions = segmenters[0].regions
     geometry: Geometry | None = None
     total: np.ndarray | None = None
     for segmenter in segmenters:
@@ -91,4 +95,4 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
             total += probabilities
     assert geometry is not None and total is not None
     total /= len(segmenters)
-    return geometry.label_map(total)
+    return geometry.label_map(total, None if regions is None else regions.decide)

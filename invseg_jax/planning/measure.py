@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from invseg_jax.configuration import Config
+from invseg_jax.data.regions import Regions
 from invseg_jax.inference.network import build_model
 from invseg_jax.planning.compiled import compiled_bytes, copies
 from invseg_jax.planning.kept import trunk_activations
@@ -76,8 +77,14 @@ class Measured:
         return self.refused is None and self.rows.total <= budget
 
 
-def measure(config: Config, platform: Platform, modalities: int, classes: int) -> Measured:
+def measure(config: Config, platform: Platform, modalities: int, outputs: int) -> Measured:
     """Compiles the training step of a configuration for shapes alone, and takes its memory apart.
+
+    Args:
+        config: what is trained.
+        platform: where.
+        modalities: channels of the image.
+        outputs: classes with the background, or regions where the configuration segments those.
 
     Raises:
         UserError: the configuration cannot be trained: no such network, a batch that the devices
@@ -85,8 +92,9 @@ def measure(config: Config, platform: Platform, modalities: int, classes: int) -
     """
     begun = time.perf_counter()
     devices = platform.mesh(config)
-    model: Any = nnx.eval_shape(lambda: build_model(config, modalities, classes))
-    program = TrainingProgram.build(config, model, modalities, devices)
+    model: Any = nnx.eval_shape(lambda: build_model(config, modalities, outputs))
+    regions = Regions.apart(outputs) if config.loss.regions else None
+    program = TrainingProgram.build(config, model, modalities, devices, regions)
     try:
         refused, total = None, compiled_bytes(program.compile(platform.quick), devices)
     except ProgramTooLarge as error:

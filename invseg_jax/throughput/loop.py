@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from invseg_jax.configuration import Config
+from invseg_jax.data.regions import Regions
 from invseg_jax.inference.network import build_model
 from invseg_jax.training import mesh
 from invseg_jax.training.program import TrainingProgram
@@ -38,22 +39,23 @@ class TrainingStep:
     """A compiled training step with its state."""
 
     def __init__(
-        self, config: Config, modalities: int, classes: int, options: dict[str, Any] | None = None
+        self, config: Config, modalities: int, outputs: int, options: dict[str, Any] | None = None
     ):
         """Draws the network's weights and compiles.
 
         Args:
             config: as `train` takes it.
             modalities: channels of the image.
-            classes: with the background.
+            outputs: classes with the background, or regions where the configuration segments those.
             options: for the compiler.
 
         Raises:
             UserError: a configuration that cannot be.
         """
         self.devices = mesh.make_mesh(config.devices, config.data.batch)
-        model = build_model(config, modalities, classes)
-        program = TrainingProgram.build(config, model, modalities, self.devices)
+        model = build_model(config, modalities, outputs)
+        regions = Regions.apart(outputs) if config.loss.regions else None
+        program = TrainingProgram.build(config, model, modalities, self.devices, regions)
         self._state = program.first_state(jax.tree.map(jnp.copy, nnx.split(model)[1]))
         self._step = program.compile(options)
 

@@ -29,12 +29,13 @@ from ml_collections import config_flags
 from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, timed
-from invseg_jax.configuration import Config, check_config
+from invseg_jax.configuration import Config, check_config, patches_a_step
 from invseg_jax.data.augment import Augmentation, augment
 from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.regions import regions_to_segment
 from invseg_jax.data.source import open_source, prepared_split
 from invseg_jax.data.split import hold_out
 from invseg_jax.errors import UserError
@@ -106,10 +107,10 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
         dataset, cases = open_cases(config, options, Path(folder))
         # With --quick nothing is large enough to be worth good code.
         compiler = BUFFERS_ONLY if options.quick and jax.default_backend() == "cpu" else None
-        shape = len(dataset.modalities), len(dataset.classes)
+        shape = len(dataset.modalities), len(regions_to_segment(config, dataset) or dataset.classes)
         step = TrainingStep(config, *shape, compiler)
         name = options.config or "configs/hippocampus.py:cpu"
-        where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {config.data.batch}"
+        where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {patches_a_step(config)}"
         yield waiting(step, config, cases, options.steps or (4 if options.quick else 40), where)
 
         batches = training_batches(cases, **_stream(config), threads=0)
@@ -275,7 +276,7 @@ def _stream(config: Config) -> dict[str, Any]:
     """What `train` gives `training_batches` besides cases and threads."""
     return {
         "patch": tuple(config.data.patch),
-        "batch": config.data.batch,
+        "batch": patches_a_step(config),
         "foreground": config.data.foreground,
         "seed": config.seed,
     }

@@ -1,59 +1,149 @@
 """Loss functions: what training makes small."""
 
+import math
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
+import optax
 from jax import nn
 
+from invseg_jax.data.layouts.case import IGNORED
+from invseg_jax.data.regions import Regions
+from invseg_jax.errors import UserError
 from invseg_jax.models import Outputs
 from invseg_jax.reversible.layer import Array
 
-_SPACE_AND_BATCH = (0, 1, 2, 3)
+_SPACE = (1, 2, 3)
 
 
-def soft_dice(probabilities: Array, truth: Array, *, smoothing: float = 1.0) -> Array:
-    """Soft Dice of each class, summed over the batch and its voxels before the ratio.
+@dataclass(frozen=True)
+class LossSettings:
+    """Weighted sum of a cross-entropy and one minus the mean soft Dice; the default is nnU-Net's.
 
-        D_k = (2 sum p_k t_k + s) / (sum p_k + sum t_k + s)
+    Attributes:
+        regions: whether the network segments the data set's regions, each by a sigmoid for itself,
+            instead of its classes by a softmax over all.
+        dice: weight of one minus the mean soft Dice.
+        cross_entropy: weight of the cross-entropy: over the classes, or binary for each region.
+        weights: in the cross-entropy, of each class (the background first) or region; none: all 1.
+        squared: whether the denominator of the Dice has squares, see `soft_dice`.
+        per_sample: whether the Dice is taken of each sample and averaged, or of the whole batch.
+        background: whether the background counts in the mean Dice. Regions have none.
+        smoothing: added to both sides of the Dice's fraction, in voxels.
 
-    The squares of Milletari et al. 2016 are left out, as in nnU-Net's loss.
+    Raises:
+        UserError: a weight that is negative, all weights 0, or a smoothing that is not above 0.
+    """
+
+    regions: bool = False
+    dice: float = 1.0
+    cross_entropy: float = 1.0
+    weights: tuple[float, ...] = ()
+    squared: bool = False
+    per_sample: bool = False
+    background: bool = False
+    smoothing: float = 1.0
+
+    def __post_init__(self):
+        """Turns a list, as configuration files give it, into a tuple, and checks the ranges."""
+        object.__setattr__(self, "weights", tuple(map(float, self.weights)))
+        for name in ("dice", "cross_entropy", "weights"):
+            value = getattr(self, name)
+            if not all(0 <= v < math.inf for v in (value if name == "weights" else (value,))):
+                raise UserError(f"config.loss.{name} is {value}; give 0 or more")
+        if self.dice == self.cross_entropy == 0:
+            raise UserError("config.loss.dice and config.loss.cross_entropy are both 0: no loss")
+        if self.weights and not any(self.weights):
+            raise UserError("config.loss.weights are all 0; config.loss.cross_entropy=0 is no term")
+        # At 0, a class that is in neither map would be 0 / 0.
+        if not 0 < self.smoothing < math.inf:
+            raise UserError(f"config.loss.smoothing is {self.smoothing}; give a number above 0")
+
+
+def soft_dice(
+    probabilities: Array,
+    truth: Array,
+    *,
+    squared: bool = False,
+    per_sample: bool = False,
+    smoothing: float = 1.0,
+) -> Array:
+    """Soft Dice of each class, summed over voxels, and over the batch or not, before the ratio.
+
+        D_k = (2 sum p_k t_k + s) / (sum p_k + sum t_k + s)          as nnU-Net, or squared:
+        D_k = (2 sum p_k t_k + s) / (sum p_k^2 + sum t_k^2 + s)      Milletari et al. 2016, eq. 2
+
+    **The empty class**: one that is absent from the truth scores s / (sum p_k + s). That is 1, and
+    costs nothing, where it is not predicted either, and falls towards 0 with every voxel predicted.
 
     Args:
         probabilities: p, (n, d, h, w, classes).
-        truth: t, one-hot, of the same shape.
-        smoothing: s, in voxels; a class absent from both scores 1.
+        truth: t, one-hot or the masks of regions, of the same shape.
+        squared: which of the two.
+        per_sample: whether each sample has a ratio of its own.
+        smoothing: s, in voxels, above 0.
 
     Returns:
-        (classes,).
+        (classes,), or (n, classes) per sample.
     """
-    overlap = jnp.sum(probabilities * truth, axis=_SPACE_AND_BATCH)
-    total = jnp.sum(probabilities, axis=_SPACE_AND_BATCH) + jnp.sum(truth, axis=_SPACE_AND_BATCH)
+    axes = _SPACE if per_sample else (0, *_SPACE)
+    overlap = jnp.sum(probabilities * truth, axis=axes)
+    if squared:
+        probabilities, truth = probabilities**2, truth**2
+    total = jnp.sum(probabilities, axis=axes) + jnp.sum(truth, axis=axes)
     return (2.0 * overlap + smoothing) / (total + smoothing)
 
 
-def dice_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Mean cross-entropy plus one minus the mean soft Dice of the foreground (nnU-Net's loss).
+def segmentation_loss(
+    logits: Array,
+    labels: Array,
+    settings: LossSettings = LossSettings(),
+    regions: Regions | None = None,
+) -> tuple[Array, Array]:
+    """The loss of one resolution.
 
-    Voxels whose label is no class count nowhere: neither their logits nor how many they are change
-    the loss (the weight 0 of Çiçek et al. 2016, section 2).
+    The cross-entropy is a mean over voxels, and over regions; with `settings.weights` the weighted
+    mean. Voxels whose label is no class count nowhere: neither their logits nor how many they are
+    change the loss (the weight 0 of Çiçek et al. 2016, section 2).
 
     Args:
-        logits: (n, d, h, w, classes).
-        labels: (n, d, h, w) integers in [0, classes), or `IGNORED` for voxels that nobody labelled.
+        logits: (n, d, h, w, classes), or (n, d, h, w, regions).
+        labels: (n, d, h, w) class indices, or `IGNORED` for voxels that nobody labelled.
+        settings: what is added up.
+        regions: what the outputs stand for, where that is not the classes.
 
     Returns:
-        The loss, and the soft Dice of the foreground classes, (classes - 1,).
+        The loss, and the soft Dice of the foreground classes or of the regions, averaged over the
+        samples if it is taken of each.
     """
-    # A row of zeros where the label is no class.
-    truth = nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    log_probabilities = nn.log_softmax(logits)
-    labelled = jnp.maximum(jnp.sum(truth), 1.0)
-    cross_entropy = -jnp.sum(truth * log_probabilities) / labelled
-    known = jnp.sum(truth, axis=-1, keepdims=True)
-    dice = soft_dice(jnp.exp(log_probabilities) * known, truth)[1:]
-    return cross_entropy + 1.0 - jnp.mean(dice), dice
+    if regions is None:
+        cross_entropy, probabilities, truth = _class_terms(logits, labels, settings.weights)
+    else:
+        masks = regions.masks(labels).astype(logits.dtype)
+        cross_entropy, probabilities, truth = _region_terms(logits, labels, masks, settings.weights)
+    dice = soft_dice(
+        probabilities,
+        truth,
+        squared=settings.squared,
+        per_sample=settings.per_sample,
+        smoothing=settings.smoothing,
+    )
+    if settings.per_sample:
+        dice = jnp.mean(dice, axis=0)
+    foreground = dice if regions is not None else dice[1:]
+    mean = jnp.mean(dice if settings.background else foreground)
+    if not settings.cross_entropy:  # 0 times infinity would be no number
+        return settings.dice * (1.0 - mean), foreground
+    return settings.cross_entropy * cross_entropy + settings.dice - settings.dice * mean, foreground
 
 
-def deeply_supervised(outputs: Outputs, labels: Array) -> tuple[Array, Array]:
+def deeply_supervised(
+    outputs: Outputs,
+    labels: Array,
+    settings: LossSettings = LossSettings(),
+    regions: Regions | None = None,
+) -> tuple[Array, Array]:
     """The loss at full resolution and at each auxiliary level, weighted 1, 1/2, 1/4 ...
 
     The weights are scaled to sum to 1. A coarse level is held against every second, fourth ...
@@ -62,14 +152,50 @@ def deeply_supervised(outputs: Outputs, labels: Array) -> tuple[Array, Array]:
     Args:
         outputs: a network's logits, finest first.
         labels: (n, d, h, w) integers.
+        settings: as in `segmentation_loss`.
+        regions: as in `segmentation_loss`.
 
     Returns:
-        The loss, and the soft Dice of the foreground classes at full resolution.
+        The loss, and the soft Dice of the foreground at full resolution.
     """
-    loss, dice = dice_cross_entropy(outputs.logits, labels)
+    loss, dice = segmentation_loss(outputs.logits, labels, settings, regions)
     total = 1.0
     for level, logits in enumerate(outputs.auxiliary, start=1):
         every = 2**level
-        coarse, _ = dice_cross_entropy(logits, labels[:, ::every, ::every, ::every])
+        coarse, _ = segmentation_loss(
+            logits, labels[:, ::every, ::every, ::every], settings, regions
+        )
         loss, total = loss + coarse / every, total + 1.0 / every
     return loss / total, jax.lax.stop_gradient(dice)
+
+
+Terms = tuple[Array, Array, Array]  # cross-entropy; probabilities and truth, 0 where not labelled
+
+
+def _class_terms(logits: Array, labels: Array, weights: tuple[float, ...]) -> Terms:
+    # A row of zeros where the label is no class.
+    truth = nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    log_probabilities = nn.log_softmax(logits)
+    counted = truth * _last_axis(weights, logits) if weights else truth
+    cross_entropy = -jnp.sum(counted * log_probabilities) / _or_one(jnp.sum(counted))
+    known = jnp.sum(truth, axis=-1, keepdims=True)
+    return cross_entropy, jnp.exp(log_probabilities) * known, truth
+
+
+def _region_terms(logits: Array, labels: Array, masks: Array, weights: tuple[float, ...]) -> Terms:
+    known = (labels != IGNORED)[..., None].astype(logits.dtype)
+    counted = jnp.broadcast_to(known, logits.shape)
+    if weights:
+        counted = counted * _last_axis(weights, logits)
+    each = optax.sigmoid_binary_cross_entropy(logits, masks)
+    cross_entropy = jnp.sum(counted * each) / _or_one(jnp.sum(counted))
+    return cross_entropy, nn.sigmoid(logits) * known, masks
+
+
+def _last_axis(weights: tuple[float, ...], like: Array) -> Array:
+    return jnp.asarray(weights, like.dtype).reshape(1, 1, 1, 1, len(weights))
+
+
+def _or_one(total: Array) -> Array:
+    """To divide by: where nothing is labelled, the sum above the line is 0."""
+    return jnp.where(total > 0, total, 1.0)

@@ -5,6 +5,7 @@ devices that are not there.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,11 +15,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from invseg_jax.configuration import Config
+from invseg_jax.configuration import Config, patches_a_step
 from invseg_jax.data.augment import Augmentation
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.main_memory import give_back
 from invseg_jax.training import mesh
+from invseg_jax.training.losses import LossSettings, deeply_supervised
 from invseg_jax.training.state import (
     OptimiserSettings,
     TrainState,
@@ -57,7 +60,12 @@ class TrainingProgram:
 
     @classmethod
     def build(
-        cls, config: Config, model: nnx.Module, modalities: int, devices: Mesh
+        cls,
+        config: Config,
+        model: nnx.Module,
+        modalities: int,
+        devices: Mesh,
+        regions: Regions | None = None,
     ) -> "TrainingProgram":
         """The program that a configuration asks for.
 
@@ -66,27 +74,36 @@ class TrainingProgram:
             model: the network, its parameters arrays or (`nnx.eval_shape`) shapes.
             modalities: channels of the image.
             devices: see `mesh.make_mesh`.
+            regions: what the outputs stand for, where that is not the classes.
 
         Raises:
-            UserError: the patch is no patch, or the optimiser's or the augmentation's settings are
-                out of range.
+            UserError: the patch is no patch, or the settings of the loss, the optimiser or the
+                augmentation are out of range.
         """
         patch = tuple(config.data.patch)
         if len(patch) != 3 or min(patch) < 1:
             raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
         settings = OptimiserSettings(**config.optimiser)
         augmentation = Augmentation(**config.augment)
+        loss = partial(deeply_supervised, settings=LossSettings(**config.loss), regions=regions)
         optimiser = make_optimiser(settings, config.steps)
         graph, params = nnx.split(model)
         everywhere, spread = mesh.replicated(devices), mesh.over_batch(devices)
         state = jax.eval_shape(lambda params: first_state(params, optimiser, config.seed), params)
-        shape = (config.data.batch, *patch)
+        shape = (patches_a_step(config), *patch)
         batch = {
             "image": jax.ShapeDtypeStruct((*shape, modalities), jnp.float32),
             "label": jax.ShapeDtypeStruct(shape, jnp.int32),
         }
         step = jax.jit(
-            make_step(graph, optimiser, augmentation, average=settings.average),
+            make_step(
+                graph,
+                optimiser,
+                augmentation,
+                average=settings.average,
+                loss=loss,
+                accumulate=settings.accumulate,
+            ),
             donate_argnums=0,
             out_shardings=everywhere,
         )

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.configuration import Config
 from invseg_jax.data.fingerprint import Fingerprint
+from invseg_jax.data.layouts.case import Region
 from invseg_jax.errors import UserError
 
 
@@ -37,6 +38,7 @@ class DataDescription:
         held_out: the same of each labelled case that it was not.
         reference: number of the modality onto whose grid the others are resampled, or None.
         ignore: label value on disk of voxels that nobody labelled, or None.
+        regions: what it segments instead of the classes; none where it segments those.
     """
 
     layout: str
@@ -48,6 +50,28 @@ class DataDescription:
     held_out: tuple[tuple[str, str], ...]
     reference: int | None = None
     ignore: int | None = None
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def segments(self) -> str:
+        """What the outputs stand for, in words: "classes background, ...", "regions WT, ..."."""
+        if self.regions:
+            return f"regions {', '.join(region.name for region in self.regions)}"
+        return f"classes {', '.join(self.classes)}"
+
+
+# What must stay as it is for a run to go on. How the network is evaluated (memory, stream, ...) may
+# change: the parameters do not.
+_KEPT = (
+    "model.name",
+    "model.settings",
+    "data.layout",
+    "data.preprocess",
+    "loss.regions",
+    "optimiser.name",
+)
+# What those of earlier versions were, which had no such key.
+_BEFORE: dict[str, Any] = {"loss.regions": False, "optimiser.name": "adamw"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +98,7 @@ class RunFolder:
         described = _plain(asdict(data))
         if (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
-            # How the network is evaluated (memory, stream, ...) may change: the parameters do not.
-            for part in ("model.name", "model.settings", "data.layout", "data.preprocess"):
+            for part in _KEPT:
                 if _at(earlier, part) != _at(values, part):
                     raise UserError(
                         f"{self.path} holds a run with another config."
@@ -116,7 +139,9 @@ class RunFolder:
         Raises:
             UserError: the folder holds no run.
         """
-        return DataDescription(**_tuples(_read_json(self.path / "data.json", self.path)))
+        values = _tuples(_read_json(self.path / "data.json", self.path))
+        regions = tuple(Region(**region) for region in values.pop("regions", ()))
+        return DataDescription(**values, regions=regions)
 
     def read_fingerprint(self) -> Fingerprint:
         """What the training cases were like.
@@ -200,9 +225,10 @@ def _tuples(value: Any) -> Any:
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:
+    found: Any = values
     for name in path.split("."):
-        values = values.get(name, {}) if isinstance(values, Mapping) else {}
-    return values
+        found = found.get(name, {}) if isinstance(found, Mapping) else {}
+    return _BEFORE.get(path, {}) if found == {} else found
 
 
 def _difference(part: str, earlier: Mapping[str, Any], values: Mapping[str, Any]) -> str:

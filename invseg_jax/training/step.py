@@ -9,12 +9,15 @@ import optax
 from flax import nnx
 
 from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.models import Outputs
 from invseg_jax.reversible.layer import Array
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+# Of a network's outputs and the labels: the loss, and the Dice of each class or region.
+Loss = Callable[[Outputs, Array], tuple[Array, Array]]
 
 
 def make_step(
@@ -23,6 +26,8 @@ def make_step(
     augmentation: Augmentation,
     *,
     average: float,
+    loss: Loss = deeply_supervised,
+    accumulate: int = 1,
 ) -> Step:
     """Builds the step; the caller compiles it with `jax.jit`, the state donated.
 
@@ -31,15 +36,19 @@ def make_step(
         optimiser: moves the parameters.
         augmentation: what is done to each batch.
         average: decay of the parameters' moving average.
+        loss: what is made small.
+        accumulate: parts into which a batch is divided; they pass one after the other, and their
+            gradients are averaged.
 
     Returns:
         A function of the state and a batch (`image` (n, d, h, w, modalities) float32, `label`
         (n, d, h, w) int32) that gives the next state and scalar metrics, all on the device.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def gradient_of(params: Any, key: Array, batch: Batch):
+        """((loss, mean Dice), gradient) of a batch."""
         # The scopes name what a profile shows; `jax.value_and_grad` marks the backward pass itself.
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        augment_key, dropout_key = jax.random.split(key)
         with jax.named_scope("augmentation"):
             image, label = augment(
                 augment_key, batch["image"], batch["label"], settings=augmentation
@@ -49,9 +58,30 @@ def make_step(
             with jax.named_scope("network"):
                 outputs = nnx.merge(network, params).outputs(image, dropout_key)
             with jax.named_scope("loss"):
-                return deeply_supervised(outputs, label)
+                value, dice = loss(outputs, label)
+                return value, jnp.mean(dice)
 
-        (loss, dice), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    def mean_gradient_of(params: Any, key: Array, batch: Batch):
+        """The same, averaged over the parts of a batch."""
+        # Every n-th sample, not n in a row: each device has as many of each part.
+        parts = jax.tree.map(lambda a: a.reshape(-1, accumulate, *a.shape[1:]), batch)
+
+        def add(total, number):
+            part = jax.tree.map(lambda a: a[:, number], parts)
+            found = gradient_of(params, jax.random.fold_in(key, number), part)
+            return jax.tree.map(jnp.add, total, found), None
+
+        zero = jnp.zeros((), jnp.float32)
+        nothing = (zero, zero), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(add, nothing, jnp.arange(accumulate))
+        return jax.tree.map(lambda a: a / accumulate, total)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+        of = gradient_of if accumulate == 1 else mean_gradient_of
+        (value, dice), gradient = of(state.params, key, batch)
         # Optax's Adam raises a float to an integer power, which strict promotion forbids.
         with jax.named_scope("optimiser"), jax.numpy_dtype_promotion("standard"):
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
@@ -61,8 +91,8 @@ def make_step(
             decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
             averaged = optax.incremental_update(params, state.averaged, 1.0 - decay)
         metrics = {
-            "loss": loss,
-            "dice": jnp.mean(dice),
+            "loss": value,
+            "dice": dice,
             "gradient_norm": optax.tree.norm(gradient),
         }
         return TrainState(state.step + 1, params, averaged, optimiser_state, state.key), metrics

@@ -4,15 +4,17 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import dice
-from invseg_jax.evaluation.report import CaseResult, strict_json, table, write_report
+from invseg_jax.evaluation.report import CaseResult, strict_json, tables, write_report
 
 CLASSES = ("background", "CSF", "GM")
 
@@ -96,7 +98,7 @@ def test_terminal_table_has_cases_and_mean_and_no_markup():
     odd = CaseResult("[red]c[/red]", np.array([0.1, np.nan]), np.zeros((2, 2), np.int64))
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     with console.file:
-        console.print(table([*results(), odd], CLASSES))
+        console.print(*tables([*results(), odd], CLASSES))
     lines = console.export_text().splitlines()
     cells = [[c.strip() for c in re.split("[┃│]", line)[1:-1]] for line in lines]
     rows = [c for c in cells if len(c) == 4]
@@ -110,10 +112,53 @@ def test_terminal_table_has_cases_and_mean_and_no_markup():
 
 
 @pytest.mark.parametrize("names", [("mean",), ("a", "a")])
-def test_names_that_collide_are_refused(tmp_path, names):
-    with pytest.raises(UserError, match="name of its own"):
-        write_report(tmp_path, results=[], classes=("background", *names), config={}, pictures={})
+@pytest.mark.parametrize("kind", ["classes", "regions"])
+def test_names_that_collide_are_refused(tmp_path, names, kind):
+    named = {"classes": ("background",), "regions": (), kind: ("background", *names)}
+    with pytest.raises(UserError, match=f"the {kind} .*name of its own"):
+        write_report(tmp_path, results=[], config={}, pictures={}, **named)
     assert list(tmp_path.iterdir()) == []
+
+
+def regional_results():
+    """Of the classes 1 and 2, their union and the second alone, which case b lacks."""
+    regions = Regions(("whole", "GM"), ((1, 2), (2,)), (1, 2))
+    truth = np.array([1, 1, 2, 2, 0, 0]), np.array([1, 1, 1, 0, 0, 0])
+    prediction = np.array([1, 2, 2, 2, 1, 0]), np.array([1, 1, 0, 0, 0, 0])
+    return [
+        CaseResult.compare(id, p, t, 3, regions)
+        for id, p, t in zip("ab", prediction, truth, strict=True)
+    ]
+
+
+def test_regions_have_scores_and_a_mean_of_their_own(tmp_path):
+    scored, names = regional_results(), ("whole", "GM")
+    summary = write_report(
+        tmp_path, results=scored, classes=CLASSES, config={}, pictures={}, regions=names
+    )
+    assert read_json(tmp_path / "summary.json") == summary
+    a, b = summary["cases"]
+    # 2 |P and T| / (|P| + |T|): 2 x 4 / (5 + 4) and 2 x 2 / (3 + 2); b: 2 x 2 / (2 + 3).
+    assert a["region_dice"] == pytest.approx({"whole": 8 / 9, "GM": 0.8, "mean": (8 / 9 + 0.8) / 2})
+    assert b["region_dice"] == {"whole": 0.8, "GM": None, "mean": 0.8}
+    whole = (8 / 9 + 0.8) / 2
+    expected = {"whole": whole, "GM": 0.8, "mean": (whole + 0.8) / 2}
+    assert summary["mean"]["region_dice"] == pytest.approx(expected)
+    # Of the classes all is as without regions.
+    scores = [replace(r, region_dice=np.zeros(0)) for r in scored]
+    plain = write_report(tmp_path / "a", results=scores, classes=CLASSES, config={}, pictures={})
+    assert plain["mean"] == {"dice": summary["mean"]["dice"]}
+    with open(tmp_path / "cases.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["region_dice_whole"]) == 8 / 9
+    assert rows[1]["region_dice_GM"] == ""
+    assert float(rows[1]["region_dice_mean"]) == 0.8
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<table>") == 2 and "Dice of the regions" in page and "0.8889" in page
+    titles = [str(grid.title) for grid in tables(scored, CLASSES, names)]
+    assert titles == ["Dice", "Dice of the regions"]
+    with pytest.raises(ValueError, match="for 2 foreground classes and 1 regions"):
+        tables(scored, CLASSES, ("whole",))
 
 
 def test_result_of_other_classes_is_refused(tmp_path):

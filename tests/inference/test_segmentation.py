@@ -13,6 +13,7 @@ from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter, segment
@@ -67,6 +68,26 @@ def test_the_way_a_scan_is_stored_does_not_matter(scan: nib.Nifti1Image, orienta
     there = nib.Nifti1Image(expected, AFFINE).as_reoriented(turn)
     np.testing.assert_array_equal(found, np.asarray(there.dataobj))
     np.testing.assert_array_equal(network.seen[0], network.seen[1])
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.0, 1.0)])
+def test_regions_are_decided_upon_on_the_grid_of_the_file(scan: nib.Nifti1Image, spacing) -> None:
+    class Nested(Bright):
+        """The same as two regions, the one whatever is not air and the other the ball."""
+
+        def probabilities(self, image: np.ndarray) -> np.ndarray:
+            level = (image - image.min()) / np.ptp(image)  # air 0, box 1/3, ball 1
+            return 1 / (1 + np.exp(20 * (np.float32([1 / 6, 2 / 3]) - level)))
+
+    regions = Regions(("whole", "ball"), ((1, 2), (2,)), (1, 2))
+    settings = Preprocessing(spacing=spacing, normalisation=("z_score",))
+    one = Segmenter(Nested(), settings, regions=regions)
+    found, image = segment(loaded(scan), [one, one]), scan.get_fdata()
+    expected = np.where(image == 300, 2, np.where(image > 0, 1, 0))
+    assert (found == expected).mean() > (0.9999 if spacing is None else 0.95)
+    assert set(np.unique(found)) == {0, 1, 2}
+    with pytest.raises(ValueError, match="the same regions"):
+        segment(loaded(scan), [one, Segmenter(Nested(), settings)])
 
 
 @pytest.mark.parametrize("spacing, least", [((1.0, 1.0, 1.0), 0.98), ((2.0, 2.0, 2.0), 0.97)])

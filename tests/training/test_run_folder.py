@@ -6,6 +6,7 @@ import pytest
 
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.fingerprint import Fingerprint
+from invseg_jax.data.layouts.case import Region
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.errors import UserError
 from invseg_jax.training.run_folder import DataDescription, RunFolder
@@ -40,6 +41,31 @@ def test_what_is_written_is_read(run: RunFolder):
     assert isinstance(read.data.patch, tuple)
     assert isinstance(read.model.settings.channels, tuple)
     assert {p.name for p in run.path.iterdir()} == {"config.json", "data.json"}
+
+
+def test_regions_are_read_as_they_were_written(tmp_path: Path):
+    data = replace(DATA, regions=(Region("whole", (1, 2), 1), Region("core", (2,), 2)))
+    assert DATA.segments == "classes background, front, back"
+    assert data.segments == "regions whole, core"
+    run = RunFolder(tmp_path)
+    run.write(base_config(), data)
+    assert run.read_data() == data
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_as_it_was(run: RunFolder):
+    written = json.loads((run.path / "config.json").read_text())
+    del written["loss"], written["optimiser"]["name"]
+    (run.path / "config.json").write_text(json.dumps(written))
+    described = json.loads((run.path / "data.json").read_text())
+    del described["regions"]
+    (run.path / "data.json").write_text(json.dumps(described))
+    assert run.read_data() == DATA
+    other = base_config()
+    other.optimiser.name = "sgd"
+    with pytest.raises(UserError, match=r"optimiser.name \(adamw, now sgd\)"):
+        run.write(other, DATA)
+    run.write(base_config(), DATA)
+    assert run.read_config().loss.dice == 1.0
 
 
 def test_every_value_stands_in_the_file(run: RunFolder):

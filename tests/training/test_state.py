@@ -38,9 +38,19 @@ def update(optimiser: optax.GradientTransformation, gradient, state, params) -> 
         return optimiser.update(gradient, state, params)
 
 
+@pytest.mark.parametrize("power", [0.9, 2.0])
+def test_the_polynomial_decay_after_the_warm_up(power: float):
+    rate: Any = schedule(replace(SETTINGS, schedule="polynomial", power=power), 110)
+    for step in (0, 4, 10):
+        assert float(rate(step)) == pytest.approx(0.1 * (step + 1) / 11)
+    for step in (11, 35, 60, 109, 110):
+        assert float(rate(step)) == pytest.approx(0.1 * (1 - (step - 10) / 100) ** power, abs=1e-8)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "polynomial"])
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 19])
-def test_a_run_that_is_shorter_than_its_warm_up(steps: int):
-    rate = rates(replace(SETTINGS, warmup=1000), steps)
+def test_a_run_that_is_shorter_than_its_warm_up(steps: int, decay: str):
+    rate = rates(replace(SETTINGS, warmup=1000, schedule=decay), steps)
     assert max(rate) == pytest.approx(0.1)
     assert rate[-1] == pytest.approx(0, abs=1e-8)
     assert min(rate[:-1]) > 0
@@ -90,9 +100,46 @@ def test_the_optimiser_against_adamw_written_out():
     np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_gradient_descent_written_out(nesterov: bool):
+    settings = OptimiserSettings(
+        name="sgd",
+        learning_rate=0.1,
+        warmup=0,
+        schedule="polynomial",
+        momentum=0.9,
+        nesterov=nesterov,
+        weight_decay=0.2,
+        clip=1.5,
+    )
+    optimiser = make_optimiser(settings, 4)
+    rng = np.random.default_rng(0)
+    params: Any = {"b": jnp.ones(2), "w": jnp.asarray(rng.normal(size=(2, 2)), jnp.float32)}
+    state = optimiser.init(params)
+    x = np.concatenate([np.ones(2), np.asarray(params["w"], np.float64).ravel()])
+    m = np.zeros(6)
+    compiled = jax.jit(optimiser.update)
+    for step, size in enumerate((0.1, 10.0, 1.0)):
+        g = size * rng.normal(size=6).astype(np.float32)
+        gradient = {"b": jnp.asarray(g[:2]), "w": jnp.asarray(g[2:].reshape(2, 2))}
+        updates, state = compiled(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        # As PyTorch has it: clipped, then the decay of the weights, then the momentum.
+        g = g * min(1.0, 1.5 / np.linalg.norm(g)) + 0.2 * (np.arange(6) >= 2) * x
+        m = 0.9 * m + g
+        x = x - 0.1 * (1 - step / 4) ** 0.9 * (g + 0.9 * m if nesterov else m)
+    found = np.concatenate([params["b"], np.asarray(params["w"]).ravel()])
+    np.testing.assert_allclose(found, x, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name, value",
     [
+        ("name", "adam"),
+        ("schedule", "linear"),
+        ("power", -0.9),
+        ("momentum", 1.0),
+        ("accumulate", 0),
         ("learning_rate", -1e-3),
         ("learning_rate", math.nan),
         ("warmup", -1),

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from flax import nnx
 
 from invseg_jax import models
 from invseg_jax.data.augment import Augmentation
-from invseg_jax.training.losses import deeply_supervised
+from invseg_jax.training.losses import LossSettings, deeply_supervised
 from invseg_jax.training.state import OptimiserSettings, TrainState, first_state, make_optimiser
 from invseg_jax.training.step import make_step
 
@@ -19,9 +20,11 @@ def start(
     optimiser: optax.GradientTransformation,
     augmentation: Augmentation | None = None,
     average: float = 0.9,
+    **more: Any,
 ) -> tuple[Any, TrainState]:
     graph, params = nnx.split(model)
-    step = make_step(graph, optimiser, augmentation or Augmentation.off(), average=average)
+    augmentation = augmentation or Augmentation.off()
+    step = make_step(graph, optimiser, augmentation, average=average, **more)
     # What it computes is the same; it compiles in half the time.
     quickly = {"xla_backend_optimization_level": 0}
     return jax.jit(step, compiler_options=quickly), first_state(params, optimiser, seed=3)
@@ -126,6 +129,46 @@ def test_randomness_is_drawn_anew_at_each_step(pointwise, batch):
         assert losses[-1] == again
     # The parameters stand still: only the noise differs.
     assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_parts_of_a_batch_give_the_gradient_of_the_whole(pointwise, parts: int):
+    """For a loss that is a mean over samples."""
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 3, (8, 4, 4, 4)).astype(np.int32)
+    image = (label - 1.0)[..., None] + rng.normal(0, 0.3, (*label.shape, 1))
+    batch = {"image": image.astype(np.float32), "label": label}
+    loss = partial(deeply_supervised, settings=LossSettings(per_sample=True))
+    results = []
+    for count in (parts, 1):
+        step, state = start(pointwise(), optax.sgd(0.5), loss=loss, accumulate=count)
+        results.append(step(state, batch))
+    found, expected = results
+    before = leaves(state.params)
+    assert found[1].keys() == expected[1].keys()
+    for name, value in leaves(found[0].params).items():
+        wanted = leaves(expected[0].params)[name]
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-7)
+        assert not np.array_equal(wanted, before[name])
+    for name, value in found[1].items():
+        np.testing.assert_allclose(value, expected[1][name], rtol=1e-5)
+    assert found[0].step == 1
+
+
+def test_each_part_of_a_batch_has_randomness_of_its_own(pointwise, batch):
+    step, state = start(pointwise(noise=1.0), optax.sgd(0.0), accumulate=2)
+    twice = {name: np.stack([array[0]] * 2) for name, array in batch.items()}
+
+    @jax.jit
+    def loss_of(part):
+        noise = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 0), part))[1]
+        network = nnx.merge(nnx.graphdef(pointwise(noise=1.0)), state.params)
+        outputs = network.outputs(jnp.asarray(twice["image"][:1]), noise)
+        return deeply_supervised(outputs, jnp.asarray(twice["label"][:1]))[0]
+
+    losses = [float(loss_of(part)) for part in range(2)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(step(state, twice)[1]["loss"], np.mean(losses), rtol=1e-5)
 
 
 def test_the_batch_is_augmented(descent, pointwise, batch):

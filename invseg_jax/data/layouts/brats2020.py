@@ -19,8 +19,8 @@ from invseg_jax.errors import UserError
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 CLASSES = ("background", "necrotic core", "oedema", "enhancing tumour")
 VALUES = (0, 1, 2, 4)
-# Whole tumour, tumour core, enhancing tumour.
-REGIONS = (Region("WT", (1, 2, 4)), Region("TC", (1, 4)), Region("ET", (4,)))
+# Whole tumour, tumour core, enhancing tumour, each within the one before.
+REGIONS = (Region("WT", (1, 2, 4), 2), Region("TC", (1, 4), 1), Region("ET", (4,), 4))
 _CASE = re.compile(r"BraTS20_(Training|Validation)_[0-9]+")
 _ARCHIVES = tuple(
     inner

@@ -39,10 +39,13 @@ class Region:
     Attributes:
         name: of the region.
         values: the values on disk of the classes that it is made of.
+        written: the one of them that stands in a label map where the region was found, over those
+            of the regions before it.
     """
 
     name: str
     values: tuple[int, ...]
+    written: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Dataset:
         values: the value that stands on disk for each class.
         cases: the cases in natural order of their ids.
         ignore: the value on disk of voxels that nobody labelled, if there is one.
-        regions: what is segmented instead of the classes, where the data set says so.
+        regions: what can be segmented instead of the classes, and is scored beside them.
         reference: number of the modality onto whose grid the others are resampled by their affines;
             None where all of them must lie on one grid.
         faults: what is wrong with the data set as a whole, found while it was listed, a line each.

@@ -158,8 +158,7 @@ def _labels(
     regions: tuple[Region, ...] = ()
     names = {values[0]: name for name, values in labels.items() if len(values) == 1}
     if any(isinstance(entry, list) for entry in entries.values()):
-        regions = tuple(Region(name, values) for name, values in labels.items())
-        _check_order(content, regions, description)
+        regions = _regions(content, labels, description)
     elif len(names) < len(used):
         raise UserError(f'{description}: "labels" has a value twice; give every class its own')
     values = sorted(set(used))
@@ -181,18 +180,21 @@ def _values(name: str, entry: object, description: Path) -> tuple[int, ...]:
     return tuple(whole)
 
 
-def _check_order(content: dict[str, Any], regions: tuple[Region, ...], description: Path) -> None:
-    """Refuses a `regions_class_order` that does not go with the regions.
-
-    Its k-th value is written where the k-th region is, over those of the regions before.
-    """
+def _regions(
+    content: dict[str, Any], labels: dict[str, tuple[int, ...]], description: Path
+) -> tuple[Region, ...]:
+    """The labels as regions; the k-th value of `regions_class_order` is written for the k-th."""
     order = content.get("regions_class_order")
     if (
         not isinstance(order, list)
-        or len(order) != len(regions)
-        or not all(value in region.values for value, region in zip(order, regions, strict=True))
+        or len(order) != len(labels)
+        or not all(value in values for value, values in zip(order, labels.values(), strict=True))
     ):
         raise UserError(
             f'{description}: "labels" has regions, so "regions_class_order" must list one value of '
-            f"each of {', '.join(region.name for region in regions)}; it is {order!r}"
+            f"each of {', '.join(labels)}; it is {order!r}"
         )
+    return tuple(
+        Region(name, values, value)
+        for (name, values), value in zip(labels.items(), order, strict=True)
+    )

@@ -48,7 +48,11 @@ def test_training_and_validation(write: Write, tmp_path: Path, inner: str, endin
     assert dataset.modalities == MODALITIES
     assert dataset.classes == ("background", "necrotic core", "oedema", "enhancing tumour")
     assert dataset.values == (0, 1, 2, 4)
-    assert dataset.regions == (Region("WT", (1, 2, 4)), Region("TC", (1, 4)), Region("ET", (4,)))
+    assert dataset.regions == (
+        Region("WT", (1, 2, 4), 2),
+        Region("TC", (1, 4), 1),
+        Region("ET", (4,), 4),
+    )
     ids = ["BraTS20_Training_002", "BraTS20_Training_010", "BraTS20_Validation_001"]
     assert [case.id for case in dataset.cases] == ids
     assert [case.split for case in dataset.cases] == ["training", "training", "test"]

@@ -88,9 +88,9 @@ def test_regions_are_made_of_classes(write: Write) -> None:
     root = write(values=(0, 1, 2, 3), labels=TUMOUR, regions_class_order=[1, 2, 3])
     dataset = open_dataset("nnunet", root)
     assert dataset.regions == (
-        Region("whole", (1, 2, 3)),
-        Region("core", (2, 3)),
-        Region("enhancing", (3,)),
+        Region("whole", (1, 2, 3), 1),
+        Region("core", (2, 3), 2),
+        Region("enhancing", (3,), 3),
     )
     assert dataset.values == (0, 1, 2, 3)
     assert dataset.classes == ("background", "label 1", "label 2", "enhancing")
