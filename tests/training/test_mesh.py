@@ -74,7 +74,7 @@ def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
         compiled = (
             jax.jit(step, out_shardings=mesh.replicated(devices)).lower(state, placed).compile()
         )
-        assert not re.search("all-to-all|all-gather|collective-permute", compiled.as_text())
+        assert not re.search("all-to-all|all-gather|collective-permute", str(compiled.as_text()))
         results.append(jax.tree.map(np.asarray, compiled(state, placed)[1]))
     for name, value in results[0].items():
         np.testing.assert_allclose(results[1][name], value, rtol=1e-5)
