@@ -77,7 +77,7 @@ def test_regions_are_decided_upon_on_the_grid_of_the_file(scan: nib.Nifti1Image,
 
         def probabilities(self, image: np.ndarray) -> np.ndarray:
             level = (image - image.min()) / np.ptp(image)  # air 0, box 1/3, ball 1
-            return 1 / (1 + np.exp(20 * (np.float32([1 / 6, 2 / 3]) - level)))
+            return 1 / (1 + np.exp(20 * (np.array([1 / 6, 2 / 3], np.float32) - level)))
 
     regions = Regions(("whole", "ball"), ((1, 2), (2,)), (1, 2))
     settings = Preprocessing(spacing=spacing, normalisation=("z_score",))

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,26 @@ def test_placement():
     assert [shard.data.shape for shard in everywhere.addressable_shards] == [(4, 3, 2)] * 2
     assert mesh.spread(devices, 4) == mesh.over_batch(devices)
     assert mesh.spread(devices, 3) == mesh.replicated(devices)
+
+
+def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
+    """Gradients accumulated over two parts: no image leaves its device, and one device agrees."""
+    graph, params = nnx.split(pointwise())
+    optimiser = optax.sgd(1.0)
+    step = make_step(graph, optimiser, Augmentation.off(), average=0.9, accumulate=2)
+    four = {name: np.concatenate([a, a[::-1, ::-1]]) for name, a in batch.items()}
+    results = []
+    for count in (1, 2):
+        devices = mesh.make_mesh(count, 2)
+        state = jax.device_put(first_state(params, optimiser, 0), mesh.replicated(devices))
+        placed = jax.device_put(four, mesh.over_batch(devices))
+        compiled = (
+            jax.jit(step, out_shardings=mesh.replicated(devices)).lower(state, placed).compile()
+        )
+        assert not re.search("all-to-all|all-gather|collective-permute", str(compiled.as_text()))
+        results.append(jax.tree.map(np.asarray, compiled(state, placed)[1]))
+    for name, value in results[0].items():
+        np.testing.assert_allclose(results[1][name], value, rtol=1e-5)
 
 
 def test_a_batch_spread_over_two_devices_gives_the_step_of_one(batch):
