@@ -66,6 +66,13 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.model.slabs = 1  # pieces in which GPUs evaluate a branch; more: less memory
     config.model.loop = "scan"  # couplings of one shape as one loop, or "unrolled"
 
+    # A second decoder that regularises training; evaluation and prediction leave it out.
+    config.vae = ConfigDict()
+    config.vae.latent = 0  # numbers that describe an image, 128 in Myronenko 2018; 0: no branch
+    config.vae.widths = ()  # channels at each level, finest first; (): those of the network
+    config.vae.reconstruction = 0.1  # weight of the mean squared error in the loss
+    config.vae.kl = 0.1  # weight of the divergence from N(0, 1) in the loss
+
     config.data = ConfigDict()
     config.data.layout = "msd"  # see data/layouts
     config.data.plain = ConfigDict()  # for the layout "plain"; see data/layouts/plain.py

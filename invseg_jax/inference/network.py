@@ -19,7 +19,6 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
 
 
 @partial(jax.jit, static_argnums=0)
@@ -77,8 +76,10 @@ class Network:
         return replace(self, params=params)
 
 
-def build_model(config: Config, modalities: int, classes: int) -> models.Model:
-    """The network that a configuration asks for.
+def build_model(
+    config: Config, modalities: int, classes: int, *, training: bool = True
+) -> models.Model:
+    """The network that a configuration asks for, with what only its training needs or without.
 
     Raises:
         UserError: the configuration names no such network, or one that cannot be.
@@ -94,9 +95,18 @@ def build_model(config: Config, modalities: int, classes: int) -> models.Model:
             loop=model.loop,
         )
         settings = model.settings.to_dict()
-        return models.build(model.name, modalities, classes, settings, config.seed, execution)
+        vae = _vae_settings(config) if training else None
+        return models.build(model.name, modalities, classes, settings, config.seed, execution, vae)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
+
+
+def _vae_settings(config: Config) -> models.VAESettings | None:
+    if config.vae.latent == 0:
+        return None
+    return models.VAESettings(
+        size=tuple(config.data.patch), latent=config.vae.latent, widths=tuple(config.vae.widths)
+    )
 
 
 def as_network(config: Config, model: models.Model, classes: int, devices: Mesh) -> Network:
@@ -131,15 +141,12 @@ def load_network(workdir: Path) -> tuple[Network, Config, DataDescription]:
         raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
     mesh.prepare_devices(0, config.inference.batch)
     devices = mesh.make_mesh(0, config.inference.batch)
-    model = build_model(config, len(data.modalities), len(data.classes))
+    model = build_model(config, len(data.modalities), len(data.classes), training=False)
     network = as_network(config, model, len(data.classes), devices)
-    optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
-    like = jax.device_put(
-        first_state(network.params, optimiser, config.seed), mesh.replicated(devices)
-    )
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         step = checkpoints.latest()
         if step is None:
             raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
-        state = checkpoints.restore(step, like)
-    return network.with_params(state.averaged), config, data
+        # What only training needs stays in the file.
+        averaged = checkpoints.restore_averaged(step, network.params, without="vae")
+    return network.with_params(averaged), config, data

@@ -10,11 +10,22 @@ from invseg_jax.models.full_invres import FullInvRes
 from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.partial_invres import PartialInvRes
 from invseg_jax.models.unet3d import UNet3D
+from invseg_jax.models.vae import VAEOutputs, VAESettings
 
 Model = UNet3D | PartialInvRes | FullInvRes
 MODELS = {"UNet3D": UNet3D, "PartialInvRes": PartialInvRes, "FullInvRes": FullInvRes}
 
-__all__ = ["MODELS", "FullInvRes", "Model", "Outputs", "PartialInvRes", "UNet3D", "build"]
+__all__ = [
+    "MODELS",
+    "FullInvRes",
+    "Model",
+    "Outputs",
+    "PartialInvRes",
+    "UNet3D",
+    "VAEOutputs",
+    "VAESettings",
+    "build",
+]
 
 
 def build(
@@ -24,6 +35,7 @@ def build(
     settings: Mapping[str, Any],
     seed: int,
     execution: Execution | None = None,
+    vae: VAESettings | None = None,
 ) -> Model:
     """Builds a network by its name.
 
@@ -34,6 +46,7 @@ def build(
         settings: the architecture's own arguments.
         seed: of the first weights.
         execution: how it is evaluated; by default as the architecture's own default is.
+        vae: the VAE branch that regularises training, if there is to be one.
 
     Raises:
         ValueError: an unknown name, or arguments that the architecture refuses.
@@ -42,6 +55,6 @@ def build(
         raise ValueError(f"no network is called {name!r}; there are {', '.join(MODELS)}")
     how = {} if execution is None else {"execution": execution}
     try:
-        return MODELS[name](modalities, classes, **settings, **how, rngs=nnx.Rngs(seed))
+        return MODELS[name](modalities, classes, **settings, vae=vae, **how, rngs=nnx.Rngs(seed))
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error

@@ -19,6 +19,7 @@ from invseg_jax.data.augment import Augmentation
 from invseg_jax.errors import UserError
 from invseg_jax.main_memory import give_back
 from invseg_jax.training import mesh
+from invseg_jax.training.reconstruction import ReconstructionWeights
 from invseg_jax.training.state import (
     OptimiserSettings,
     TrainState,
@@ -76,6 +77,7 @@ class TrainingProgram:
             raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
         settings = OptimiserSettings(**config.optimiser)
         augmentation = Augmentation(**config.augment)
+        weights = ReconstructionWeights.of(config)
         optimiser = make_optimiser(settings, config.steps)
         graph, params = nnx.split(model)
         everywhere, spread = mesh.replicated(devices), mesh.over_batch(devices)
@@ -86,7 +88,7 @@ class TrainingProgram:
             "label": jax.ShapeDtypeStruct(shape, jnp.int32),
         }
         step = jax.jit(
-            make_step(graph, optimiser, augmentation, average=settings.average),
+            make_step(graph, optimiser, augmentation, average=settings.average, weights=weights),
             donate_argnums=0,
             out_shardings=everywhere,
         )

@@ -22,6 +22,17 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.errors import UserError
 
+# What a run that is resumed must have as before. How the network is evaluated (memory, stream, ...)
+# may change: the parameters do not.
+_FIXED = (
+    "model.name",
+    "model.settings",
+    "vae.latent",
+    "vae.widths",
+    "data.layout",
+    "data.preprocess",
+)
+
 
 @dataclass(frozen=True)
 class DataDescription:
@@ -74,9 +85,9 @@ class RunFolder:
         described = _plain(asdict(data))
         if (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
-            # How the network is evaluated (memory, stream, ...) may change: the parameters do not.
-            for part in ("model.name", "model.settings", "data.layout", "data.preprocess"):
-                if _at(earlier, part) != _at(values, part):
+            # What an older version did not have is absent there, and off: 0 or empty.
+            for part in _FIXED:
+                if (_at(earlier, part) or None) != (_at(values, part) or None):
                     raise UserError(
                         f"{self.path} holds a run with another config."
                         f"{_difference(part, earlier, values)}; "

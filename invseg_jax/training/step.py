@@ -11,6 +11,7 @@ from flax import nnx
 from invseg_jax.data.augment import Augmentation, augment
 from invseg_jax.reversible.layer import Array
 from invseg_jax.training.losses import deeply_supervised
+from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
 from invseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -23,6 +24,7 @@ def make_step(
     augmentation: Augmentation,
     *,
     average: float,
+    weights: ReconstructionWeights = ReconstructionWeights(),
 ) -> Step:
     """Builds the step; the caller compiles it with `jax.jit`, the state donated.
 
@@ -31,6 +33,7 @@ def make_step(
         optimiser: moves the parameters.
         augmentation: what is done to each batch.
         average: decay of the parameters' moving average.
+        weights: of the VAE branch's terms of the loss, where the network has one.
 
     Returns:
         A function of the state and a batch (`image` (n, d, h, w, modalities) float32, `label`
@@ -49,9 +52,11 @@ def make_step(
             with jax.named_scope("network"):
                 outputs = nnx.merge(network, params).outputs(image, dropout_key)
             with jax.named_scope("loss"):
-                return deeply_supervised(outputs, label)
+                loss, dice = deeply_supervised(outputs, label)
+                loss, terms = with_reconstruction(loss, outputs.vae, image, weights)
+                return loss, (dice, terms)
 
-        (loss, dice), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (dice, terms)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         # Optax's Adam raises a float to an integer power, which strict promotion forbids.
         with jax.named_scope("optimiser"), jax.numpy_dtype_promotion("standard"):
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
@@ -64,6 +69,7 @@ def make_step(
             "loss": loss,
             "dice": jnp.mean(dice),
             "gradient_norm": optax.tree.norm(gradient),
+            **terms,
         }
         return TrainState(state.step + 1, params, averaged, optimiser_state, state.key), metrics
 
