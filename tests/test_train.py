@@ -185,7 +185,7 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
         patch.setattr(VAEBranch, "__init__", lambda self, *a, **k: pytest.fail("it was built"))
         assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
     other = tiny_config()
-    with pytest.raises(UserError, match=r"vae\.latent \(3, now absent\); use the same config"):
+    with pytest.raises(UserError, match=r"vae\.latent \(3, now 0\); use the same config"):
         train(other, tmp_path / "run", str(data))
 
 
