@@ -32,6 +32,7 @@ _NETWORKS: dict[str, dict[str, Any]] = {
         auxiliary=1,
     ),
     "UNet3D": dict(channels=(16, 32, 64, 96), groups=8, auxiliary=1),
+    "CicekUNet3D": dict(channels=(64, 128, 256, 512), batch_norm=True),
 }
 SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
 
@@ -60,7 +61,7 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.model.name = network
     config.model.settings = ConfigDict(_NETWORKS[network])  # arguments of the class
     # How it is evaluated, none of which changes the parameters; see layers/execution.py: Execution.
-    config.model.memory = "plain" if network == "UNet3D" else "reversible"  # or remat
+    config.model.memory = "plain" if "UNet3D" in network else "reversible"  # or remat
     config.model.stream = "float32"  # or fixed: inverted exactly, bit for bit
     config.model.fraction_bits = 16  # of the fixed stream
     config.model.slabs = 1  # pieces in which GPUs evaluate a branch; more: less memory

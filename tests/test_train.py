@@ -189,6 +189,21 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
         train(other, tmp_path / "run", str(data))
 
 
+def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
+    data: Path, tmp_path: Path
+):
+    config = base_config("CicekUNet3D")
+    tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
+    config.update_from_flattened_dict(tiny | {"data.batch": 1, "inference.overlap": 0.0})
+    with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
+        train(config, tmp_path / "run", str(data))
+    config.data.patch = (20, 20, 18)
+    train(config, tmp_path / "run", str(data))
+    for case in evaluate(tmp_path / "run", tmp_path / "eval")["cases"]:
+        label_map = load(tmp_path / "eval" / f"{case['id']}.nii.gz")
+        assert label_map.shape == (11, 13, 9)
+
+
 def test_a_finished_run_is_left_alone(data: Path, trained: Path):
     before = (trained / "history.jsonl").read_text()
     train(tiny_config(), trained, str(data))

@@ -38,6 +38,7 @@ class Network:
         overlap: least fraction by which windows overlap.
         batch: windows in one call.
         placement: how windows lie on the devices.
+        margin: voxels at each side of a window that the network gives nothing for.
     """
 
     graph: nnx.GraphDef
@@ -47,6 +48,7 @@ class Network:
     overlap: float
     batch: int
     placement: jax.sharding.Sharding
+    margin: int = 0
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Class probabilities of a volume.
@@ -65,7 +67,8 @@ class Network:
         return sliding_window(
             predict,
             image,
-            patch=self.patch,
+            patch=[size - 2 * self.margin for size in self.patch],
+            margin=self.margin,
             classes=self.classes,
             overlap=self.overlap,
             batch=self.batch,
@@ -96,7 +99,10 @@ def build_model(
         )
         settings = model.settings.to_dict()
         vae = _vae_settings(config) if training else None
-        return models.build(model.name, modalities, classes, settings, config.seed, execution, vae)
+        built = models.build(model.name, modalities, classes, settings, config.seed, execution, vae)
+        if isinstance(built, models.CicekUNet3D):
+            built.output_size(config.data.patch)
+        return built
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 
@@ -120,6 +126,7 @@ def as_network(config: Config, model: models.Model, classes: int, devices: Mesh)
         config.inference.overlap,
         config.inference.batch,
         mesh.spread(devices, config.inference.batch),
+        margin=model.margin if isinstance(model, models.CicekUNet3D) else 0,
     )
 
 

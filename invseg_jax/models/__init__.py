@@ -6,17 +6,24 @@ from typing import Any
 from flax import nnx
 
 from invseg_jax.layers.execution import Execution
+from invseg_jax.models.cicek_unet import CicekUNet3D
 from invseg_jax.models.full_invres import FullInvRes
 from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.partial_invres import PartialInvRes
 from invseg_jax.models.unet3d import UNet3D
 from invseg_jax.models.vae import VAEOutputs, VAESettings
 
-Model = UNet3D | PartialInvRes | FullInvRes
-MODELS = {"UNet3D": UNet3D, "PartialInvRes": PartialInvRes, "FullInvRes": FullInvRes}
+Model = UNet3D | PartialInvRes | FullInvRes | CicekUNet3D
+MODELS = {
+    "UNet3D": UNet3D,
+    "PartialInvRes": PartialInvRes,
+    "FullInvRes": FullInvRes,
+    "CicekUNet3D": CicekUNet3D,
+}
 
 __all__ = [
     "MODELS",
+    "CicekUNet3D",
     "FullInvRes",
     "Model",
     "Outputs",

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.layers.resample import central
 from invseg_jax.reversible.layer import Array
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
@@ -52,7 +53,9 @@ def make_step(
             with jax.named_scope("network"):
                 outputs = nnx.merge(network, params).outputs(image, dropout_key)
             with jax.named_scope("loss"):
-                loss, dice = deeply_supervised(outputs, label)
+                # Of a network that gives the middle of its input, that is what counts.
+                seen = central(label, outputs.logits.shape[1:4])
+                loss, dice = deeply_supervised(outputs, seen)
                 loss, terms = with_reconstruction(loss, outputs.vae, image, weights)
                 return loss, (dice, terms)
 
