@@ -24,10 +24,7 @@ def get_config(variant: str = "gpu") -> Config:
     if variant not in ("gpu", "tiny"):
         raise UserError(f"there is no variant {variant!r}; there are gpu and tiny")
     config = base_config("CicekUNet3D")
-    config.data.patch = (132, 132, 116)
-    config.data.batch = config.inference.batch = 1
     config.data.foreground = 0.0
-    config.inference.overlap = 0.0
     config.augment.elastic_probability = 0.5
     config.augment.elastic = 4.0  # voxels, on a grid of 32: the paper's
     config.steps = 70_000

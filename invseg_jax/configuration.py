@@ -135,6 +135,11 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
+    if network == "CicekUNet3D":
+        # As published: valid convolutions fit few sizes, and a batch has its own statistics.
+        config.data.patch = (132, 132, 116)
+        config.data.batch = config.inference.batch = 1
+        config.inference.overlap = 0.0
     return config.lock()
 
 

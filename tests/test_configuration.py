@@ -49,8 +49,9 @@ def get_config(name: str, *variant: str) -> Config:
 
 @functools.cache
 def parameters_of(model: str, modalities: int, classes: int) -> int:
-    config = base_config()
-    config.model = ConfigDict(json.loads(model))
+    described = json.loads(model)
+    config = base_config(described["name"])
+    config.model = ConfigDict(described)
     shapes: Any = nnx.eval_shape(lambda: build_model(config, modalities, classes))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(shapes)))
 

@@ -194,7 +194,7 @@ def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
 ):
     config = base_config("CicekUNet3D")
     tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
-    config.update_from_flattened_dict(tiny | {"data.batch": 1, "inference.overlap": 0.0})
+    config.update_from_flattened_dict(tiny)
     with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
         train(config, tmp_path / "run", str(data))
     config.data.patch = (20, 20, 18)

@@ -13,7 +13,8 @@ from invseg_jax.models import CicekUNet3D
 
 
 def network(**settings: Any) -> CicekUNet3D:
-    return CicekUNet3D(2, 3, **{"channels": (4, 8)} | settings, rngs=nnx.Rngs(0))
+    settings = {"channels": (4, 8)} | settings
+    return CicekUNet3D(2, 3, **settings, rngs=nnx.Rngs(0))
 
 
 def test_it_has_the_parameters_and_the_tiles_of_the_paper():
