@@ -4,15 +4,13 @@
         --config.data.layout=nnunet
 
 Patches of 132x132x116 voxels go in, the loss and the prediction are those of the 44x44x28 in their
-middle; tiles stand side by side, and around a volume its mirror image is seen. Batch 1, and
+middle; tiles stand side by side, and around a volume there are zeros, in training too. Batch 1, and
 normalisation by that batch's own statistics. Where nobody labelled, voxels have no weight: give the
 data an ignored label. With 3 channels and 3 classes the convolutions have 19,069,955 parameters.
 
 Differs from the paper: AdamW for stochastic gradient descent with momentum, soft Dice beside the
-cross-entropy, and no weights of the classes. Patches lie inside the volume where it is large
-enough, so what is within 44 voxels of its border is context in training, never a label. Not run:
-the Xenopus kidneys are not at hand; no score is claimed. `tiny` is for tests: two levels, patches
-of 20 voxels.
+cross-entropy, and no weights of the classes. Not run: the Xenopus kidneys are not at hand; no score
+is claimed. `tiny` is for tests: two levels, patches of 20 voxels.
 """
 
 from invseg_jax.configuration import Config, base_config

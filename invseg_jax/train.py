@@ -70,6 +70,7 @@ def train(
     from invseg_jax.data.source import open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
+    from invseg_jax.models import margin
     from invseg_jax.planning.compiled import shortage
     from invseg_jax.training import mesh
     from invseg_jax.training.checkpoints import Checkpoints
@@ -95,6 +96,7 @@ def train(
         patch=tuple(config.data.patch),
         batch=config.data.batch,
         foreground=config.data.foreground,
+        margin=margin(model),
         seed=config.seed,
         threads=config.data.threads,
         process=jax.process_index(),

@@ -126,7 +126,7 @@ def as_network(config: Config, model: models.Model, classes: int, devices: Mesh)
         config.inference.overlap,
         config.inference.batch,
         mesh.spread(devices, config.inference.batch),
-        margin=model.margin if isinstance(model, models.CicekUNet3D) else 0,
+        margin=models.margin(model),
     )
 
 

@@ -86,7 +86,7 @@ def sliding_window(
         overlap: Least fraction of a patch that its neighbour covers again, in [0, 1).
         batch: Patches in one call of `predict`.
         margin: Voxels of context that `predict` is given beyond each side of a patch; around the
-            volume they are mirrored (overlap-tile, Ronneberger et al. 2015).
+            volume they are zeros, as in training (overlap-tile, Ronneberger et al. 2015).
         progress: Called as `progress(done, total)`, in patches, after each batch.
 
     Returns:
@@ -104,7 +104,7 @@ def sliding_window(
     windows: list[Window] = list(product(*(range(len(s)) for s in starts)))  # type: ignore[arg-type]
     total = np.zeros((*volume, classes), np.float32)
     if margin:
-        padded = np.pad(padded, [*[(margin, margin)] * 3, (0, 0)], mode="reflect")
+        padded = np.pad(padded, [*[(margin, margin)] * 3, (0, 0)])
 
     def region(window: Window, around: int = 0) -> tuple[slice, ...]:
         corner = (int(s[i]) for s, i in zip(starts, window, strict=True))

@@ -32,7 +32,13 @@ __all__ = [
     "VAEOutputs",
     "VAESettings",
     "build",
+    "margin",
 ]
+
+
+def margin(model: Model) -> int:
+    """Voxels at each side of its input for which a network gives nothing."""
+    return model.margin if isinstance(model, CicekUNet3D) else 0
 
 
 def build(
