@@ -115,7 +115,8 @@ class CicekUNet3D(nnx.Module):
         self.remat = execution.memory == "remat"
         self.multiple = 1  # nothing is padded
         self.levels = len(channels)
-        self.margin = self._margin()
+        # Level i's pairs take 4 2^i voxels at each side, the coarsest one's 2 2^i: in all
+        self.margin = 6 * 2 ** (self.levels - 1) - 4
         steps = list(zip(channels[:-1], channels[1:], strict=True))
 
         def pair(a: int, middle: int, b: int) -> ValidPair:
@@ -129,11 +130,6 @@ class CicekUNet3D(nnx.Module):
         self.decoder = nnx.List([pair(fine + coarse, fine, fine) for fine, coarse in steps])
         self.end = Conv(channels[0], classes, 1, bias=True, scale=0.1, rngs=rngs)
 
-    def _margin(self) -> int:
-        """Two convolutions of a level, going down and up, take 2 of its voxels at each side."""
-        finer = sum(4 * 2**level for level in range(self.levels - 1))
-        return finer + 2 * 2 ** (self.levels - 1)
-
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Voxels of the output for those of the input.
 
@@ -141,8 +137,8 @@ class CicekUNet3D(nnx.Module):
             ValueError: a size that leaves nothing, or an odd one before a pooling.
         """
         every = 2 ** (self.levels - 1)
-        # Before each pooling 4 voxels go: all that is left is even for 4 + 8 + ... modulo `every`.
-        remainder = sum(4 * 2**level for level in range(self.levels - 1)) % every
+        # 4 voxels less before each halving: only so are all of them even.
+        remainder = -4 % every
         for voxels in size:
             if voxels <= 2 * self.margin or voxels % every != remainder:
                 above = max(voxels, 2 * self.margin + 1)
