@@ -32,6 +32,7 @@ _NETWORKS: dict[str, dict[str, Any]] = {
         auxiliary=1,
     ),
     "UNet3D": dict(channels=(16, 32, 64, 96), groups=8, auxiliary=1),
+    "CicekUNet3D": dict(channels=(64, 128, 256, 512), batch_norm=True),
 }
 SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
 
@@ -60,11 +61,18 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.model.name = network
     config.model.settings = ConfigDict(_NETWORKS[network])  # arguments of the class
     # How it is evaluated, none of which changes the parameters; see layers/execution.py: Execution.
-    config.model.memory = "plain" if network == "UNet3D" else "reversible"  # or remat
+    config.model.memory = "plain" if "UNet3D" in network else "reversible"  # or remat
     config.model.stream = "float32"  # or fixed: inverted exactly, bit for bit
     config.model.fraction_bits = 16  # of the fixed stream
     config.model.slabs = 1  # pieces in which GPUs evaluate a branch; more: less memory
     config.model.loop = "scan"  # couplings of one shape as one loop, or "unrolled"
+
+    # A second decoder that regularises training; evaluation and prediction leave it out.
+    config.vae = ConfigDict()
+    config.vae.latent = 0  # numbers that describe an image, 128 in Myronenko 2018; 0: no branch
+    config.vae.widths = ()  # channels at each level, finest first; (): those of the network
+    config.vae.reconstruction = 0.1  # weight of the mean squared error in the loss
+    config.vae.kl = 0.1  # weight of the divergence from N(0, 1) in the loss
 
     config.data = ConfigDict()
     config.data.layout = "msd"  # see data/layouts
@@ -143,6 +151,11 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
+    if network == "CicekUNet3D":
+        # As published: valid convolutions fit few sizes, and a batch has its own statistics.
+        config.data.patch = (132, 132, 116)
+        config.data.batch = config.inference.batch = 1
+        config.inference.overlap = 0.0
     return config.lock()
 
 

@@ -234,7 +234,7 @@ def _search(config: Config, images: Images, budget: int, where, vary: Sequence[s
 
 
 def _can_be(config: Config, memory: str) -> bool:
-    return memory != "reversible" or config.model.name != "UNet3D"
+    return memory != "reversible" or "UNet3D" not in config.model.name
 
 
 def _show(config: Config, images: Images, where, choice, modes) -> None:

@@ -72,6 +72,7 @@ def train(
     from invseg_jax.data.source import labelled_cases, open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
+    from invseg_jax.models import margin
     from invseg_jax.planning.compiled import shortage
     from invseg_jax.training import mesh
     from invseg_jax.training.checkpoints import Checkpoints
@@ -106,7 +107,7 @@ def train(
     check_stream(**stream)
     refuse_faults(config, dataset, labelled_cases(dataset), command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
-    batches = training_batches(training, **stream)
+    batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
     run.write(
         config,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -18,9 +19,11 @@ import pytest
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.models.vae import VAEBranch
 from invseg_jax.predict import predict
 from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
+from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
 
 CLASSES = {"0": "background", "1": "ball", "2": "shell"}
@@ -146,6 +149,59 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)
     rows = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4]
+
+
+def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tiny_config()
+    config.vae.latent, config.save_every = 3, 1
+    train(config, tmp_path / "whole", str(data))
+
+    class Stopped(Exception):
+        pass
+
+    save: Callable = Checkpoints.save
+
+    def stop_at_two(self: Checkpoints, step: int, *state: Any) -> None:
+        save(self, step, *state)
+        if step == 2:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", stop_at_two)
+        with pytest.raises(Stopped):
+            train(config, tmp_path / "run", str(data))
+    train(config, tmp_path / "run", str(data))
+    whole, resumed = parameters(tmp_path / "whole"), parameters(tmp_path / "run")
+    assert whole.keys() == resumed.keys() and any(".vae." in name for name in whole)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+
+    rows = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    terms = [row["train/reconstruction"] for row in rows if "train/loss" in row]
+    assert len(terms) == 4 and min(terms) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(VAEBranch, "__init__", lambda self, *a, **k: pytest.fail("it was built"))
+        assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
+    other = tiny_config()
+    with pytest.raises(UserError, match=r"vae\.latent \(3, now 0\); use the same config"):
+        train(other, tmp_path / "run", str(data))
+
+
+def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
+    data: Path, tmp_path: Path
+):
+    config = base_config("CicekUNet3D")
+    tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
+    config.update_from_flattened_dict(tiny)
+    with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
+        train(config, tmp_path / "run", str(data))
+    config.data.patch = (20, 20, 18)
+    train(config, tmp_path / "run", str(data))
+    for case in evaluate(tmp_path / "run", tmp_path / "eval")["cases"]:
+        label_map = load(tmp_path / "eval" / f"{case['id']}.nii.gz")
+        assert label_map.shape == (11, 13, 9)
 
 
 def test_a_finished_run_is_left_alone(data: Path, trained: Path):

@@ -15,6 +15,7 @@ def choose_start(
     foreground: float,
     classes: int,
     voxels: Callable[[int], np.ndarray],
+    margin: int = 0,
 ) -> Triple:
     """Draws the first corner of a patch, over-sampling the foreground.
 
@@ -31,19 +32,23 @@ def choose_start(
         foreground: probability of centring on foreground.
         classes: number of classes, the background (0) among them.
         voxels: gives for a class from 1 to classes - 1 its voxels, (m, 3) integers, m >= 0.
+        margin: voxels by which the patch may reach beyond the volume at each side.
 
     Returns:
         The patch's first voxel in the volume; negative where the volume is the smaller.
     """
+    wider = [size + 2 * margin for size in shape]
     if rng.random() < foreground:
         # The first class in a random order that is not empty: uniform over those, and reads few.
         for index in rng.permutation(np.arange(1, classes)):
             candidates = voxels(int(index))
             if len(candidates):
-                return centred_start(candidates[rng.integers(len(candidates))], shape, patch)
+                centre = candidates[rng.integers(len(candidates))] + margin
+                return _triple(first - margin for first in centred_start(centre, wider, patch))
     return _triple(
-        int(rng.integers(size - extent + 1)) if size > extent else -((extent - size) // 2)
-        for size, extent in zip(shape, patch, strict=True)
+        (int(rng.integers(size - extent + 1)) if size > extent else -((extent - size) // 2))
+        - margin
+        for size, extent in zip(wider, patch, strict=True)
     )
 
 

@@ -18,6 +18,7 @@ def training_batches(
     batch: int,
     foreground: float,
     seed: int,
+    margin: int = 0,
     threads: int = 2,
     process: int = 0,
     processes: int = 1,
@@ -42,6 +43,8 @@ def training_batches(
         foreground: probability that a crop is centred on foreground, see `choose_start`; voxels
             that nobody labelled (`IGNORED`) are none.
         seed: 0 to 2**32 - 1.
+        margin: voxels at each side of a patch that are context alone: patches reach so far beyond
+            the volume, into zeros, and what lies inside of it is the middle of some patch.
         threads: threads that read ahead, two batches each; 0 reads when asked, in this thread.
         process: index of this process, `jax.process_index()`.
         processes: number of processes, `jax.process_count()`.
@@ -81,6 +84,7 @@ def training_batches(
                 foreground=foreground,
                 classes=case.classes,
                 voxels=lambda index: _read(case, "foreground", index),
+                margin=margin,
             )
             return {
                 "image": crop(image, start, patch).astype(np.float32, copy=False),

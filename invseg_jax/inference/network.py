@@ -20,7 +20,6 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -41,6 +40,7 @@ class Network:
         batch: windows in one call.
         placement: how windows lie on the devices.
         regions: what the outputs stand for, where that is not the classes.
+        margin: voxels at each side of a window that the network gives nothing for.
     """
 
     graph: nnx.GraphDef
@@ -51,6 +51,7 @@ class Network:
     batch: int
     placement: jax.sharding.Sharding
     regions: Regions | None = None
+    margin: int = 0
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Probabilities of a volume: of the classes, which sum to 1, or of each region for itself.
@@ -69,7 +70,8 @@ class Network:
         return sliding_window(
             predict,
             image,
-            patch=self.patch,
+            patch=[size - 2 * self.margin for size in self.patch],
+            margin=self.margin,
             classes=self.outputs,
             overlap=self.overlap,
             batch=self.batch,
@@ -80,13 +82,16 @@ class Network:
         return replace(self, params=params)
 
 
-def build_model(config: Config, modalities: int, outputs: int) -> models.Model:
-    """The network that a configuration asks for.
+def build_model(
+    config: Config, modalities: int, outputs: int, *, training: bool = True
+) -> models.Model:
+    """The network that a configuration asks for, with what only its training needs or without.
 
     Args:
         config: with the network's name and settings.
         modalities: channels of the image.
         outputs: the classes with the background, or the regions.
+        training: whether with the VAE branch, where there is one.
 
     Raises:
         UserError: the configuration names no such network, or one that cannot be.
@@ -102,9 +107,21 @@ def build_model(config: Config, modalities: int, outputs: int) -> models.Model:
             loop=model.loop,
         )
         settings = model.settings.to_dict()
-        return models.build(model.name, modalities, outputs, settings, config.seed, execution)
+        vae = _vae_settings(config) if training else None
+        built = models.build(model.name, modalities, outputs, settings, config.seed, execution, vae)
+        if isinstance(built, models.CicekUNet3D):
+            built.output_size(config.data.patch)
+        return built
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
+
+
+def _vae_settings(config: Config) -> models.VAESettings | None:
+    if config.vae.latent == 0:
+        return None
+    return models.VAESettings(
+        size=tuple(config.data.patch), latent=config.vae.latent, widths=tuple(config.vae.widths)
+    )
 
 
 def as_network(
@@ -124,7 +141,8 @@ def as_network(
         config.inference.overlap,
         config.inference.batch,
         mesh.spread(devices, config.inference.batch),
-        regions,
+        regions=regions,
+        margin=models.margin(model),
     )
 
 
@@ -148,15 +166,12 @@ def load_network(workdir: Path) -> tuple[Network, Config, DataDescription]:
     devices = mesh.make_mesh(0, config.inference.batch)
     regions = Regions.of(data.regions, data.values)
     outputs = len(regions or data.classes)
-    model = build_model(config, len(data.modalities), outputs)
+    model = build_model(config, len(data.modalities), outputs, training=False)
     network = as_network(config, model, outputs, devices, regions)
-    optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
-    like = jax.device_put(
-        first_state(network.params, optimiser, config.seed), mesh.replicated(devices)
-    )
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         step = checkpoints.latest()
         if step is None:
             raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
-        state = checkpoints.restore(step, like)
-    return network.with_params(state.averaged), config, data
+        # What only training needs stays in the file.
+        averaged = checkpoints.restore_averaged(step, network.params, without="vae")
+    return network.with_params(averaged), config, data

@@ -66,6 +66,7 @@ def sliding_window(
     classes: int,
     overlap: float = 0.5,
     batch: int = 1,
+    margin: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Class probabilities of a whole volume.
@@ -84,6 +85,8 @@ def sliding_window(
         classes: Number of classes, background included.
         overlap: Least fraction of a patch that its neighbour covers again, in [0, 1).
         batch: Patches in one call of `predict`.
+        margin: Voxels of context that `predict` is given beyond each side of a patch; around the
+            volume they are zeros, as in training (overlap-tile, Ronneberger et al. 2015).
         progress: Called as `progress(done, total)`, in patches, after each batch.
 
     Returns:
@@ -100,10 +103,12 @@ def sliding_window(
     weights = [window_weights(n, p, s) for n, p, s in zip(volume, size, starts, strict=True)]
     windows: list[Window] = list(product(*(range(len(s)) for s in starts)))  # type: ignore[arg-type]
     total = np.zeros((*volume, classes), np.float32)
+    if margin:
+        padded = np.pad(padded, [*[(margin, margin)] * 3, (0, 0)])
 
-    def region(window: Window) -> tuple[slice, ...]:
+    def region(window: Window, around: int = 0) -> tuple[slice, ...]:
         corner = (int(s[i]) for s, i in zip(starts, window, strict=True))
-        return tuple(slice(c, c + p) for c, p in zip(corner, size, strict=True))
+        return tuple(slice(c, c + p + 2 * around) for c, p in zip(corner, size, strict=True))
 
     def accumulate(group: list[Window], output: Any) -> None:
         probabilities = np.asarray(output)
@@ -119,9 +124,10 @@ def sliding_window(
     for first in range(0, len(windows), batch):
         group = windows[first : first + batch]
         # A fresh array each time: JAX may still be reading the previous one.
-        patches = np.zeros((batch, *size, padded.shape[3]), np.float32)
+        sizes = (s + 2 * margin for s in size)
+        patches = np.zeros((batch, *sizes, padded.shape[3]), np.float32)
         for slot, window in zip(patches, group, strict=False):
-            slot[...] = padded[region(window)]
+            slot[...] = padded[region(window, margin)]
         output = predict(patches)
         if waiting is not None:
             accumulate(*waiting)

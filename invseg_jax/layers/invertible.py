@@ -162,6 +162,13 @@ def tap(name: str) -> Weighted:
     return Weighted(reversible.Tap(name), ())
 
 
+def tapped(weighted: Weighted, name: str) -> Weighted:
+    """A chain with a tap at its end: its parameters keep their names, its layers their keys."""
+    assert isinstance(weighted.layer, reversible.Chain)
+    layers = (*weighted.layer.layers, reversible.Tap(name))
+    return Weighted(reversible.Chain(layers), (*weighted.params, ()))
+
+
 def chain(*parts: Weighted) -> Weighted:
     """Weighted layers in a row."""
     return Weighted(

@@ -104,6 +104,13 @@ def crop_to(x: Array, shape: tuple[int, ...]) -> Array:
     return x[:, :d, :h, :w]
 
 
+def central(x: Array, size: tuple[int, ...]) -> Array:
+    """The middle of a volume (n, d, h, w, ...) or of a label map: `size` voxels of (d, h, w)."""
+    starts = [(have - want) // 2 for have, want in zip(x.shape[1:4], size, strict=True)]
+    d, h, w = (slice(a, a + want) for a, want in zip(starts, size, strict=True))
+    return x[:, d, h, w]
+
+
 class UpConv(nnx.Module):
     """2x2x2 transposed convolution with stride 2, as a matrix product and depth to space.
 

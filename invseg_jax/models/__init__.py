@@ -6,15 +6,39 @@ from typing import Any
 from flax import nnx
 
 from invseg_jax.layers.execution import Execution
+from invseg_jax.models.cicek_unet import CicekUNet3D
 from invseg_jax.models.full_invres import FullInvRes
 from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.partial_invres import PartialInvRes
 from invseg_jax.models.unet3d import UNet3D
+from invseg_jax.models.vae import VAEOutputs, VAESettings
 
-Model = UNet3D | PartialInvRes | FullInvRes
-MODELS = {"UNet3D": UNet3D, "PartialInvRes": PartialInvRes, "FullInvRes": FullInvRes}
+Model = UNet3D | PartialInvRes | FullInvRes | CicekUNet3D
+MODELS = {
+    "UNet3D": UNet3D,
+    "PartialInvRes": PartialInvRes,
+    "FullInvRes": FullInvRes,
+    "CicekUNet3D": CicekUNet3D,
+}
 
-__all__ = ["MODELS", "FullInvRes", "Model", "Outputs", "PartialInvRes", "UNet3D", "build"]
+__all__ = [
+    "MODELS",
+    "CicekUNet3D",
+    "FullInvRes",
+    "Model",
+    "Outputs",
+    "PartialInvRes",
+    "UNet3D",
+    "VAEOutputs",
+    "VAESettings",
+    "build",
+    "margin",
+]
+
+
+def margin(model: Model) -> int:
+    """Voxels at each side of its input for which a network gives nothing."""
+    return model.margin if isinstance(model, CicekUNet3D) else 0
 
 
 def build(
@@ -24,6 +48,7 @@ def build(
     settings: Mapping[str, Any],
     seed: int,
     execution: Execution | None = None,
+    vae: VAESettings | None = None,
 ) -> Model:
     """Builds a network by its name.
 
@@ -34,6 +59,7 @@ def build(
         settings: the architecture's own arguments.
         seed: of the first weights.
         execution: how it is evaluated; by default as the architecture's own default is.
+        vae: the VAE branch that regularises training, if there is to be one.
 
     Raises:
         ValueError: an unknown name, or arguments that the architecture refuses.
@@ -42,6 +68,6 @@ def build(
         raise ValueError(f"no network is called {name!r}; there are {', '.join(MODELS)}")
     how = {} if execution is None else {"execution": execution}
     try:
-        return MODELS[name](modalities, classes, **settings, **how, rngs=nnx.Rngs(seed))
+        return MODELS[name](modalities, classes, **settings, vae=vae, **how, rngs=nnx.Rngs(seed))
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error

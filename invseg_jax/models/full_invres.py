@@ -11,7 +11,10 @@ from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
+from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible.layer import Array
+
+_DEEPEST = "deepest"  # the tap of the VAE branch
 
 
 class FullInvRes(nnx.Module):
@@ -39,6 +42,7 @@ class FullInvRes(nnx.Module):
         groups: int = 8,
         dropout: float = 0.0,
         auxiliary: int = 0,
+        vae: VAESettings | None = None,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
@@ -55,6 +59,7 @@ class FullInvRes(nnx.Module):
             groups: of the normalisations.
             dropout: spatial dropout rate in the branches.
             auxiliary: how many coarser levels give logits of their own, for deep supervision.
+            vae: the VAE branch that regularises training; None: there is none.
             execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
@@ -94,6 +99,8 @@ class FullInvRes(nnx.Module):
 
         bottom = len(channels) - 1
         shape = tapped(bottom, block(bottom))
+        if vae is not None:
+            shape = invertible.tapped(shape, _DEEPEST)
         for level in reversed(range(bottom)):
             going_down = channels[level + 1] // 8
             encode = invertible.chain(block(level), mixing(level))
@@ -114,17 +121,23 @@ class FullInvRes(nnx.Module):
                 for i in range(1, auxiliary + 1)
             ]
         )
+        self.vae = (
+            None
+            if vae is None
+            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
+        )
 
     def outputs(self, x: Array, key: Array | None = None) -> Outputs:
         """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
 
         Args:
             x: images; any size, padded inside to a multiple of 2^(levels - 1).
-            key: switches dropout on.
+            key: of a training step: switches dropout and the VAE branch on.
         """
         y, taps = self.trunk(self.stem(pad_to_multiple(x, self.multiple)), key)
         auxiliary = [head(taps[str(i)]) for i, head in enumerate(self.auxiliary_heads, start=1)]
-        return Outputs(crop_to(self.head(y), x.shape), crop_levels(auxiliary, x.shape))
+        vae = None if self.vae is None else reconstruct(self.vae, taps[_DEEPEST], key)
+        return Outputs(crop_to(self.head(y), x.shape), crop_levels(auxiliary, x.shape), vae)
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
         """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from invseg_jax.layers.resample import crop_to
+from invseg_jax.models.vae import VAEOutputs
 from invseg_jax.reversible.layer import Array
 
 
@@ -14,10 +15,12 @@ class Outputs(NamedTuple):
         logits: (n, d, h, w, classes), of the input's size.
         auxiliary: logits at half, a quarter ... of that resolution, for deep supervision:
             (n, ceil(d/2), ceil(h/2), ceil(w/2), classes) and so on; empty where there are none.
+        vae: of the VAE branch, where there is one and a key was given.
     """
 
     logits: Array
     auxiliary: tuple[Array, ...] = ()
+    vae: VAEOutputs | None = None
 
 
 def crop_levels(auxiliary: Sequence[Array], shape: tuple[int, ...]) -> tuple[Array, ...]:

@@ -14,6 +14,7 @@ from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
+from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible.layer import Array
 
 
@@ -42,6 +43,7 @@ class PartialInvRes(nnx.Module):
         skip: Literal["sum", "concat"] = "sum",
         activate_head: bool = True,
         auxiliary: int = 0,
+        vae: VAESettings | None = None,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
@@ -60,6 +62,7 @@ class PartialInvRes(nnx.Module):
                 brought back to the level's channels by a 1x1x1 convolution.
             activate_head: normalise and activate before the last convolution; Brügger's does not.
             auxiliary: how many coarser decoder levels give logits of their own.
+            vae: the VAE branch that regularises training; None: there is none.
             execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
@@ -112,13 +115,18 @@ class PartialInvRes(nnx.Module):
                 for i in range(1, auxiliary + 1)
             ]
         )
+        self.vae = (
+            None
+            if vae is None
+            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
+        )
 
     def outputs(self, x: Array, key: Array | None = None) -> Outputs:
         """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
 
         Args:
             x: images; any size, padded inside to a multiple of 2^(levels - 1).
-            key: switches dropout on.
+            key: of a training step: switches dropout and the VAE branch on.
         """
 
         def key_of(index: int) -> Array | None:
@@ -132,6 +140,7 @@ class PartialInvRes(nnx.Module):
                 y = self.downs[i - 1](max_pool(y))
             y, _ = self.encoder[i](y, key_of(i))
             skips.append(y)
+        vae = reconstruct(self.vae, skips[-1], key)
         for i in reversed(range(levels)):
             y, _ = self.decoder[i](y, key_of(levels + i))
             if 1 <= i <= len(self.auxiliary_heads):
@@ -140,7 +149,7 @@ class PartialInvRes(nnx.Module):
                 # The convolution commutes with the interpolation and costs an eighth before it.
                 y = self._join(i - 1, upsample_linear(self.ups[i - 1](y)), skips[i - 1])
         logits = crop_to(self.head(y), x.shape)
-        return Outputs(logits, crop_levels(coarse[::-1], x.shape))
+        return Outputs(logits, crop_levels(coarse[::-1], x.shape), vae)
 
     def _join(self, level: int, y: Array, skip: Array) -> Array:
         if not self.joins:

@@ -13,6 +13,7 @@ from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
+from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible.layer import Array
 
 
@@ -54,6 +55,7 @@ class UNet3D(nnx.Module):
         channels: Sequence[int] = (64, 128, 256, 512),
         groups: int = 8,
         auxiliary: int = 0,
+        vae: VAESettings | None = None,
         execution: Execution = Execution(memory="plain"),
         rngs: nnx.Rngs,
     ):
@@ -65,6 +67,7 @@ class UNet3D(nnx.Module):
             channels: at the end of each level, finest first.
             groups: of the normalisations.
             auxiliary: how many coarser decoder levels give logits of their own.
+            vae: the VAE branch that regularises training; None: there is none.
             execution: how it is evaluated. Of `memory`, "plain" keeps all activations and "remat"
                 those between the levels' blocks.
             rngs: draws the weights.
@@ -112,27 +115,32 @@ class UNet3D(nnx.Module):
                 for i in range(1, auxiliary + 1)
             ]
         )
+        self.vae = (
+            None
+            if vae is None
+            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
+        )
 
     def outputs(self, x: Array, key: Array | None = None) -> Outputs:
         """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
 
         Args:
             x: images; any size, padded inside to a multiple of 2^(levels - 1).
-            key: taken for the networks' common signature; there is no dropout here.
+            key: of a training step: switches the VAE branch on; there is no dropout here.
         """
-        del key
         y = pad_to_multiple(x, self.multiple)
         skips, coarse = [], []
         for i, block in enumerate(self.encoder):
             y = self._block(block, max_pool(y) if i else y)
             skips.append(y)
+        vae = reconstruct(self.vae, skips[-1], key)
         for i in reversed(range(len(self.decoder))):
             if i < len(self.auxiliary_heads):
                 coarse.append(self.auxiliary_heads[i](y))
             y = jnp.concatenate((skips[i], self.ups[i](y)), axis=-1)
             y = self._block(self.decoder[i], y)
         logits = crop_to(self.head(y), x.shape)
-        return Outputs(logits, crop_levels(coarse[::-1], x.shape))
+        return Outputs(logits, crop_levels(coarse[::-1], x.shape), vae)
 
     def _block(self, block: ConvPair, x: Array) -> Array:
         if self.remat:

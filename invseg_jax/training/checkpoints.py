@@ -84,7 +84,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(named),
+                    state=ocp.args.PyTreeSave(named),
                     data=CheckpointSave(batches),
                     described=ocp.args.JsonSave(_described(named)),
                 ),
@@ -115,6 +115,37 @@ class Checkpoints:
             UserError: the checkpoint is of another network, or cannot be read.
         """
         wanted = _named(like)
+        named = self._read(step, wanted, lambda name: True, batches)
+        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+
+    def restore_averaged(self, step: int, like: Any, *, without: str) -> Any:
+        """Reads the averaged parameters alone, which is all that evaluation needs.
+
+        Args:
+            step: which checkpoint.
+            like: parameters of the same network; their values are not used.
+            without: the part of the network that `like` may lack: it is not read.
+
+        Raises:
+            UserError: the checkpoint is of another network, or cannot be read.
+        """
+        wanted = _named(like, "averaged.")
+        left_out = f"averaged.{without}."
+
+        def asked(name: str) -> bool:
+            return name.startswith("averaged.") and not name.startswith(left_out)
+
+        named = self._read(step, wanted, asked)
+        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+
+    def _read(
+        self,
+        step: int,
+        wanted: Mapping[str, jax.Array],
+        asked: Callable[[str], bool],
+        batches: Any | None = None,
+    ) -> dict[str, jax.Array]:
+        """The arrays whose names are asked for, which must be those wanted."""
         abstract = {
             name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
             for name, a in wanted.items()
@@ -124,17 +155,22 @@ class Checkpoints:
             described = self._manager.restore(
                 step, args=ocp.args.Composite(described=ocp.args.JsonRestore())
             )["described"]
-            _check(described, _described(wanted), where)
-            items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
+            found = {name: value for name, value in described.items() if asked(name)}
+            _check(found, _described(wanted), where)
+            state = ocp.args.PyTreeRestore(
+                abstract,
+                ocp.checkpoint_utils.construct_restore_args(abstract),
+                partial_restore=True,
+            )
+            items: dict[str, Any] = {"state": state}
             if batches is not None:
                 items["data"] = CheckpointRestore(batches)
-            named = self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
+            return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"checkpoint {where} cannot be read ({_first_line(error)}); "
                 "delete that folder to go on from the one before"
             ) from error
-        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
 
 
 @dataclass(frozen=True)
@@ -159,9 +195,12 @@ def _mute_reads_after_a_failure() -> None:
         sys.unraisablehook = _ClosedLoop(sys.unraisablehook)
 
 
-def _named(state: TrainState) -> dict[str, jax.Array]:
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+def _named(tree: Any, prefix: str = "") -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        prefix + jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
 
 
 def _described(named: Mapping[str, jax.Array]) -> Described:

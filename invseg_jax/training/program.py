@@ -22,6 +22,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.main_memory import give_back
 from invseg_jax.training import mesh
 from invseg_jax.training.losses import LossSettings, deeply_supervised
+from invseg_jax.training.reconstruction import ReconstructionWeights
 from invseg_jax.training.state import (
     OptimiserSettings,
     TrainState,
@@ -86,6 +87,7 @@ class TrainingProgram:
         settings = OptimiserSettings(**config.optimiser)
         augmentation = Augmentation(**config.augment)
         loss = partial(deeply_supervised, settings=LossSettings(**config.loss), regions=regions)
+        weights = ReconstructionWeights.of(config)
         optimiser = make_optimiser(settings, config.steps)
         graph, params = nnx.split(model)
         everywhere, spread = mesh.replicated(devices), mesh.over_batch(devices)
@@ -102,6 +104,7 @@ class TrainingProgram:
                 augmentation,
                 average=settings.average,
                 loss=loss,
+                weights=weights,
                 accumulate=settings.accumulate,
             ),
             donate_argnums=0,

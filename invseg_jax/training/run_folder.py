@@ -65,13 +65,20 @@ class DataDescription:
 _KEPT = (
     "model.name",
     "model.settings",
+    "vae.latent",
+    "vae.widths",
     "data.layout",
     "data.preprocess",
     "loss.regions",
     "optimiser.name",
 )
 # What those of earlier versions were, which had no such key.
-_BEFORE: dict[str, Any] = {"loss.regions": False, "optimiser.name": "adamw"}
+_BEFORE: dict[str, Any] = {
+    "vae.latent": 0,
+    "vae.widths": [],
+    "loss.regions": False,
+    "optimiser.name": "adamw",
+}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ import optax
 from flax import nnx
 
 from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.layers.resample import central
 from invseg_jax.models import Outputs
 from invseg_jax.reversible.layer import Array
 from invseg_jax.training.losses import deeply_supervised
+from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
 from invseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -28,6 +30,7 @@ def make_step(
     average: float,
     loss: Loss = deeply_supervised,
     accumulate: int = 1,
+    weights: ReconstructionWeights = ReconstructionWeights(),
 ) -> Step:
     """Builds the step; the caller compiles it with `jax.jit`, the state donated.
 
@@ -39,6 +42,7 @@ def make_step(
         loss: what is made small.
         accumulate: parts into which a batch is divided; they pass one after the other, and their
             gradients are averaged.
+        weights: of the VAE branch's terms of the loss, where the network has one.
 
     Returns:
         A function of the state and a batch (`image` (n, d, h, w, modalities) float32, `label`
@@ -46,7 +50,7 @@ def make_step(
     """
 
     def gradient_of(params: Any, key: Array, batch: Batch):
-        """((loss, mean Dice), gradient) of a batch."""
+        """((loss, (mean Dice, other terms)), gradient) of a batch."""
         # The scopes name what a profile shows; `jax.value_and_grad` marks the backward pass itself.
         augment_key, dropout_key = jax.random.split(key)
         with jax.named_scope("augmentation"):
@@ -58,8 +62,11 @@ def make_step(
             with jax.named_scope("network"):
                 outputs = nnx.merge(network, params).outputs(image, dropout_key)
             with jax.named_scope("loss"):
-                value, dice = loss(outputs, label)
-                return value, jnp.mean(dice)
+                # Of a network that gives the middle of its input, that is what counts.
+                seen = central(label, outputs.logits.shape[1:4])
+                value, dice = loss(outputs, seen)
+                value, terms = with_reconstruction(value, outputs.vae, image, weights)
+                return value, (jnp.mean(dice), terms)
 
         return jax.value_and_grad(loss_of, has_aux=True)(params)
 
@@ -68,20 +75,23 @@ def make_step(
         # Every n-th sample, not n in a row: each device has as many of each part.
         parts = jax.tree.map(lambda a: a.reshape(-1, accumulate, *a.shape[1:]), batch)
 
-        def add(total, number):
+        def of_part(number: Array):
             part = jax.tree.map(lambda a: a[:, number], parts)
-            found = gradient_of(params, jax.random.fold_in(key, number), part)
-            return jax.tree.map(jnp.add, total, found), None
+            return gradient_of(params, jax.random.fold_in(key, number), part)
 
-        zero = jnp.zeros((), jnp.float32)
-        nothing = (zero, zero), jax.tree.map(jnp.zeros_like, params)
-        total, _ = jax.lax.scan(add, nothing, jnp.arange(accumulate))
+        def add(total, number):
+            return jax.tree.map(jnp.add, total, of_part(number)), None
+
+        numbers = jnp.arange(accumulate)
+        shapes = jax.eval_shape(of_part, numbers[0])
+        nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        total, _ = jax.lax.scan(add, nothing, numbers)
         return jax.tree.map(lambda a: a / accumulate, total)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
         of = gradient_of if accumulate == 1 else mean_gradient_of
-        (value, dice), gradient = of(state.params, key, batch)
+        (value, (dice, terms)), gradient = of(state.params, key, batch)
         # Optax's Adam raises a float to an integer power, which strict promotion forbids.
         with jax.named_scope("optimiser"), jax.numpy_dtype_promotion("standard"):
             updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
@@ -94,6 +104,7 @@ def make_step(
             "loss": value,
             "dice": dice,
             "gradient_norm": optax.tree.norm(gradient),
+            **terms,
         }
         return TrainState(state.step + 1, params, averaged, optimiser_state, state.key), metrics
 

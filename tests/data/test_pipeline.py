@@ -71,6 +71,18 @@ def test_image_and_label_are_crops_of_one_place(cases):
         assert (batch["label"] == 2).any(axis=(1, 2, 3)).all()
 
 
+def test_with_a_margin_every_voxel_is_in_the_middle_of_some_patch(tmp_path):
+    case, margin = make_case(tmp_path, 1), 2
+    settings = {"patch": (6, 7, 6), "batch": 1, "margin": margin, "foreground": 0.1}
+    middles = set()
+    for batch in take(batches_of([case], **settings), 4000):
+        # What lies outside of the volume has not even the case's number.
+        middle = batch["image"][0, margin:-margin, margin:-margin, margin:-margin]
+        assert (middle[..., 0] == 1).all()
+        middles |= set(middle[..., 1].ravel().tolist())
+    assert len(middles) == np.prod(case.shape)
+
+
 def test_every_case_comes_once_an_epoch_in_changing_order(cases):
     order = subjects(take(batches_of(cases, batch=1), 20))
     epochs = [tuple(order[i : i + 5]) for i in range(0, 20, 5)]

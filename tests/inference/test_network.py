@@ -137,5 +137,5 @@ def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
     config.model.settings.couplings = 2
     other.write(config, DATA)
     other.checkpoints.symlink_to(run.checkpoints)
-    with pytest.raises(UserError, match=r"checkpoints/10 is of another network: params\."):
+    with pytest.raises(UserError, match=r"checkpoints/10 is of another network: averaged\."):
         load_network(tmp_path)

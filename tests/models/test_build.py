@@ -11,6 +11,7 @@ SMALL = {
     "UNet3D": {"channels": (4, 6)},
     "PartialInvRes": {"channels": (4, 6)},
     "FullInvRes": {"channels": (4, 8)},
+    "CicekUNet3D": {"channels": (4, 8)},
 }
 
 
@@ -18,8 +19,8 @@ def weights(model):
     return jax.tree.leaves(nnx.state(model, nnx.Param))
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_network_is_built_by_its_name(name):
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"CicekUNet3D"}))
+def test_every_same_sized_network_is_built_by_its_name(name):
     model = build(name, 3, 5, SMALL[name], seed=0)
     assert type(model) is MODELS[name]
     x = jax.ShapeDtypeStruct((2, 5, 3, 4, 3), jnp.float32)
@@ -51,7 +52,9 @@ def test_the_default_size_can_be_built(name):
 
 
 def test_an_unknown_name_is_refused():
-    sentence = r"^no network is called 'VNet'; there are UNet3D, PartialInvRes, FullInvRes$"
+    sentence = (
+        r"^no network is called 'VNet'; there are UNet3D, PartialInvRes, FullInvRes, CicekUNet3D$"
+    )
     with pytest.raises(ValueError, match=sentence):
         build("VNet", 1, 2, {}, seed=0)
 

@@ -119,6 +119,24 @@ def test_an_earlier_checkpoint_and_no_data(written: Path, batches):
         assert checkpoints.restore(4, some_state()).step == 0
 
 
+def test_the_average_is_read_alone_and_without_a_part(cases, tmp_path: Path):
+    params = some_params()
+    of_training = params | {"vae": {"bias": jnp.ones(3)}}
+    state = first_state(of_training, OPTIMISER, 0)
+    averaged = jax.tree.map(lambda a: a + jnp.ones_like(a), of_training)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, replace(state, averaged=averaged), new_batches(cases))
+    del averaged["vae"]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        found = checkpoints.restore_averaged(3, params, without="vae")
+        assert jax.tree.structure(found) == jax.tree.structure(averaged)
+        for leaf, expected in zip(jax.tree.leaves(found), jax.tree.leaves(averaged), strict=True):
+            np.testing.assert_array_equal(leaf, expected)
+        for other in ("conv", "va"):
+            with pytest.raises(UserError, match=r"averaged\.(conv\.kernel|vae\.bias) is"):
+                checkpoints.restore_averaged(3, params, without=other)
+
+
 def test_as_many_are_kept_as_asked_for(tmp_path: Path, batches):
     state = some_state()
     for keep, left in ((2, ["3", "4"]), (1, ["4"])):
