@@ -1,6 +1,7 @@
 """Strict JAX, two virtual devices, and the data that the tests share."""
 
 import functools
+import gc
 import os
 
 # Before JAX and matplotlib are imported: no test needs an accelerator or a screen.
@@ -27,6 +28,14 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Each compiled program holds memory mappings, of which Linux gives a process 65,530."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
