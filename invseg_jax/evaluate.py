@@ -4,6 +4,9 @@
     python -m invseg_jax.evaluate --workdir RUN --data OTHER_ROOT
     python -m invseg_jax.evaluate --workdir RUN --split train
 
+Of a case that was trained on with `config.data.annotated_slices`, what lies outside of these slices
+is scored: what the network has filled in (the semi-automated use of Çiçek et al. 2016).
+
 RUN/eval (or --output) receives summary.json, cases.csv, report.html, and for each case the label
 map ID.nii.gz on the image's own grid and the picture ID.png.
 """
@@ -66,10 +69,11 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
 
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import case_digest
-    from invseg_jax.data.layouts.case import refuse_repeated_ids
+    from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.regions import Regions
     from invseg_jax.data.source import labelled_cases, open_source
+    from invseg_jax.data.sparse_annotation import leave_out_slices
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
     from invseg_jax.inference.segmentation import load_segmenter, segment
@@ -88,13 +92,20 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     # since has been trained on all the same.
     own = root is None or str(Path(root).absolute()) == data.root
     names = {id for id, _ in data.training} if own else set()
+
+    def trained_on(case: Case) -> bool:
+        return case.id in names or case_digest(case) in seen
+
     cases = [
         case
         for case in labelled_cases(dataset)
-        if split == "all" or (case.id in names or case_digest(case) in seen) == (split == "train")
+        if split == "all" or trained_on(case) == (split == "train")
     ]
     if not cases:
-        raise UserError(f"{dataset.root} holds no labelled case of the split {split!r}")
+        others = ", ".join(name for name in SPLITS if name != split)
+        raise UserError(
+            f"{dataset.root} holds no labelled case of the split {split!r}; --split can be {others}"
+        )
     refuse_repeated_ids(cases, dataset.root)
     # All files before the first score: a damaged one would end it midway.
     refuse_faults(config, dataset, cases, command.say)
@@ -102,13 +113,17 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names
     output.mkdir(parents=True, exist_ok=True)
+    slices = config.data.get("annotated_slices", ())
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
         begun = time.perf_counter()
         loaded = load_case(dataset, case, segmenter.settings.interpolation)
         assert loaded.label is not None
         prediction = segment(loaded, [segmenter])
-        result = CaseResult.compare(case.id, prediction, loaded.label, len(data.classes), regions)
+        scored = loaded.label
+        if slices and trained_on(case):
+            scored = leave_out_slices(scored, slices)
+        result = CaseResult.compare(case.id, prediction, scored, len(data.classes), regions)
         pictures[case.id] = write_case_files(
             output,
             case.id,

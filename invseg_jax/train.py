@@ -69,7 +69,7 @@ def train(
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
-    from invseg_jax.data.source import labelled_cases, open_source, prepared_split
+    from invseg_jax.data.source import chosen_cases, open_source, prepared_split
     from invseg_jax.evaluation.validate import mean_dice
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
@@ -105,7 +105,7 @@ def train(
         "processes": jax.process_count(),
     }
     check_stream(**stream)
-    refuse_faults(config, dataset, labelled_cases(dataset), command.say)
+    refuse_faults(config, dataset, chosen_cases(config, dataset), command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
@@ -152,7 +152,8 @@ def train(
                 if step > first and (last or stop.asked or step % config.save_every == 0):
                     refuse_divergence(metrics["loss"], step, run.checkpoints, config)
                     checkpoints.save(step, state, batches)
-                if step > first and not stop.asked and (last or step % config.eval_every == 0):
+                due = last or step % config.eval_every == 0
+                if step > first and not stop.asked and due and held_out:
                     averaged = network.with_params(state.averaged)
                     some = held_out[: config.eval_cases or None]
                     log.validation(step, mean_dice(averaged, some, dataset.classes))

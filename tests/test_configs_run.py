@@ -1,6 +1,7 @@
 """Configurations made small, trained, scored and used on data made in their own layout."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import nibabel
@@ -111,3 +112,34 @@ def test_sarcoma(repository: Path, tmp_path: Path):
         save(rng.gamma(2, 1, (7, 6, 11)).astype(np.float32), pet, folder / "pet.nii.gz")
         save(label, mr, folder / "tumour.nii.gz")
     whole_run(small(repository, "sarcoma", "cpu"), tmp_path / "sarcoma", tmp_path, {0, 1})
+
+
+@pytest.mark.parametrize("variant", ["sparse", "semi"])
+def test_sparse_annotation(repository: Path, tmp_path: Path, variant: str):
+    """Fully automated: the held-out cases are scored. Semi-automated: what nobody annotated."""
+    rng = np.random.default_rng(2)
+    root, entries = tmp_path / "data", []
+    for number in range(4):
+        label = np.zeros((12, 13, 10), np.uint8)
+        label[3:9, 3:7, 2:8], label[3:9, 7:11, 2:8] = 1, 2
+        name = f"hippocampus_{number:03}.nii.gz"
+        save((rng.normal(size=label.shape) + 3 * label).astype(np.float32), np.eye(4), root / name)
+        save(label, np.eye(4), root / "labelsTr" / name)
+        entries.append({"image": f"./{name}", "label": f"./labelsTr/{name}"})
+    described = {"modality": {"0": "MRI"}, "labels": {"0": "no", "1": "front", "2": "back"}}
+    (root / "dataset.json").write_text(json.dumps(described | {"training": entries}))
+
+    config, run = small(repository, "hippocampus", variant), tmp_path / "run"
+    semi = variant == "semi"
+    config.data.folds = 1 if semi else 4
+    config.data.cases = ("hippocampus_001", "hippocampus_003") if semi else ()
+    train(config, run, str(root))
+    summary = evaluate(run, tmp_path / "eval", split="train" if semi else "val")
+    # Of 3 to 9, 3 to 11 and 2 to 8, three slices of each: 3 x 5 x 3 of 6 x 8 x 6 are left.
+    counted = [sum(v["truth"] for v in case["voxels"].values()) for case in summary["cases"]]
+    assert counted == ([45, 45] if semi else [6 * 8 * 6])
+    assert [case["id"] for case in summary["cases"]] == [*config.data.cases] or not semi
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert any("val/dice/mean" in row for row in history) == (not semi)
+    (target,) = predict([run], root / "hippocampus_001.nii.gz", tmp_path / "maps")
+    assert read_volume(target).array.shape == (12, 13, 10)

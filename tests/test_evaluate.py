@@ -68,6 +68,16 @@ def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path / "run"
 
 
+@pytest.fixture
+def sparse(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same run, as if of its cases only some slices had been annotated."""
+    segmenter, config, data = segmentation.load_segmenter(workdir)
+    config = config.copy_and_resolve_references()
+    config.data.annotated_slices = (1, 0, 2)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda path: (segmenter, config, data))
+    return workdir
+
+
 def ids(summary: dict) -> list[str]:
     return [case["id"] for case in summary["cases"]]
 
@@ -109,6 +119,30 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
         "block_2",
         "block_3",
     ]
+
+
+def test_of_sparsely_annotated_cases_the_rest_is_scored(dataset: Dataset, sparse: Path) -> None:
+    summary = evaluate(sparse, sparse / "eval", split="all")
+    assert ids(summary) == [f"block_{number}" for number in range(4)]
+    for number, result in enumerate(summary["cases"]):
+        truth = np.zeros((12, 14, 10), bool)
+        truth[3 : 8 + number, 4:11, 2:8] = True
+        found = nib.Nifti1Image.from_filename(sparse / "eval" / f"block_{number}.nii.gz")
+        counted = np.ones_like(truth)
+        if number < 2:  # trained on
+            counted[3 + (5 + number) // 2] = False
+            counted[..., [3, 6]] = False  # the middles of both halves of 2 to 8
+        a, b = truth & counted, (found.get_fdata() == 1) & counted
+        assert result["voxels"]["organ"] == {"truth": a.sum(), "prediction": b.sum()}
+        assert result["iou"]["organ"] == pytest.approx((a & b).sum() / (a | b).sum())
+
+
+def test_a_split_without_cases(dataset: Dataset, workdir: Path) -> None:
+    data = json.loads((dataset.root / "dataset.json").read_text())
+    data["training"] = data["training"][:2]
+    (dataset.root / "dataset.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="no labelled case of the split 'val'; .* train, all"):
+        evaluate(workdir, workdir / "eval")
 
 
 def test_a_damaged_file_is_found_before_the_first_score(dataset: Dataset, workdir: Path) -> None:

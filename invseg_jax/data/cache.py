@@ -29,6 +29,7 @@ from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.sparse_annotation import check_slices, keep_slices
 from invseg_jax.errors import UserError
 
 FORMAT = 3
@@ -106,6 +107,8 @@ class CaseCache:
         settings: how they are prepared.
         folder: where the entries are kept; `cache_root()` if None.
         progress: is told in one line of each case that has to be read.
+        slices: of each label map only so many slices across each axis count, see
+            `sparse_annotation`; none: the whole map.
     """
 
     def __init__(
@@ -114,8 +117,11 @@ class CaseCache:
         settings: Preprocessing | None = None,
         folder: Path | None = None,
         progress: Callable[[str], None] | None = None,
+        *,
+        slices: Sequence[int] = (),
     ):
         """See the class."""
+        self._slices = check_slices(slices)
         self._dataset = dataset
         self._settings = Preprocessing() if settings is None else settings
         self._folder = cache_root() if folder is None else Path(folder)
@@ -178,7 +184,10 @@ class CaseCache:
         return self._digests[case]
 
     def _load(self, case: Case) -> LoadedCase:
-        return load_case(self._dataset, case, self._settings.interpolation)
+        loaded = load_case(self._dataset, case, self._settings.interpolation)
+        if self._slices and loaded.label is not None:
+            loaded.label = keep_slices(loaded.label, self._slices)
+        return loaded
 
     def _say(self, text: str) -> None:
         if self._progress is not None:
@@ -196,6 +205,8 @@ class CaseCache:
         }
         if data.reference is not None:
             reading["interpolation"] = self._settings.interpolation
+        if self._slices:
+            reading["slices"] = self._slices
         return reading
 
     def _case_key(self, case: Case, fingerprint: Fingerprint | None) -> str:

@@ -8,6 +8,7 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.layouts.case import some
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
@@ -64,13 +65,31 @@ def labelled_cases(dataset: Dataset) -> list[Case]:
     return labelled
 
 
+def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
+    """The labelled cases to train on and to hold out, in order: `config.data.cases`, or all.
+
+    Raises:
+        UserError: there is none, or none of a given id.
+    """
+    labelled = labelled_cases(dataset)
+    wanted = config.data.get("cases", ())
+    ids = {case.id for case in labelled}
+    if missing := [id for id in wanted if id not in ids]:
+        raise UserError(
+            f"config.data.cases: {dataset.root} has no labelled case {some(missing)}; there are "
+            f"{some(sorted(ids))}"
+        )
+    return [case for case in labelled if not wanted or case.id in wanted]
+
+
 def prepared_split(
     config: Config, dataset: Dataset, say: Say
 ) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
     """The labelled cases, prepared: those to train on, and those held out.
 
     Args:
-        config: with `data.preprocess`, `data.folds` and `data.fold`.
+        config: with `data.preprocess`, `data.cases`, `data.folds` and `data.fold`, and
+            `data.annotated_slices` of those to train on.
         dataset: of the cases.
         say: told now and then how far it is.
 
@@ -81,12 +100,18 @@ def prepared_split(
         UserError: a fault of the settings, a faulty case, or no labelled one.
     """
     settings = Preprocessing.of(config)
-    cases = hold_out(labelled_cases(dataset), config.data.folds, config.data.fold)
-    cache = CaseCache(dataset, settings, progress=now_and_then(say))
-    known = cache.fingerprint(cases[0]) if settings.measures else None
-    training, held_out = (cache.prepared(part, known) for part in cases)
+    training, held_out = hold_out(
+        chosen_cases(config, dataset), config.data.folds, config.data.fold
+    )
+    tell = now_and_then(say)
+    cache = _training_cache(config, dataset, tell)
+    known = cache.fingerprint(training) if settings.measures else None
+    prepared = cache.prepared(training, known)
+    # Those held out keep their whole label maps: they are scored.
+    dense = CaseCache(dataset, settings, progress=tell)
+    held_out = dense.prepared(held_out, known)
     # Where nothing needs it beforehand, the cases were measured as they were read.
-    return training, held_out, known or cache.fingerprint(cases[0])
+    return prepared, held_out, known or cache.fingerprint(training)
 
 
 def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerprint:
@@ -95,9 +120,13 @@ def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerpr
     Raises:
         UserError: as `prepared_split`.
     """
-    training, _ = hold_out(labelled_cases(dataset), config.data.folds, config.data.fold)
-    cache = CaseCache(dataset, Preprocessing.of(config), progress=now_and_then(say))
-    return cache.fingerprint(training)
+    training, _ = hold_out(chosen_cases(config, dataset), config.data.folds, config.data.fold)
+    return _training_cache(config, dataset, now_and_then(say)).fingerprint(training)
+
+
+def _training_cache(config: Config, dataset: Dataset, say: Say) -> CaseCache:
+    settings, slices = Preprocessing.of(config), config.data.annotated_slices
+    return CaseCache(dataset, settings, progress=say, slices=slices)
 
 
 def now_and_then(say: Say, seconds: float = 2.0) -> Say:

@@ -17,11 +17,12 @@ def hold_out(cases: Sequence[Item], folds: int, fold: int) -> tuple[list[Item], 
     """Splits cases for one fold of a shuffled k-fold cross-validation, as nnU-Net does.
 
     Equal to `sklearn.model_selection.KFold(folds, shuffle=True, random_state=12345)`: one shuffle,
-    then `folds` runs of as equal length as can be; run number `fold` is held out.
+    then `folds` runs of as equal length as can be; run number `fold` is held out. Of one fold,
+    nothing is held out.
 
     Args:
         cases: sorted by identifier.
-        folds: how many, at least 2.
+        folds: how many.
         fold: which, from 0.
 
     Returns:
@@ -30,8 +31,13 @@ def hold_out(cases: Sequence[Item], folds: int, fold: int) -> tuple[list[Item], 
     Raises:
         UserError: fewer cases than folds, or a fold that is not there.
     """
-    if folds < 2 or not 0 <= fold < folds:
-        raise UserError(f"config.data.fold {fold} of {folds} folds; folds count from 0, at least 2")
+    if not 0 <= fold < folds:
+        raise UserError(
+            f"config.data.fold {fold} of {folds} folds; folds count from 0, and of 1 nothing is "
+            "held out"
+        )
+    if folds == 1:
+        return list(cases), []
     if len(cases) < folds:
         raise UserError(
             f"{len(cases)} labelled cases cannot be split into {folds} folds; "

@@ -52,17 +52,27 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
 
 
 def _table(summary: Mapping[str, Any], key: str, places: Mapping[str, str]) -> str:
-    """Mean and standard deviation of each column, and a row a case."""
-    means, cases = summary["mean"][key], summary["cases"]
-    rows = [[_float(value) for value in case[key].values()] for case in cases]
+    """Mean and standard deviation of each column, and a row a case.
+
+    Beside the Dice of the classes stands the mean of their intersection over union.
+    """
+    names, cases = [*summary["mean"][key]], summary["cases"]
+    with_iou = key == "dice" and "iou" in summary["mean"]
+
+    def values(entry: Mapping[str, Any]) -> list[float]:
+        more = [entry["iou"]["mean"]] if with_iou else []
+        return [_float(value) for value in (*entry[key].values(), *more)]
+
+    names += ["IoU"] if with_iou else []
+    means, rows = values(summary["mean"]), [values(case) for case in cases]
     spread = nan_std(np.array(rows, np.float64).reshape(len(rows), len(means)))
     body = "".join(
         f'<tr><th scope="row">{_case(case["id"], places)}</th>{"".join(map(_cell, row))}</tr>\n'
         for case, row in zip(cases, rows, strict=True)
     )
     return _TABLE.format(
-        head="".join(f'<th scope="col">{escape(name)}</th>' for name in means),
-        mean_row="".join(_cell(_float(m), s) for m, s in zip(means.values(), spread, strict=True)),
+        head="".join(f'<th scope="col">{escape(name)}</th>' for name in names),
+        mean_row="".join(_cell(m, s) for m, s in zip(means, spread, strict=True)),
         body=body,
     )
 
@@ -157,7 +167,8 @@ _PAGE = """<!DOCTYPE html>
 <p>{lead}</p>
 <h2>Dice</h2>
 {dice}{regions}<p class="note">sd: sample standard deviation over the cases. &ndash;: the class or
-region is in neither the truth nor the prediction; such a case is left out of the mean.</p>
+region is in neither the truth nor the prediction; such a case is left out of the mean. IoU:
+intersection over union, its mean over the classes.</p>
 {figures}
 <details><summary>Configuration</summary><pre>{config}</pre></details>
 <footer><p>{versions}</p></footer>

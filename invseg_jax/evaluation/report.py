@@ -19,7 +19,12 @@ from rich.text import Text
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
-from invseg_jax.evaluation.metrics import confusion, dice_from_confusion, nan_mean
+from invseg_jax.evaluation.metrics import (
+    confusion,
+    dice_from_confusion,
+    iou_from_dice,
+    nan_mean,
+)
 from invseg_jax.evaluation.page import report_page
 
 # What is averaged: its key in summary.json to the names of its columns and a row a case.
@@ -78,7 +83,8 @@ def write_report(
 
     A class's mean is over the cases in which it is in the truth or the prediction; the overall mean
     is the mean of the class means, as nnU-Net's. What is not a number is null in the JSON file and
-    an empty cell in the CSV file. Regions have scores and a mean of their own, "region_dice".
+    an empty cell in the CSV file. Beside "dice" stands "iou", of which the page shows the mean over
+    the classes. Regions have scores and a mean of their own, "region_dice".
 
     Args:
         folder: Where the files go; made if missing.
@@ -131,23 +137,29 @@ def tables(
 ) -> list[Table]:
     """Dice of each case and their mean, for the terminal; of the regions in a table of their own.
 
+    The last column is the intersection over union, its mean over the classes.
+
     Args:
         results: One entry a case.
         classes: Names, background first.
         regions: Names.
     """
     grids = []
-    for key, (names, rows) in _scores(results, classes, regions).items():
-        means = nan_mean(rows, axis=0)
+    scores = _scores(results, classes, regions)
+    _, iou = scores.pop("iou")
+    for key, (names, rows) in scores.items():
+        more = [("mean", rows), *([("IoU", iou)] if key == "dice" else [])]
         # Text throughout: rich would take brackets in a name for its markup.
         grid = Table(title=Text(_TITLES[key]))
         grid.add_column("case", overflow="fold")
-        for name in (*names, "mean"):
+        for name in (*names, *(title for title, _ in more)):
             grid.add_column(Text(name), justify="right", no_wrap=True)
-        for r, row in zip(results, rows, strict=True):
-            grid.add_row(Text(r.id), *(_terminal(v) for v in (*row, _mean(row))))
+        for i, (r, row) in enumerate(zip(results, rows, strict=True)):
+            means = (_mean(values[i]) for _, values in more)
+            grid.add_row(Text(r.id), *map(_terminal, (*row, *means)))
         grid.add_section()
-        grid.add_row("mean", *(_terminal(v) for v in (*means, _mean(means))), style="bold")
+        means = (_mean(nan_mean(values, axis=0)) for _, values in more)
+        grid.add_row("mean", *map(_terminal, (*nan_mean(rows, axis=0), *means)), style="bold")
         grids.append(grid)
     return grids
 
@@ -196,7 +208,8 @@ def _scores(
                 f"case {r.id} has dice {r.dice.shape}, voxels {r.voxels.shape} and region_dice "
                 f"{r.region_dice.shape} for {count} foreground classes and {regional} regions"
             )
-    scores = {"dice": (foreground, _rows([r.dice for r in results], count))}
+    dice = _rows([r.dice for r in results], count)
+    scores = {"dice": (foreground, dice), "iou": (foreground, iou_from_dice(dice))}
     if regions:
         scores["region_dice"] = regions, _rows([r.region_dice for r in results], regional)
     return scores

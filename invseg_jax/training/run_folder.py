@@ -68,6 +68,7 @@ _KEPT = (
     "vae.latent",
     "vae.widths",
     "data.layout",
+    "data.annotated_slices",
     "data.preprocess",
     "loss.regions",
     "optimiser.name",
@@ -76,6 +77,7 @@ _KEPT = (
 _BEFORE: dict[str, Any] = {
     "vae.latent": 0,
     "vae.widths": [],
+    "data.annotated_slices": [],
     "loss.regions": False,
     "optimiser.name": "adamw",
 }

@@ -6,8 +6,16 @@ from ml_collections import ConfigDict
 
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import source
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.phantom import embedded_cohort
-from invseg_jax.data.source import labelled_cases, now_and_then, open_source, prepared_split
+from invseg_jax.data.source import (
+    chosen_cases,
+    labelled_cases,
+    now_and_then,
+    open_source,
+    prepared_split,
+)
+from invseg_jax.data.sparse_annotation import keep_slices
 from invseg_jax.errors import UserError
 
 
@@ -92,6 +100,42 @@ def test_only_labelled_cases_are_prepared(config, said, write_iseg):
         assert case.image.shape == (*case.shape, 2)
         assert case.label is not None
         assert set(np.unique(case.label)) <= {0, 1, 2, 3}
+
+
+def test_chosen_cases(config, said, write_iseg):
+    dataset = open_source(config, str(write_iseg(labelled=(1, 2, 3))), said.append)
+    assert [case.id for case in chosen_cases(config, dataset)] == [c.id for c in dataset.cases]
+    config.data.cases = ("subject-3", "subject-1")
+    assert [case.id for case in chosen_cases(config, dataset)] == ["subject-1", "subject-3"]
+    config.data.cases = ("subject-1", "subject-7")
+    with pytest.raises(UserError, match=r"no labelled case subject-7; there are subject-1, subje"):
+        chosen_cases(config, dataset)
+
+
+def test_slices_are_kept_of_the_training_cases_alone(config, said, write_iseg):
+    dataset = open_source(config, str(write_iseg(labelled=(1, 2))), said.append)
+    config.data.folds = 2
+    dense = {case.id: np.array(case.label) for part in _split(config, dataset) for case in part}
+    config.data.annotated_slices = (1, 2, 0)
+    (trained,), (held,) = _split(config, dataset)
+    np.testing.assert_array_equal(trained.label, keep_slices(dense[trained.id], (1, 2, 0)))
+    assert (trained.label == IGNORED).any()
+    for index in range(1, 4):
+        np.testing.assert_array_equal(
+            trained.foreground(index), np.argwhere(trained.label == index)
+        )
+    np.testing.assert_array_equal(held.label, dense[held.id])
+
+
+def test_nothing_is_held_out_of_one_fold(config, said, write_iseg):
+    dataset = open_source(config, str(write_iseg(labelled=(1, 2))), said.append)
+    config.data.folds = 1
+    training, held_out = _split(config, dataset)
+    assert (len(training), held_out) == (2, [])
+
+
+def _split(config, dataset):
+    return prepared_split(config, dataset, lambda line: None)[:2]
 
 
 def test_no_labelled_case(config, said, write_iseg):

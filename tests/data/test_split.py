@@ -37,13 +37,18 @@ def test_every_case_is_held_out_once(count: int, folds: int):
     assert sorted(held) == cases
 
 
+def test_of_one_fold_nothing_is_held_out():
+    assert hold_out(["a"], 1, 0) == (["a"], [])
+    assert hold_out(["a", "b"], 1, 0) == (["a", "b"], [])
+
+
 def test_the_same_each_time():
     cases = tuple("abcdefghij")
     assert hold_out(cases, 5, 2) == hold_out(cases, 5, 2)
     assert hold_out(cases, 5, 2) != hold_out(cases, 5, 3)
 
 
-@pytest.mark.parametrize("folds, fold", [(5, 5), (5, -1), (1, 0), (0, 0), (-2, 0)])
+@pytest.mark.parametrize("folds, fold", [(5, 5), (5, -1), (1, 1), (0, 0), (-2, 0)])
 def test_a_fold_that_is_not_there(folds: int, fold: int):
     with pytest.raises(UserError, match=rf"config\.data\.fold {fold} of {folds} folds"):
         hold_out(list(range(10)), folds, fold)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from invseg_jax.evaluation import metrics
-from invseg_jax.evaluation.metrics import confusion, dice, nan_mean, nan_std
+from invseg_jax.evaluation.metrics import confusion, dice, iou_from_dice, nan_mean, nan_std
 
 
 def brute_force(prediction, truth, classes):
@@ -35,6 +35,17 @@ def test_dice_equals_brute_force(data):
     np.testing.assert_array_equal(score, dice(truth, prediction, classes))
     present = np.isin(np.arange(1, classes), truth)
     np.testing.assert_array_equal(dice(truth, truth, classes), np.where(present, 1.0, np.nan))
+
+
+def test_intersection_over_union():
+    rng = np.random.default_rng(2)
+    prediction, truth = rng.integers(0, 4, size=(2, 200))
+    found = iou_from_dice(dice(prediction, truth, 5))
+    expected = [
+        np.sum((prediction == k) & (truth == k)) / np.sum((prediction == k) | (truth == k))
+        for k in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(found, [*expected, np.nan])
 
 
 def test_empty_rule():

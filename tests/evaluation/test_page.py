@@ -51,10 +51,21 @@ class Page(HTMLParser):
 
 def summary():
     return {
-        "mean": {"dice": {"CSF": 0.85, "GM": 0.7, "mean": 0.775}},
+        "mean": {
+            "dice": {"CSF": 0.85, "GM": 0.7, "mean": 0.775},
+            "iou": {"CSF": 0.75, "GM": 0.5, "mean": 0.625},
+        },
         "cases": [
-            {"id": "a", "dice": {"CSF": 0.9, "GM": 0.7, "mean": 0.8}},
-            {"id": "b", "dice": {"CSF": 0.8, "GM": None, "mean": 0.8}},
+            {
+                "id": "a",
+                "dice": {"CSF": 0.9, "GM": 0.7, "mean": 0.8},
+                "iou": {"CSF": 0.8, "GM": 0.5, "mean": 0.65},
+            },
+            {
+                "id": "b",
+                "dice": {"CSF": 0.8, "GM": None, "mean": 0.8},
+                "iou": {"CSF": 0.7, "GM": None, "mean": 0.7},
+            },
         ],
         "config": {"steps": 7},
         "versions": {"python": "3.11.0", "jax": None},
@@ -68,10 +79,10 @@ def test_page_shows_the_table_and_the_pictures(tmp_path):
     page = Page(text)
     sd = np.std([0.9, 0.8], ddof=1)
     assert page.rows == [
-        ["case", "CSF", "GM", "mean"],
-        ["mean ± sd", f"0.8500 ± {sd:.4f}", "0.7000", "0.7750 ± 0.0000"],
-        ["a", "0.9000", "0.7000", "0.8000"],
-        ["b", "0.8000", "–", "0.8000"],
+        ["case", "CSF", "GM", "mean", "IoU"],
+        ["mean ± sd", f"0.8500 ± {sd:.4f}", "0.7000", "0.7750 ± 0.0000", f"0.6250 ± {sd / 2:.4f}"],
+        ["a", "0.9000", "0.7000", "0.8000", "0.6500"],
+        ["b", "0.8000", "–", "0.8000", "0.7000"],
     ]
     assert [s["alt"] for s in page.sources] == ["a", "photograph"]
     head, data = page.sources[0]["src"].split(",")

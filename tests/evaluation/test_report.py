@@ -41,6 +41,8 @@ def test_summary_holds_the_means_and_the_cases(tmp_path):
     assert read_json(folder / "summary.json") == summary
     assert set(summary) == {"mean", "cases", "config", "versions"}
     assert summary["mean"]["dice"] == pytest.approx({"CSF": 0.85, "GM": 0.7, "mean": 0.775})
+    iou = {"CSF": (9 / 11 + 8 / 12) / 2, "GM": 7 / 13}
+    assert summary["mean"]["iou"] == pytest.approx(iou | {"mean": np.mean([*iou.values()])})
     first, second = summary["cases"]
     assert first["id"] == "a"
     assert first["dice"] == pytest.approx({"CSF": 0.9, "GM": 0.7, "mean": 0.8})
@@ -101,13 +103,14 @@ def test_terminal_table_has_cases_and_mean_and_no_markup():
         console.print(*tables([*results(), odd], CLASSES))
     lines = console.export_text().splitlines()
     cells = [[c.strip() for c in re.split("[┃│]", line)[1:-1]] for line in lines]
-    rows = [c for c in cells if len(c) == 4]
+    rows = [c for c in cells if len(c) == 5]
+    a, b, c, gm = 0.9 / 1.1, 0.8 / 1.2, 0.1 / 1.9, 0.7 / 1.3
     assert rows == [
-        ["case", "CSF", "GM", "mean"],
-        ["a", "0.9000", "0.7000", "0.8000"],
-        ["b", "0.8000", "n/a", "0.8000"],
-        ["[red]c[/red]", "0.1000", "n/a", "0.1000"],
-        ["mean", "0.6000", "0.7000", "0.6500"],
+        ["case", "CSF", "GM", "mean", "IoU"],
+        ["a", "0.9000", "0.7000", "0.8000", f"{(a + gm) / 2:.4f}"],
+        ["b", "0.8000", "n/a", "0.8000", f"{b:.4f}"],
+        ["[red]c[/red]", "0.1000", "n/a", "0.1000", f"{c:.4f}"],
+        ["mean", "0.6000", "0.7000", "0.6500", f"{((a + b + c) / 3 + gm) / 2:.4f}"],
     ]
 
 
@@ -147,7 +150,7 @@ def test_regions_have_scores_and_a_mean_of_their_own(tmp_path):
     # Of the classes all is as without regions.
     scores = [replace(r, region_dice=np.zeros(0)) for r in scored]
     plain = write_report(tmp_path / "a", results=scores, classes=CLASSES, config={}, pictures={})
-    assert plain["mean"] == {"dice": summary["mean"]["dice"]}
+    assert plain["mean"] == {key: summary["mean"][key] for key in ("dice", "iou")}
     with open(tmp_path / "cases.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[0]["region_dice_whole"]) == 8 / 9
