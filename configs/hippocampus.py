@@ -21,12 +21,6 @@ not been measured; nnU-Net, trained for hours on a GPU, reaches 0.895.
 
 from invseg_jax.configuration import Config, base_config, parse_variant
 
-# All with 1.50 million parameters, to 1 %.
-CHANNELS = {
-    "FullInvRes": (32, 64, 128, 256),
-    "PartialInvRes": (32, 64, 120, 184),
-    "UNet3D": (24, 48, 72, 112),
-}
 # As many as 30 minutes allow on 2 CPU cores.
 STEPS = {"FullInvRes": 4100, "PartialInvRes": 4300, "UNet3D": 2650}
 SEMI_AUTOMATED = ("hippocampus_001", "hippocampus_003", "hippocampus_004")
@@ -43,7 +37,6 @@ def get_config(variant: str = "cpu") -> Config:
     config.augment.affine_probability = 0.5
     config.augment.rotation = 15.0
     config.augment.scale = (0.85, 1.2)
-    config.model.settings.channels = CHANNELS[network]
     config.steps = STEPS[network]
     config.eval_every = 1000
     if place == "gpu":

@@ -27,7 +27,7 @@ PLACES = {
     "brats": ("gpu", "brats2020"),
     "brugger": ("gpu",),
     "cicek": ("gpu", "tiny"),
-    "hippocampus": ("cpu", "gpu"),
+    "hippocampus": ("cpu", "gpu", "sparse", "semi"),
     "iseg": ("quick", "full"),
     "sarcoma": ("cpu", "gpu"),
 }
@@ -68,6 +68,12 @@ def test_every_network_has_defaults_and_a_short_name():
         config = base_config(network)
         assert config.model.name == network
         assert parameters(config) > 100_000
+
+
+def test_the_three_networks_have_equally_many_parameters():
+    counts = [parameters(base_config(network)) for network in SHORT_NAMES.values()]
+    assert len(counts) == 3
+    assert max(counts) < 1.02 * min(counts)
 
 
 def test_the_settings_are_all_that_each_network_takes():
