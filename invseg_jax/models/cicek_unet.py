@@ -12,6 +12,7 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import constant
 from invseg_jax.layers.resample import UpConv, central, max_pool
 from invseg_jax.models.outputs import Outputs, check_levels
+from invseg_jax.models.unet_channels import Pair, pairs
 from invseg_jax.models.vae import VAESettings
 from invseg_jax.reversible.layer import Array
 
@@ -117,17 +118,14 @@ class CicekUNet3D(nnx.Module):
         self.levels = len(channels)
         # Level i's pairs take 4 2^i voxels at each side, the coarsest one's 2 2^i: in all
         self.margin = 6 * 2 ** (self.levels - 1) - 4
-        steps = list(zip(channels[:-1], channels[1:], strict=True))
+        encoder, decoder = pairs(modalities, channels)
 
-        def pair(a: int, middle: int, b: int) -> ValidPair:
-            return ValidPair(a, middle, b, batch_norm=batch_norm, execution=execution, rngs=rngs)
+        def pair(channels: Pair) -> ValidPair:
+            return ValidPair(*channels, batch_norm=batch_norm, execution=execution, rngs=rngs)
 
-        self.encoder = nnx.List(
-            [pair(modalities, channels[0] // 2, channels[0])]
-            + [pair(fine, max(coarse // 2, fine), coarse) for fine, coarse in steps]
-        )
-        self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for _, coarse in steps])
-        self.decoder = nnx.List([pair(fine + coarse, fine, fine) for fine, coarse in steps])
+        self.encoder = nnx.List([pair(channels) for channels in encoder])
+        self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for coarse in channels[1:]])
+        self.decoder = nnx.List([pair(channels) for channels in decoder])
         self.end = Conv(channels[0], classes, 1, bias=True, scale=0.1, rngs=rngs)
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
+from invseg_jax.models.unet_channels import Pair, pairs
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible.layer import Array
 
@@ -86,28 +87,14 @@ class UNet3D(nnx.Module):
         check_levels(channels, auxiliary)
         self.remat = execution.memory == "remat"
         self.multiple = 2 ** (len(channels) - 1)
-        inputs = (modalities, *channels[:-1])
-        steps = list(zip(channels[:-1], channels[1:], strict=True))
-        self.encoder = nnx.List(
-            [
-                ConvPair(
-                    a,
-                    max(b // 2, a) if i else b // 2,
-                    b,
-                    groups=groups,
-                    execution=execution,
-                    rngs=rngs,
-                )
-                for i, (a, b) in enumerate(zip(inputs, channels, strict=True))
-            ]
-        )
-        self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for _, coarse in steps])
-        self.decoder = nnx.List(
-            [
-                ConvPair(fine + coarse, fine, fine, groups=groups, execution=execution, rngs=rngs)
-                for fine, coarse in steps
-            ]
-        )
+        encoder, decoder = pairs(modalities, channels)
+
+        def pair(channels: Pair) -> ConvPair:
+            return ConvPair(*channels, groups=groups, execution=execution, rngs=rngs)
+
+        self.encoder = nnx.List([pair(channels) for channels in encoder])
+        self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for coarse in channels[1:]])
+        self.decoder = nnx.List([pair(channels) for channels in decoder])
         self.head = Head(channels[0], classes, groups=groups, activate=False, rngs=rngs)
         self.auxiliary_heads = nnx.List(
             [

@@ -1,0 +1,28 @@
+"""The channels of the pairs of convolutions in a 3D U-Net (Çiçek et al. 2016, figure 2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    """Channels before, between and after two convolutions."""
+
+    before: int
+    middle: int
+    after: int
+
+
+def pairs(modalities: int, channels: Sequence[int]) -> tuple[list[Pair], list[Pair]]:
+    """The pairs of the encoder and of the decoder, finest first.
+
+    The encoder doubles the channels before the pooling, in the second convolution of a level; the
+    decoder takes the skip connection and the coarser level's channels, concatenated.
+
+    Args:
+        modalities: channels of the input.
+        channels: at the end of each level, finest first.
+    """
+    steps = list(zip(channels[:-1], channels[1:], strict=True))
+    encoder = [Pair(modalities, channels[0] // 2, channels[0])]
+    encoder += [Pair(fine, max(coarse // 2, fine), coarse) for fine, coarse in steps]
+    return encoder, [Pair(fine + coarse, fine, fine) for fine, coarse in steps]
