@@ -153,6 +153,8 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
+    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time.
+    config.inference.mirror = (False, False, False)
     if network == "CicekUNet3D":
         # As published: valid convolutions fit few sizes, and a batch has its own statistics.
         config.data.patch = (132, 132, 116)
@@ -175,6 +177,11 @@ def check_config(config: Config) -> None:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
     if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
         raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+    mirror = config.inference.mirror
+    if len(mirror) != 3 or not all(isinstance(along, bool) for along in mirror):
+        raise UserError(
+            f"config.inference.mirror is {mirror}; give True or False for each of D, H and W"
+        )
 
 
 def patches_a_step(config: Config) -> int:
