@@ -11,8 +11,9 @@ are segmented, a sigmoid each: whole tumour, tumour core, enhancing tumour. Both
 make: FLAIR, T1, T1 with contrast and T2 at 1 mm, 240x240x155 voxels. The patch is nnU-Net's for
 this data; the channels are this project's own choice, as Yamazaki et al. 2021 give none.
 
-`gpu-partial`, `gpu-unet` and so on take another network. None has been trained here: no score is
-claimed.
+`gpu-partial`, `gpu-unet` and so on take another network, and `-vae` behind either, such as
+`brats2020-vae` or `gpu-partial-vae`, adds the auto-encoder branch with which Myronenko 2018 won
+BraTS 2018. None was run here, which needs the challenge's data: no score is claimed.
 `plan` tells what one step takes of a CPU, GPU or TPU, for this patch or for the largest that fits.
 """
 
@@ -21,8 +22,8 @@ from invseg_jax.configuration import Config, base_config, parse_variant
 
 def get_config(variant: str = "gpu") -> Config:
     """The configuration of a variant."""
-    place, network = parse_variant(variant, ("gpu", "brats2020"))
-    config = base_config(network)
+    place, network, vae = parse_variant(variant, ("gpu", "brats2020"))
+    config = base_config(network, vae=vae)
     config.data.layout = "brats2020" if place == "brats2020" else "msd"
     config.loss.regions = place == "brats2020"  # whole tumour, tumour core, enhancing tumour
     config.data.preprocess.crop = True  # skulls are stripped, the rest is air

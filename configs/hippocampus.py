@@ -17,6 +17,8 @@ label maps of three volumes; here these are dense, and what lies outside of the 
 The three networks have 1.50 million parameters each, to 1 %. On 2 CPU cores `cpu` trains for 30
 minutes, in as many steps as each network takes in that time. `gpu` (more steps, larger batches) has
 not been measured; nnU-Net, trained for hours on a GPU, reaches 0.895.
+
+`cpu-vae`, `cpu-partial-vae` and so on add the VAE branch (Myronenko 2018); not measured yet.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
@@ -28,8 +30,8 @@ SEMI_AUTOMATED = ("hippocampus_001", "hippocampus_003", "hippocampus_004")
 
 def get_config(variant: str = "cpu") -> Config:
     """The configuration of a variant."""
-    place, network = parse_variant(variant, ("cpu", "gpu", "sparse", "semi"))
-    config = base_config(network)
+    place, network, vae = parse_variant(variant, ("cpu", "gpu", "sparse", "semi"))
+    config = base_config(network, vae=vae)
     config.data.layout = "msd"
     config.data.patch = (40, 56, 40)  # nnU-Net's; most crops fit in whole
     # Left and right hippocampi are mirror images; anterior and posterior are classes.

@@ -14,6 +14,9 @@ show the whole path in minutes, not to score on the real challenge.
 `full`, for a GPU, at 1 mm: Yamazaki et al. 2021 give neither channels nor a recipe for Fully-InvRes
 on this data, so all settings are this project's own choice. Not measured yet. For orientation,
 nnU-Net reached 0.960 / 0.929 / 0.911 on the challenge's 13 validation subjects.
+
+`-partial` and `-unet` take another network, and `-vae` behind either, such as `quick-vae` or
+`full-partial-vae`, adds the VAE branch (Myronenko 2018) as Yamazaki et al. do; not measured yet.
 """
 
 from ml_collections import ConfigDict
@@ -23,8 +26,8 @@ from invseg_jax.configuration import Config, base_config, parse_variant
 
 def get_config(variant: str = "full") -> Config:
     """The configuration of a variant."""
-    place, network = parse_variant(variant, ("quick", "full"))
-    config = base_config(network)
+    place, network, vae = parse_variant(variant, ("quick", "full"))
+    config = base_config(network, vae=vae)
     config.data.layout = "iseg"
     config.data.foreground = 0.5
     # Read where no --data is given.

@@ -15,7 +15,8 @@ Measured with 37 subjects, 8 of them held out, on 2 CPU cores:
     cpu           FullInvRes       1,495,748    17 min    0.794 (0.63 to 0.89)
 
 Other work was using the cores; alone it makes 1.5 steps a second, 9 minutes in all. `gpu` has not
-been measured yet. `-partial` and `-unet` take another network.
+been measured yet. `-partial` and `-unet` take another network, and `-vae` behind either, such as
+`cpu-vae`, adds the VAE branch (Myronenko 2018); not measured yet.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
@@ -23,8 +24,8 @@ from invseg_jax.configuration import Config, base_config, parse_variant
 
 def get_config(variant: str = "cpu") -> Config:
     """The configuration of a variant."""
-    place, network = parse_variant(variant, ("cpu", "gpu"))
-    config = base_config(network)
+    place, network, vae = parse_variant(variant, ("cpu", "gpu"))
+    config = base_config(network, vae=vae)
     config.data.layout = "plain"
     config.data.plain.images = (("mr", "*/mr_t1.nii.gz"), ("pet", "*/pet.nii.gz"))
     config.data.plain.label = "*/tumour.nii.gz"

@@ -72,6 +72,31 @@ def enable_compilation_cache(values: flags.FlagValues) -> None:
     compilation_cache.enable(values.compilation_cache, say)
 
 
+def define_mirror(values: flags.FlagValues) -> None:
+    """Adds the flag of the commands that segment; see `inference/mirroring.py`."""
+    flags.DEFINE_string(
+        "mirror",
+        None,
+        "Average over mirror images along these axes of the network's grid, such as 0 or 0,1,2 (D, "
+        "H, W), or none; each axis doubles the time. By default as the run's "
+        "config.inference.mirror says.",
+        flag_values=values,
+    )
+
+
+def read_mirror(values: flags.FlagValues) -> tuple[bool, bool, bool] | None:
+    """The axes that --mirror names; None where it is not given.
+
+    Raises:
+        UserError: it names another axis, or one twice.
+    """
+    if values.mirror is None:
+        return None
+    from invseg_jax.inference.mirroring import parse_mirror
+
+    return parse_mirror(values.mirror)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,

@@ -1,6 +1,6 @@
 """Every key of a configuration, its default and its meaning; `configs/` changes what it needs."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -38,11 +38,12 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
 
 
-def base_config(network: str = "FullInvRes") -> Config:
+def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     """The defaults, for one of the networks.
 
     Args:
         network: a name in `models.MODELS`; decides which keys `model.settings` has.
+        vae: whether the VAE branch is on, at the size and the weights of Myronenko 2018.
 
     Returns:
         A locked configuration: a misspelt key is refused, with a suggestion.
@@ -70,7 +71,8 @@ def base_config(network: str = "FullInvRes") -> Config:
 
     # A second decoder that regularises training; evaluation and prediction leave it out.
     config.vae = ConfigDict()
-    config.vae.latent = 0  # numbers that describe an image, 128 in Myronenko 2018; 0: no branch
+    # Numbers that describe an image, 128 in Myronenko 2018; 0: no branch.
+    config.vae.latent = 128 if vae else 0
     config.vae.widths = ()  # channels at each level, finest first; (): those of the network
     config.vae.reconstruction = 0.1  # weight of the mean squared error in the loss
     config.vae.kl = 0.1  # weight of the divergence from N(0, 1) in the loss
@@ -155,6 +157,8 @@ def base_config(network: str = "FullInvRes") -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
+    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time.
+    config.inference.mirror = (False, False, False)
     if network == "CicekUNet3D":
         # As published: valid convolutions fit few sizes, and a batch has its own statistics.
         config.data.patch = (132, 132, 116)
@@ -177,6 +181,11 @@ def check_config(config: Config) -> None:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
     if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
         raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+    mirror = config.inference.mirror
+    if len(mirror) != 3 or not all(isinstance(along, bool) for along in mirror):
+        raise UserError(
+            f"config.inference.mirror is {mirror}; give True or False for each of D, H and W"
+        )
 
 
 def patches_a_step(config: Config) -> int:
@@ -184,25 +193,39 @@ def patches_a_step(config: Config) -> int:
     return config.data.batch * config.optimiser.accumulate
 
 
-def parse_variant(variant: str, places: tuple[str, ...]) -> tuple[str, str]:
-    """Reads a variant of the form PLACE or PLACE-NETWORK, such as "cpu" or "cpu-partial".
+class Variant(NamedTuple):
+    """What a variant's name asks for.
+
+    Attributes:
+        place: one of the file's own variants.
+        network: a name in `models.MODELS`.
+        vae: whether it is trained with the VAE branch.
+    """
+
+    place: str
+    network: str = "FullInvRes"
+    vae: bool = False
+
+
+def parse_variant(variant: str, places: tuple[str, ...]) -> Variant:
+    """Reads a variant of the form PLACE[-NETWORK][-vae], such as "cpu" or "cpu-partial-vae".
 
     Args:
         variant: what follows the colon of `--config FILE.py:VARIANT`.
         places: the file's own variants.
 
     Returns:
-        The place, and the network's name; FullInvRes where none is given.
+        Its parts; the network is FullInvRes where none is given.
 
     Raises:
         UserError: a variant that the file does not have.
     """
-    place, dash, short = variant.partition("-")
-    short = short if dash else "full"
+    place, *rest = variant.removesuffix("-vae").split("-")
+    short = "-".join(rest) if rest else "full"
     if place not in places or short not in SHORT_NAMES:
         networks = ", ".join(f"-{name}" for name in SHORT_NAMES)
         raise UserError(
             f"there is no variant {variant!r}; there are {', '.join(places)}, each with "
-            f"{networks} for another network"
+            f"{networks} for another network and then -vae for the VAE branch"
         )
-    return place, SHORT_NAMES[short]
+    return Variant(place, SHORT_NAMES[short], variant.endswith("-vae"))

@@ -3,6 +3,7 @@
     python -m invseg_jax.evaluate --workdir RUN
     python -m invseg_jax.evaluate --workdir RUN --data OTHER_ROOT
     python -m invseg_jax.evaluate --workdir RUN --split train
+    python -m invseg_jax.evaluate --workdir RUN --mirror 0
 
 Of a case that was trained on with `config.data.annotated_slices`, what lies outside of these slices
 is scored: what the network has filled in (the semi-automated use of Çiçek et al. 2016).
@@ -36,6 +37,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "output", None, "Folder of the results; by default RUN/eval.", flag_values=FLAGS
 )
+command.define_mirror(FLAGS)
 command.define_compilation_cache(FLAGS)
 flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
@@ -44,11 +46,19 @@ def main(values: flags.FlagValues) -> None:
     """Runs the command line's evaluation."""
     workdir = Path(values.workdir)
     output = Path(values.output) if values.output else workdir / "eval"
+    mirror = command.read_mirror(values)
     command.enable_compilation_cache(values)
-    evaluate(workdir, output, root=values.data, split=values.split)
+    evaluate(workdir, output, root=values.data, split=values.split, mirror=mirror)
 
 
-def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str = "val") -> dict:
+def evaluate(
+    workdir: Path,
+    output: Path,
+    *,
+    root: str | None = None,
+    split: str = "val",
+    mirror: tuple[bool, bool, bool] | None = None,
+) -> dict:
     """Segments and scores the cases of a split, and writes the report.
 
     Args:
@@ -56,6 +66,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
         output: folder of the results.
         root: of a data set in the layout of the training; None for the data of the training.
         split: "val", "train" or "all".
+        mirror: axes along which to mirror; None: as the run's configuration says.
 
     Returns:
         What summary.json holds.
@@ -79,7 +90,7 @@ def evaluate(workdir: Path, output: Path, *, root: str | None = None, split: str
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
     console = Console(highlight=False)
-    segmenter, config, data = load_segmenter(workdir)
+    segmenter, config, data = load_segmenter(workdir, mirror)
     dataset = open_source(config, root or data.root, command.say)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
         raise UserError(

@@ -2,6 +2,7 @@
 
     python -m invseg_jax.predict --workdir RUN --input scan.nii.gz --output DIR
     python -m invseg_jax.predict --workdir RUN1 --workdir RUN2 --input FOLDER --output DIR
+    python -m invseg_jax.predict --workdir RUN --input FOLDER --output DIR --mirror 0,1,2
 
 The input is an image file, a folder of them, or a data set in the layout of the training. DIR
 receives for each case the label map ID.nii.gz, on the image's own grid and with the label values of
@@ -23,23 +24,33 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("input", None, "Image, folder of images, or data set.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Folder of the label maps.", flag_values=FLAGS)
+command.define_mirror(FLAGS)
 command.define_compilation_cache(FLAGS)
 flags.mark_flags_as_required(("workdir", "input", "output"), flag_values=FLAGS)
 
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's prediction."""
+    mirror = command.read_mirror(values)
     command.enable_compilation_cache(values)
-    predict([Path(w) for w in values.workdir], Path(values.input), Path(values.output))
+    workdirs = [Path(workdir) for workdir in values.workdir]
+    predict(workdirs, Path(values.input), Path(values.output), mirror=mirror)
 
 
-def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
+def predict(
+    workdirs: Sequence[Path],
+    source: Path,
+    output: Path,
+    *,
+    mirror: tuple[bool, bool, bool] | None = None,
+) -> list[Path]:
     """Segments every case of `source`.
 
     Args:
         workdirs: trained runs; their class probabilities are averaged.
         source: see `inference.inputs.find_inputs`.
         output: folder of the results.
+        mirror: axes along which to mirror; None: as each run's configuration says.
 
     Returns:
         The label maps, in order.
@@ -59,7 +70,7 @@ def predict(workdirs: Sequence[Path], source: Path, output: Path) -> list[Path]:
 
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
-    runs = [load_segmenter(workdir) for workdir in workdirs]
+    runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
     segmenters = [segmenter for segmenter, _, _ in runs]
     settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))

@@ -70,7 +70,7 @@ def train(
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
     from invseg_jax.data.source import chosen_cases, open_source, prepared_split
-    from invseg_jax.evaluation.validate import mean_dice
+    from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
     from invseg_jax.planning.compiled import shortage
@@ -156,7 +156,8 @@ def train(
                 if step > first and not stop.asked and due and held_out:
                     averaged = network.with_params(state.averaged)
                     some = held_out[: config.eval_cases or None]
-                    log.validation(step, mean_dice(averaged, some, dataset.classes))
+                    dice = mean_dice(averaged, some, dataset.classes)
+                    log.validation(step, dice, mean_reconstruction(averaged, some))
                     log.restart_clock(step)
                 if last or stop.asked:
                     break

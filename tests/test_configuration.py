@@ -36,7 +36,8 @@ VARIANTS = [
     (name, place + ending)
     for name, places in PLACES.items()
     for place in places
-    for ending in ("", *(() if name in ONE_NETWORK else (f"-{short}" for short in SHORT_NAMES)))
+    for ending in ("",)
+    + (() if name in ONE_NETWORK else ("-vae", *(f"-{short}" for short in SHORT_NAMES)))
 ]
 
 
@@ -110,8 +111,18 @@ def test_every_variant_is_a_whole_configuration(name: str, variant: str):
     assert json.loads(json.dumps(config.to_dict()))["steps"] == config.steps
     assert variant == "tiny" or parameters(config) > 100_000
     short = variant.partition("-")[2]
-    if short:
+    if short in SHORT_NAMES:
         assert config.model.name == SHORT_NAMES[short]
+
+
+@pytest.mark.parametrize("name", sorted(set(PLACES) - set(ONE_NETWORK)))
+@pytest.mark.parametrize("ending", ["", "-partial", "-unet"])
+def test_the_vae_branch_is_all_that_its_variant_adds(name: str, ending: str):
+    place = PLACES[name][0]
+    config = get_config(name, f"{place}{ending}-vae")
+    assert (config.vae.latent, config.vae.reconstruction, config.vae.kl) == (128, 0.1, 0.1)
+    config.vae.latent = 0
+    assert config.to_dict() == get_config(name, place + ending).to_dict()
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -121,13 +132,26 @@ def test_every_file_has_a_default_variant(name: str):
 
 
 @pytest.mark.parametrize("name", PLACES)
-@pytest.mark.parametrize("variant", ["fast", "", "-unet", "{place}-", "{place}-resnet"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "fast",
+        "",
+        "-unet",
+        "{place}-",
+        "{place}-resnet",
+        "-vae",
+        "{place}-vae-unet",
+        "{place}-vae-vae",
+    ],
+)
 def test_a_wrong_variant_is_answered_with_the_right_ones(name: str, variant: str):
     variant = variant.format(place=PLACES[name][0])
     with pytest.raises(UserError, match=f"variant {variant!r}") as caught:
         get_config(name, variant)
     assert all(place in str(caught.value) for place in PLACES[name])
-    assert name in ONE_NETWORK or all(f"-{short}" in str(caught.value) for short in SHORT_NAMES)
+    endings = () if name in ONE_NETWORK else (*SHORT_NAMES, "vae")
+    assert all(f"-{ending}" in str(caught.value) for ending in endings)
 
 
 def test_a_configuration_of_one_network_refuses_others():
@@ -136,10 +160,12 @@ def test_a_configuration_of_one_network_refuses_others():
 
 
 def test_parse_variant():
-    assert parse_variant("cpu", ("cpu", "gpu")) == ("cpu", "FullInvRes")
-    assert parse_variant("gpu-full", ("cpu", "gpu")) == ("gpu", "FullInvRes")
-    assert parse_variant("gpu-partial", ("cpu", "gpu")) == ("gpu", "PartialInvRes")
-    assert parse_variant("cpu-unet", ("cpu", "gpu")) == ("cpu", "UNet3D")
+    assert parse_variant("cpu", ("cpu", "gpu")) == ("cpu", "FullInvRes", False)
+    assert parse_variant("gpu-full", ("cpu", "gpu")) == ("gpu", "FullInvRes", False)
+    assert parse_variant("gpu-partial", ("cpu", "gpu")) == ("gpu", "PartialInvRes", False)
+    assert parse_variant("cpu-unet", ("cpu", "gpu")) == ("cpu", "UNet3D", False)
+    assert parse_variant("cpu-vae", ("cpu", "gpu")) == ("cpu", "FullInvRes", True)
+    assert parse_variant("gpu-partial-vae", ("cpu", "gpu")) == ("gpu", "PartialInvRes", True)
 
 
 @pytest.mark.parametrize("classes, count", [(3, 12_365_283), (4, 12_365_344)])

@@ -64,7 +64,7 @@ def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
     run = Segmenter(Bright(), settings), base_config(), data
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
     return tmp_path / "run"
 
 
@@ -74,7 +74,7 @@ def sparse(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     segmenter, config, data = segmentation.load_segmenter(workdir)
     config = config.copy_and_resolve_references()
     config.data.annotated_slices = (1, 0, 2)
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda path: (segmenter, config, data))
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, config, data))
     return workdir
 
 

@@ -181,6 +181,8 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
     rows = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     terms = [row["train/reconstruction"] for row in rows if "train/loss" in row]
     assert len(terms) == 4 and min(terms) > 0
+    (held_out,) = [row for row in rows if "val/dice/mean" in row]
+    assert held_out["val/reconstruction"] > 0 and held_out["val/kl"] >= 0
     with monkeypatch.context() as patch:
         patch.setattr(VAEBranch, "__init__", lambda self, *a, **k: pytest.fail("it was built"))
         assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2

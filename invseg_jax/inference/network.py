@@ -15,6 +15,7 @@ from invseg_jax import models
 from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.layers.execution import Execution
 from invseg_jax.training import mesh
@@ -22,9 +23,14 @@ from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _probabilities(network: nnx.GraphDef, each: bool, params: Any, patches: jax.Array) -> jax.Array:
-    return (nn.sigmoid if each else nn.softmax)(nnx.merge(network, params)(patches))
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _probabilities(
+    network: nnx.GraphDef, each: bool, mirrored: tuple[int, ...], params: Any, patches: jax.Array
+) -> jax.Array:
+    def predict(patches: jax.Array) -> jax.Array:
+        return (nn.sigmoid if each else nn.softmax)(nnx.merge(network, params)(patches))
+
+    return mean_over_mirrors(predict, patches, mirrored)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Network:
         placement: how windows lie on the devices.
         regions: what the outputs stand for, where that is not the classes.
         margin: voxels at each side of a window that the network gives nothing for.
+        mirrored: axes (0 to 2 for D, H, W) along which windows are mirrored too.
     """
 
     graph: nnx.GraphDef
@@ -52,6 +59,7 @@ class Network:
     placement: jax.sharding.Sharding
     regions: Regions | None = None
     margin: int = 0
+    mirrored: tuple[int, ...] = ()
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Probabilities of a volume: of the classes, which sum to 1, or of each region for itself.
@@ -65,7 +73,8 @@ class Network:
 
         def predict(patches: np.ndarray) -> jax.Array:
             patches = jax.device_put(patches, self.placement)
-            return _probabilities(self.graph, self.regions is not None, self.params, patches)
+            each = self.regions is not None
+            return _probabilities(self.graph, each, self.mirrored, self.params, patches)
 
         return sliding_window(
             predict,
@@ -143,23 +152,30 @@ def as_network(
         mesh.spread(devices, config.inference.batch),
         regions=regions,
         margin=models.margin(model),
+        # Runs of earlier versions have no such key.
+        mirrored=tuple(np.flatnonzero(config.inference.get("mirror", ())).tolist()),
     )
 
 
-def load_network(workdir: Path) -> tuple[Network, Config, DataDescription]:
+def load_network(
+    workdir: Path, mirror: Mirror | None = None
+) -> tuple[Network, Config, DataDescription]:
     """Reads a run's newest checkpoint: the averaged parameters.
 
     Args:
         workdir: the folder that training wrote.
+        mirror: axes along which windows are mirrored too; None: as the run's configuration says.
 
     Returns:
-        The network, the run's configuration, and what it was trained on.
+        The network, the run's configuration (with `mirror`), and what it was trained on.
 
     Raises:
         UserError: the folder holds no run or no checkpoint.
     """
     run = RunFolder(workdir)
     config, data = run.read_config(), run.read_data()
+    if mirror is not None:
+        config.inference.mirror = mirror
     if not run.checkpoints.is_dir():
         raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
     mesh.prepare_devices(0, config.inference.batch)

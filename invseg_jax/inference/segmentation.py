@@ -19,6 +19,7 @@ from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.regions import Regions
+from invseg_jax.inference.mirroring import Mirror
 from invseg_jax.inference.network import load_network
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 
@@ -48,19 +49,22 @@ class Segmenter:
     regions: Regions | None = None
 
 
-def load_segmenter(workdir: Path) -> tuple[Segmenter, Config, DataDescription]:
+def load_segmenter(
+    workdir: Path, mirror: Mirror | None = None
+) -> tuple[Segmenter, Config, DataDescription]:
     """Reads a run's newest checkpoint, and how its cases are prepared.
 
     Args:
         workdir: the folder that training wrote.
+        mirror: axes along which windows are mirrored too; None: as the run's configuration says.
 
     Returns:
-        The segmenter, the run's configuration, and what it was trained on.
+        The segmenter, the run's configuration (with `mirror`), and what it was trained on.
 
     Raises:
         UserError: the folder holds no run or no checkpoint.
     """
-    network, config, data = load_network(workdir)
+    network, config, data = load_network(workdir, mirror)
     settings = Preprocessing.of(config)
     needed = RunFolder(workdir).read_fingerprint().intensities if settings.measures else ()
     return Segmenter(network, settings, needed, network.regions), config, data

@@ -12,14 +12,15 @@ from invseg_jax.figure import DPI, add_legend, class_colours, save_png
 
 
 def draw_curves(path: str | Path, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    """Draws the course of a training run: loss, Dice of each class, learning rate.
+    """Draws the course of a training run: loss, Dice of each class, reconstruction, learning rate.
 
     Args:
         path: PNG file to write, atomically.
         history: (step, value) pairs of each series, by name. A name that ends in "loss" belongs to
             the loss, one with a part "dice" to the Dice ("val/dice/CSF", "val/dice/mean",
-            "train/dice"), one that ends in "learning_rate" to the learning rate; others are left
-            out. Values that are not finite leave a gap.
+            "train/dice"), one that ends in "reconstruction" to the VAE branch's error, one that
+            ends in "learning_rate" to the learning rate; others are left out. Values that are not
+            finite leave a gap.
 
     Raises:
         UserError: The file cannot be written.
@@ -28,6 +29,7 @@ def draw_curves(path: str | Path, history: Mapping[str, Sequence[tuple[int, floa
     groups = {
         "loss": {n: p for n, p in kept.items() if n.endswith("loss")},
         "Dice": {n: p for n, p in kept.items() if "dice" in n.split("/")},
+        "reconstruction": {n: p for n, p in kept.items() if n.endswith("reconstruction")},
         "learning rate": {n: p for n, p in kept.items() if n.endswith("learning_rate")},
     }
     groups = {title: series for title, series in groups.items() if series}
@@ -91,7 +93,8 @@ def _panel(axes: Axes, title: str, series: Mapping[str, Sequence[tuple[int, floa
 
 def _label(name: str, value: np.ndarray, title: str) -> str:
     """Name without what the axis says already, and the last value: "val CSF  0.931"."""
-    short = " ".join(part for part in name.split("/") if part not in ("dice", "loss")) or name
+    said = ("dice", "loss", "reconstruction")
+    short = " ".join(part for part in name.split("/") if part not in said) or name
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return short

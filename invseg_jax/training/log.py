@@ -97,11 +97,22 @@ class TrainingLog:
             step, {f"train/{name}": value for name, value in ({**metrics, **rates}).items()}
         )
 
-    def validation(self, step: int, dice: Mapping[str, float]) -> None:
-        """Logs the Dice of each class on the held-out cases, and draws progress.png anew."""
+    def validation(
+        self, step: int, dice: Mapping[str, float], terms: Mapping[str, float] | None = None
+    ) -> None:
+        """Logs what the held-out cases show, and draws progress.png anew.
+
+        Args:
+            step: steps taken.
+            dice: of each class, by name.
+            terms: others, by name: those of the VAE branch, where there is one.
+        """
+        terms = terms or {}
         scores = "  ".join(f"{name} {value:.3f}" for name, value in dice.items())
-        self.say(f"step {step}/{self._steps}  held-out Dice: {scores}")
-        self._write(step, {f"val/dice/{name}": value for name, value in dice.items()})
+        others = "".join(f"  {name} {value:.3g}" for name, value in terms.items())
+        self.say(f"step {step}/{self._steps}  held-out Dice: {scores}{others}")
+        named = {f"val/dice/{name}": value for name, value in dice.items()}
+        self._write(step, named | {f"val/{name}": value for name, value in terms.items()})
         self.draw(self._run.path / "progress.png")
 
     def draw(self, path: Path) -> None:

@@ -103,6 +103,24 @@ def test_a_loaded_run_has_the_averaged_parameters_of_its_newest_checkpoint(
     assert np.abs(expected - network.probabilities(image)).max() > 1e-3
 
 
+def test_mirroring_is_as_the_run_says_or_as_asked_for(run: RunFolder, tmp_path: Path):
+    assert load_network(run.path)[0].mirrored == ()
+    loaded, config, _ = load_network(run.path, (True, False, True))
+    assert loaded.mirrored == (0, 2)
+    assert config.inference.mirror == (True, False, True)
+    # A run that was asked to, and one of an earlier version.
+    for mirror, axes in (((False, True, False), (1,)), (None, ())):
+        other = RunFolder(tmp_path / str(mirror))
+        config = tiny_config().unlock()
+        config.inference.mirror = mirror
+        if mirror is None:
+            del config.inference.mirror
+        other.write(config, DATA)
+        other.checkpoints.symlink_to(run.checkpoints)
+        assert load_network(other.path)[0].mirrored == axes
+    assert load_network(other.path, (True, True, True))[0].mirrored == (0, 1, 2)
+
+
 def test_loading_changes_nothing(run: RunFolder):
     # What a training that is still running has begun to write.
     begun = run.checkpoints / "15.orbax-checkpoint-tmp"

@@ -127,7 +127,7 @@ def test_predict_writes_the_label_map_on_the_grid_of_the_file(
     scan: nib.Nifti1Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(Preprocessing(crop=True, spacing=(1.5, 2.0, 0.9)), Bright())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
     scan.to_filename(tmp_path / "scan.nii.gz")
     (target,) = command.predict([tmp_path], tmp_path / "scan.nii.gz", tmp_path / "maps")
     found = nib.Nifti1Image.from_filename(target)
@@ -151,7 +151,7 @@ def test_an_affine_that_only_a_quaternion_holds(
     image.set_qform(affine, code=1)
     image.to_filename(tmp_path / "scan.nii")
     run = run_of(Preprocessing(), Bright())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: run)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
     (target,) = command.predict([tmp_path], tmp_path / "scan.nii", tmp_path / "maps")
     before = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "scan.nii").affine)
     after = np.asarray(nib.Nifti1Image.from_filename(target).affine)
@@ -166,7 +166,7 @@ def test_runs_on_different_grids_cannot_be_averaged(
         "a": run_of(Preprocessing(), Bright()),
         "b": run_of(Preprocessing(spacing=(1, 1, 1)), Bright()),
     }
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir: runs[workdir.name])
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: runs[workdir.name])
     scan.to_filename(tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match="b and .*a differ in what config.data.preprocess"):
         command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")

@@ -25,11 +25,13 @@ def history(steps):
 def test_each_kind_of_series_has_a_panel(tmp_path):
     full = history(2000)
     draw_curves(tmp_path / "full.png", full)
+    terms = {f"{of}/reconstruction": full["train/loss"] for of in ("train", "val")}
+    draw_curves(tmp_path / "vae.png", full | terms)
     draw_curves(tmp_path / "loss.png", {"train/loss": full["train/loss"]})
     draw_curves(tmp_path / "other.png", {"train/gradient_norm": full["train/gradient_norm"]})
     draw_curves(tmp_path / "none.png", {})
-    heights = [imread(tmp_path / f"{n}.png").shape[0] for n in ("full", "loss", "other", "none")]
-    assert heights[0] > 2 * heights[1]
+    height = {n: imread(tmp_path / f"{n}.png").shape[0] for n in ("vae", "full", "loss")}
+    assert height["vae"] > 1.2 * height["full"] and height["full"] > 2 * height["loss"]
     other, none = imread(tmp_path / "other.png"), imread(tmp_path / "none.png")
     np.testing.assert_array_equal(other, none)  # both say that nothing has been logged
 

@@ -1,0 +1,115 @@
+"""Mirroring: the mean of flips by hand, one network in the program, axes as they are written."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import chain, combinations, product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from invseg_jax import command, evaluate, predict
+from invseg_jax.configuration import base_config, check_config
+from invseg_jax.data.regions import Regions
+from invseg_jax.errors import UserError
+from invseg_jax.inference.mirroring import mean_over_mirrors, parse_mirror
+from invseg_jax.inference.network import as_network, build_model
+from invseg_jax.training import mesh
+
+SUBSETS = list(chain.from_iterable(combinations(range(3), k) for k in range(4)))
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def lopsided(x: jax.Array) -> jax.Array:
+    """Two outputs a voxel; what lies before it counts otherwise than what lies behind."""
+    x = x[..., :1] + 0.5 * jnp.roll(x, 1, 1)[..., :1] - jnp.roll(x, 1, 2)[..., 1:] * x[..., 1:]
+    return jax.nn.softmax(jnp.concatenate((x, jnp.sin(jnp.roll(x, 1, 3))), axis=-1))
+
+
+def by_hand(call: Any, image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The mean of what `call` says of each mirror image, mirrored back; the axes come first."""
+    results = []
+    for flips in product((False, True), repeat=len(axes)):
+        along = [axis for axis, flip in zip(axes, flips, strict=True) if flip]
+        results.append(np.flip(np.asarray(call(np.flip(image, along))), along))
+    return np.mean(results, axis=0)
+
+
+@pytest.mark.parametrize("axes", SUBSETS)
+def test_it_is_the_mean_of_the_flips(axes: tuple[int, ...], once):
+    x = random(2, 5, 4, 6, 2)
+    found = once(partial(mean_over_mirrors, lopsided, axes=axes))(x)
+    expected = by_hand(lopsided, x, tuple(axis + 1 for axis in axes))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    if axes:
+        assert np.abs(found - lopsided(jnp.asarray(x))).max() > 0.01
+
+
+def test_what_is_symmetric_stays_as_it_is(once):
+    def blurred(x: jax.Array) -> jax.Array:
+        for axis in (1, 2, 3):
+            x = x + 0.25 * (jnp.roll(x, 1, axis) + jnp.roll(x, -1, axis))
+        return jax.nn.sigmoid(x)
+
+    x = random(1, 5, 4, 6, 2)
+    found = once(partial(mean_over_mirrors, blurred, axes=(0, 1, 2)))(x)
+    np.testing.assert_allclose(found, blurred(jnp.asarray(x)), rtol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_axes():
+    def bytes_of(axes: tuple[int, ...]) -> int:
+        x = jax.ShapeDtypeStruct((1, 16, 16, 16, 2), jnp.float32)
+        program = jax.jit(partial(mean_over_mirrors, lopsided, axes=axes)).lower(x).compile()
+        analysis = program.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    volume = 16**3 * 2 * 4
+    assert bytes_of((0, 1, 2)) <= bytes_of((0,)) + volume < bytes_of(()) + 6 * volume
+
+
+def test_a_network_is_evaluated_on_each_mirror_image():
+    """One that gives regions, in the middle of its windows alone."""
+    config = base_config("CicekUNet3D")
+    config.model.settings.channels, config.data.patch = (4, 8), (20, 20, 18)
+    model = build_model(config, 2, 3)
+    plain = as_network(config, model, 3, mesh.make_mesh(1, 1), Regions.apart(3))
+    # As large as what the network gives, so that there is one window.
+    image = random(4, 4, 2, 2)
+    mirrored = replace(plain, mirrored=(0, 2)).probabilities(image)
+    expected = by_hand(plain.probabilities, image, (0, 2))
+    np.testing.assert_allclose(mirrored, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(mirrored - plain.probabilities(image)).max() > 1e-3
+
+
+def test_axes_as_they_are_written():
+    assert parse_mirror("0") == (True, False, False)
+    assert parse_mirror("2, 0") == (True, False, True)
+    assert parse_mirror("0,1,2") == (True, True, True)
+    assert parse_mirror("none") == (False, False, False)
+
+
+@pytest.mark.parametrize("text", ["3", "-1", "0,0", "0,", "", "D", "01", "none,0"])
+@pytest.mark.parametrize("module", [evaluate, predict])
+def test_a_wrong_axis_is_one_line(module: Any, text: str, capsys: pytest.CaptureFixture):
+    name = module.__name__.rpartition(".")[2]
+    arguments = ["--workdir=RUN", *(["--input=A", "--output=B"] if name == "predict" else [])]
+    with pytest.raises(SystemExit) as caught:
+        command.run(module.main, module.FLAGS, "", [name, *arguments, f"--mirror={text}"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    module.FLAGS.unparse_flags()
+    assert said.count("\n") == 1 and f"--mirror is {text!r}; give axes" in said
+
+
+@pytest.mark.parametrize("mirror", [(True, False), (True, False, 2), ()])
+def test_a_wrong_setting_is_refused(mirror: tuple):
+    config = base_config()
+    config.inference.mirror = mirror
+    with pytest.raises(UserError, match=r"^config.inference.mirror is \(.*; give True or False"):
+        check_config(config)
