@@ -28,7 +28,7 @@ PLACES = {
     "brugger": ("gpu",),
     "cicek": ("gpu", "tiny"),
     "hippocampus": ("cpu", "gpu", "sparse", "semi"),
-    "iseg": ("quick", "full"),
+    "iseg": ("quick", "cpu", "full"),
     "sarcoma": ("cpu", "gpu"),
 }
 ONE_NETWORK = ("brugger", "cicek")
