@@ -10,7 +10,6 @@ from itertools import product
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from invseg_jax.errors import UserError
 
@@ -57,7 +56,7 @@ def mean_over_mirrors(
     def add(total: jax.Array, which: jax.Array) -> tuple[jax.Array, None]:
         return total + flipped(predict(flipped(patches, which)), which), None
 
-    combinations = np.array(list(product((False, True), repeat=len(axes))))
+    combinations = jnp.array(list(product((False, True), repeat=len(axes))))
     shape = jax.eval_shape(predict, patches)
     total, _ = jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), combinations)
     return total / len(combinations)

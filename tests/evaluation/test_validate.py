@@ -81,7 +81,7 @@ def test_the_terms_are_those_of_the_training_on_the_central_patches(
         np.pad(cases[0].image[1:9], [(0, 0), (0, 0), (1, 2), (0, 0)]),
         cases[1].image,
     ]
-    both = [terms_of(network.params, image[None], i) for i, image in enumerate(middle)]
+    both = [terms_of(network.params, jnp.asarray(image[None]), i) for i, image in enumerate(middle)]
     found = mean_reconstruction(network, cases[:2])
     assert found.keys() == {"reconstruction", "kl"}
     for name, value in found.items():

@@ -35,7 +35,7 @@ def by_hand(call: Any, image: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The mean of what `call` says of each mirror image, mirrored back; the axes come first."""
     results = []
     for flips in product((False, True), repeat=len(axes)):
-        along = [axis for axis, flip in zip(axes, flips, strict=True) if flip]
+        along = tuple(axis for axis, flip in zip(axes, flips, strict=True) if flip)
         results.append(np.flip(np.asarray(call(np.flip(image, along))), along))
     return np.mean(results, axis=0)
 
