@@ -64,7 +64,7 @@ def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
     run = Segmenter(Bright(), settings), base_config(), data
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror=None: run)
     return tmp_path / "run"
 
 
