@@ -28,13 +28,16 @@ def new_flags() -> flags.FlagValues:
     return values
 
 
-def define_config(values: flags.FlagValues, *, required: bool = True) -> None:
-    """Defines --config, and with it --config.KEY=VALUE."""
+def define_config(
+    values: flags.FlagValues, *, required: bool = True, argv: list[str] | None = None
+) -> None:
+    """Defines --config, and with it --config.KEY=VALUE, of the process or of `argv`."""
     config_flags.DEFINE_config_file(
         "config",
         None,
         "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
         flag_values=values,
+        sys_argv=argv,
     )
     if required:
         flags.mark_flag_as_required("config", flag_values=values)
@@ -52,6 +55,23 @@ def read_config(values: flags.FlagValues) -> Config:
         # ml_collections reports a file that it could not load when the value is first used.
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"--config cannot be loaded: {reason}") from error
+
+
+def load_config(file: str, changes: Sequence[str]) -> Config:
+    """The configuration that a command would be given by --config and --config.KEY=VALUE.
+
+    Args:
+        file: FILE.py or FILE.py:VARIANT.
+        changes: KEY=VALUE.
+
+    Raises:
+        UserError: it cannot be loaded, or there is no such key.
+    """
+    argv = ["", f"--config={file}", *(f"--config.{change}" for change in changes)]
+    values = new_flags()
+    define_config(values, argv=argv)
+    _parse(values, argv)
+    return read_config(values)
 
 
 def define_compilation_cache(values: flags.FlagValues) -> None:

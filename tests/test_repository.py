@@ -38,6 +38,7 @@ ROOMS = (
     "planning",
     "throughput",
     "evaluation",
+    "comparison",
     "interactive",
 )
 # What the rooms that run on a bare GPU machine may import besides the standard library.

@@ -1,0 +1,48 @@
+"""Figures that take long to find and are kept beside the runs."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from invseg_jax.atomic_file import write_atomically
+from invseg_jax.comparison.grid import Row
+from invseg_jax.errors import UserError
+
+
+class Remembered:
+    """A JSON file with figures of each row, good for the settings they were found with."""
+
+    def __init__(self, file: Path):
+        """Reads the file, if it is there.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        self.file = file
+        self._rows: dict[str, dict[str, Any]] = {}
+        try:
+            self._rows = json.loads(file.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read ({error}); delete it") from error
+
+    def get(self, row: Row) -> dict[str, Any] | None:
+        """What is known of a row with its present settings."""
+        found = self._rows.get(row.name)
+        return found if found is not None and found["settings"] == _digest(row) else None
+
+    def put(self, row: Row, figures: dict[str, Any]) -> None:
+        """Keeps the figures of a row.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        self._rows[row.name] = {**figures, "settings": _digest(row)}
+        write_atomically(self.file, (json.dumps(self._rows, indent=1) + "\n").encode())
+
+
+def _digest(row: Row) -> str:
+    settings = json.dumps(row.config.to_dict(), sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]

@@ -1,0 +1,67 @@
+"""Grids of tiny configurations, and run folders made by hand."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invseg_jax.comparison.grid import Grid, Run, Vary
+from invseg_jax.configuration import Config, base_config
+
+
+def load(file: str, changes: Sequence[str]) -> Config:
+    """A configuration whose file's name is that of its network; KEY=NUMBER changes it."""
+    config = base_config("UNet3D" if "unet" in file else "FullInvRes")
+    config.steps = 40
+    for change in changes:
+        key, _, value = change.partition("=")
+        config.update_from_flattened_dict({key: json.loads(value)})
+    return config
+
+
+@pytest.fixture
+def make_grid() -> Callable[..., Grid]:
+    """Builds a grid; `vary` may be a text."""
+
+    def make(*files: str, vary: str | None = None, **options: Any) -> Grid:
+        return Grid.build(
+            files or ("configs/full.py", "configs/unet.py:cpu"),
+            load,
+            vary=None if vary is None else Vary.parse(vary),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def finish() -> Callable[..., None]:
+    """Writes what a finished training and, where scores are given, its evaluation leave."""
+
+    def write(
+        folder: Path,
+        run: Run,
+        scores: dict[str, Any] | None,
+        *,
+        steps: int = 40,
+        rate: float = 4.0,
+        root: str | None = None,
+    ) -> None:
+        config = run.config(steps).to_dict()
+        (folder / "checkpoints" / str(steps)).mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "data.json").write_text(json.dumps({"root": root}))
+        rates = [0.1, *[rate] * 8]
+        rows = [{"step": i, "train/steps_per_second": r} for i, r in enumerate(rates, 1)]
+        rows.insert(5, {"step": 5, "val/dice/mean": 0.5})
+        (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if scores is not None:
+            (folder / "eval").mkdir(exist_ok=True)
+            summary = {"mean": scores, "cases": [], "config": config}
+            (folder / "eval" / "summary.json").write_text(json.dumps(summary))
+            os.utime(folder / "checkpoints" / str(steps), (1e9, 1e9))
+
+    return write

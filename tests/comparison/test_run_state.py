@@ -1,0 +1,113 @@
+"""Which runs are finished, which are of other settings, and what they scored."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from invseg_jax.comparison.grid import Grid, Run
+from invseg_jax.comparison.run_state import (
+    is_scored,
+    is_trained,
+    read_result,
+    refuse_another,
+    step_seconds,
+)
+from invseg_jax.errors import UserError
+
+SCORES = {"dice": {"a": 0.5, "b": None, "mean": 0.5}, "iou": {"a": 0.25, "mean": 0.25}, "odd": 3}
+
+
+@pytest.fixture
+def run(make_grid: Callable[..., Grid]) -> Run:
+    return next(make_grid().runs())
+
+
+def test_a_finished_run_is_read(run: Run, finish: Callable[..., None], tmp_path: Path):
+    finish(tmp_path, run, SCORES, rate=4.0)
+    result = read_result(tmp_path, run, 40)
+    assert result is not None
+    assert result.scores["iou"] == {"a": 0.25, "mean": 0.25}
+    assert result.scores["dice"]["mean"] == 0.5 and math.isnan(result.scores["dice"]["b"])
+    assert set(result.scores) == {"dice", "iou"}
+    assert result.step_seconds == 0.25  # not the first line, which compiled at 0.1 steps a second
+    assert result.minutes == pytest.approx(40 * 0.25 / 60)
+    refuse_another(tmp_path, run, 40, None)
+
+
+def test_an_empty_folder_is_of_no_run(run: Run, tmp_path: Path):
+    folder = tmp_path / "missing"
+    refuse_another(folder, run, 40, None)
+    assert not is_trained(folder, run.config(40)) and not is_scored(folder, run.config(40))
+    assert read_result(folder, run, 40) is None
+
+
+def test_a_run_on_its_way_is_not_finished(run: Run, finish: Callable[..., None], tmp_path: Path):
+    finish(tmp_path, run, SCORES)
+    (tmp_path / "checkpoints" / "40").rename(tmp_path / "checkpoints" / "40.orbax-checkpoint-tmp-1")
+    (tmp_path / "checkpoints" / "20").mkdir()
+    assert not is_trained(tmp_path, run.config(40))
+    assert not is_scored(tmp_path, run.config(40))
+
+
+def test_scores_of_an_earlier_checkpoint_do_not_count(
+    run: Run, finish: Callable[..., None], tmp_path: Path
+):
+    finish(tmp_path, run, SCORES)
+    later = (tmp_path / "eval" / "summary.json").stat().st_mtime + 10
+    os.utime(tmp_path / "checkpoints" / "40", (later, later))
+    assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
+
+
+def test_scores_of_another_configuration_do_not_count(
+    run: Run, finish: Callable[..., None], tmp_path: Path
+):
+    finish(tmp_path, run, SCORES)
+    file = tmp_path / "eval" / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["config"]["optimiser"]["average"] = 0.5
+    file.write_text(json.dumps(summary))
+    assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
+
+
+def test_a_run_of_other_settings_is_refused_by_key(
+    run: Run, make_grid: Callable[..., Grid], finish: Callable[..., None], tmp_path: Path
+):
+    finish(tmp_path, run, SCORES)
+    other = next(make_grid(changes=["optimiser.average=0.5"]).runs())
+    assert not is_trained(tmp_path, other.config(40))
+    with pytest.raises(UserError, match=r"config\.optimiser\.average 0\.995, now 0\.5; give"):
+        refuse_another(tmp_path, other, 40, None)
+    with pytest.raises(UserError, match=r"config\.steps 40, now 60"):
+        refuse_another(tmp_path, run, 60, None)
+    refuse_another(tmp_path, run, None, None)  # a probe will tell
+    with pytest.raises(UserError, match="trained on the embedded cohort, now /data"):
+        refuse_another(tmp_path, run, 40, "/data")
+
+
+def test_a_damaged_file_is_named(run: Run, finish: Callable[..., None], tmp_path: Path):
+    finish(tmp_path, run, SCORES)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        refuse_another(tmp_path, run, 40, None)
+
+
+@pytest.mark.parametrize(
+    "rates, seconds",
+    [
+        ([0.1, 2.0], 0.5),
+        ([0.1, 9.0, 9.0, 1.0, 2.0, 4.0], 0.5),  # the later half: 1, 2, 4
+        ([0.1], math.nan),
+        ([], math.nan),
+    ],
+)
+def test_the_time_of_a_step_is_that_of_the_later_half(
+    tmp_path: Path, rates: list[float], seconds: float
+):
+    lines = [json.dumps({"step": i, "train/steps_per_second": r}) for i, r in enumerate(rates)]
+    (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"step": 9, "tra']))
+    assert step_seconds(tmp_path) == pytest.approx(seconds, nan_ok=True)
+    assert math.isnan(step_seconds(tmp_path / "missing"))
