@@ -16,6 +16,9 @@ import jax
 import numpy as np
 import pytest
 
+from invseg_jax.train import train
+from tests.tiny_run import tiny_config, write_balls
+
 # Two devices show whether code takes `jax.devices()` for one. A test that needs more (a mesh)
 # starts a process of its own, since the number is fixed once a backend is up.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -132,3 +135,19 @@ def check_layer(
         assert_close(pulled, (x, dx, dparams), least=1.0)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of six balls."""
+    root = tmp_path_factory.mktemp("balls")
+    write_balls(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps on them."""
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    train(tiny_config(), workdir, str(balls))
+    return workdir

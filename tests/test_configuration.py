@@ -27,7 +27,7 @@ PLACES = {
     "brats": ("gpu", "brats2020"),
     "brugger": ("gpu",),
     "cicek": ("gpu", "tiny"),
-    "hippocampus": ("cpu", "gpu", "sparse", "semi"),
+    "hippocampus": ("cpu", "hour", "gpu", "sparse", "semi"),
     "iseg": ("quick", "cpu", "full"),
     "sarcoma": ("cpu", "gpu"),
 }

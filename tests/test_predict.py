@@ -1,0 +1,105 @@
+"""Evaluation and prediction by a run on tiny data: the same grids, the same scores."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invseg_jax.errors import UserError
+from invseg_jax.evaluate import evaluate
+from invseg_jax.predict import predict
+from invseg_jax.train import train
+from invseg_jax.training import compilation_cache
+from tests.tiny_run import load, tiny_config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(cache_folder: Path) -> None:
+    """The same small programs in every test: what one compiled, the next ones read."""
+    compilation_cache.enable()
+
+
+def test_evaluation_scores_the_held_out_cases(balls: Path, trained_run: Path, tmp_path: Path):
+    summary = evaluate(trained_run, tmp_path / "eval")
+    held_out = {id for id, _ in json.loads((trained_run / "data.json").read_text())["held_out"]}
+    assert {case["id"] for case in summary["cases"]} == held_out
+    assert json.loads((tmp_path / "eval" / "summary.json").read_text()) == summary
+    for case in summary["cases"]:
+        map_file = load(tmp_path / "eval" / f"{case['id']}.nii.gz")
+        truth = np.asarray(load(balls / "labelsTr" / f"{case['id']}.nii.gz").dataobj)
+        prediction = np.asarray(map_file.dataobj)
+        for value, name in ((1, "ball"), (2, "shell")):
+            a, b = prediction == value, truth == value
+            expected = 2 * (a & b).sum() / (a.sum() + b.sum())
+            assert case["dice"][name] == pytest.approx(expected, abs=1e-9)
+        assert (tmp_path / "eval" / f"{case['id']}.png").stat().st_size > 5000
+    assert len(evaluate(trained_run, tmp_path / "train", split="train")["cases"]) == 4
+
+
+def test_prediction_keeps_grid_and_affine(balls: Path, trained_run: Path, tmp_path: Path):
+    image = balls / "imagesTr" / "ball_003.nii.gz"
+    (target,) = predict([trained_run, trained_run], image, tmp_path)
+    source, result = load(image), load(target)
+    assert result.shape == source.shape
+    np.testing.assert_array_equal(result.affine, source.affine)
+    assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2}
+    assert len(predict([trained_run], balls / "imagesTr", tmp_path / "folder")) == 6
+    assert len(predict([trained_run], balls, tmp_path / "data set")) == 6
+
+
+def test_cases_of_one_id_are_not_scored(balls: Path, trained_run: Path, tmp_path: Path):
+    shutil.copytree(balls, tmp_path / "twice")
+    description = json.loads((balls / "dataset.json").read_text())
+    description["training"].append(description["training"][0])
+    (tmp_path / "twice" / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="ids that occur more than once: ball_000"):
+        evaluate(trained_run, tmp_path / "eval", root=str(tmp_path / "twice"), split="all")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_plain_folders_are_trained_on_scored_and_segmented(balls: Path, tmp_path: Path):
+    root = tmp_path / "plain"
+    for image in sorted((balls / "imagesTr").iterdir()):
+        folder = root / image.name.removesuffix(".nii.gz")
+        folder.mkdir(parents=True)
+        shutil.copy(image, folder / "mr.nii.gz")
+        shutil.copy(balls / "labelsTr" / image.name, folder / "seg.nii.gz")
+    config = tiny_config()
+    config.data.layout = "plain"
+    config.data.plain.images = (("mr", "*/mr.nii.gz"),)
+    config.data.plain.label = "*/seg.nii.gz"
+    config.data.plain.classes = (("ball", 1), ("shell", 2))
+    train(config, tmp_path / "run", str(root))
+    assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
+
+    # What is which stands in the run; label maps are not needed, and never overwritten.
+    for label in list(root.glob("*/seg.nii.gz"))[1:]:
+        label.unlink()
+    targets = predict([tmp_path / "run"], root, tmp_path / "maps")
+    assert [target.name for target in targets] == [f"ball_{i:03}.nii.gz" for i in range(6)]
+    (root / "ball_003" / "mr.nii.gz").unlink()
+    (root / "ball_003" / "seg.nii.gz").touch()
+    with pytest.raises(UserError, match=r"no such file: .*ball_003/mr.nii.gz; every case needs"):
+        predict([tmp_path / "run"], root, tmp_path / "maps")
+    with pytest.raises(UserError, match="a fault in the data, the first: case ball_003: ball_003/"):
+        train(config, tmp_path / "run", str(root))
+
+
+def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Path, tmp_path: Path):
+    images = tmp_path / "images"
+    shutil.copytree(balls / "imagesTr", images)
+    (images / "ball_001.nii.gz").write_bytes(b"\x1f\x8bno")
+    with pytest.raises(UserError, match="1 of 6 cases could not be read, the first: case ball_001"):
+        predict([trained_run], images, tmp_path / "maps")
+    written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))
+    assert written == [f"ball_{i:03}.nii.gz" for i in (0, 2, 3, 4, 5)]
+
+
+def test_prediction_refuses_to_overwrite_its_input(balls: Path, trained_run: Path):
+    image = balls / "imagesTr" / "ball_003.nii.gz"
+    before = image.read_bytes()
+    with pytest.raises(UserError, match="is an input"):
+        predict([trained_run], image, balls / "imagesTr")
+    assert image.read_bytes() == before
