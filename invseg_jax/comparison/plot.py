@@ -12,6 +12,9 @@ from matplotlib.transforms import offset_copy
 from invseg_jax.comparison.summary import SCORES, Outcome, Summary
 from invseg_jax.figure import DPI, add_legend, class_colours, save_png
 
+# Of an axis of scores: narrower, the chance between two runs would look like a difference.
+_LEAST_SPAN = 0.04
+
 
 def draw(path: Path, outcome: Outcome) -> None:
     """Draws what is finished.
@@ -49,6 +52,8 @@ def draw(path: Path, outcome: Outcome) -> None:
         for axes, kind in zip(panels, kinds, strict=True):
             handles = _course(axes, outcome, kind, colours)
     note = "mean over the runs and sample standard deviation; small points: single runs"
+    if all(len(row.results) < 2 for row in outcome.rows):
+        note = "one run each"
     figure.suptitle(note, fontsize=9, color="0.4")
     add_legend(figure, handles, names, loc="outside lower center", ncols=min(3, len(names)))
     save_png(figure, path)
@@ -77,8 +82,8 @@ def _memory(axes: Axes, rows: Sequence[Summary], colours: dict[str, Any]) -> Non
         if row.memory is not None:
             colour = colours[row.row.configuration]
             _point(axes, row.memory["bytes"] / 2**20, row, "dice", "mean", colour)
-    axes.set_xlim(left=0)
     axes.margins(x=0.15)
+    axes.set_xlim(left=0)
     axes.set_xlabel("memory of a training step, MiB")
     axes.set_ylabel("mean Dice")
     _frame(axes)
@@ -133,6 +138,10 @@ def _categories(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _frame(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SPAN:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
