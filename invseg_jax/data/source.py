@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from invseg_jax.configuration import Config
 from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.layouts.case import some
+from invseg_jax.data.layouts.case import IGNORED, some
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
@@ -107,6 +109,9 @@ def prepared_split(
     cache = _training_cache(config, dataset, tell)
     known = cache.fingerprint(training) if settings.measures else None
     prepared = cache.prepared(training, known)
+    if slices := config.data.annotated_slices:
+        share = np.mean([np.mean(np.asarray(case.label) != IGNORED) for case in prepared])
+        say(f"annotated: {' + '.join(map(str, slices))} slices a case, {share:.1%} of its voxels")
     # Those held out keep their whole label maps: they are scored.
     dense = CaseCache(dataset, settings, progress=tell)
     held_out = dense.prepared(held_out, known)

@@ -117,7 +117,10 @@ def test_slices_are_kept_of_the_training_cases_alone(config, said, write_iseg):
     config.data.folds = 2
     dense = {case.id: np.array(case.label) for part in _split(config, dataset) for case in part}
     config.data.annotated_slices = (1, 2, 0)
-    (trained,), (held,) = _split(config, dataset)
+    said.clear()
+    (trained,), (held,), _ = prepared_split(config, dataset, said.append)
+    share = np.mean(trained.label != IGNORED)
+    assert said[-1] == f"annotated: 1 + 2 + 0 slices a case, {share:.1%} of its voxels"
     np.testing.assert_array_equal(trained.label, keep_slices(dense[trained.id], (1, 2, 0)))
     assert (trained.label == IGNORED).any()
     for index in range(1, 4):
