@@ -10,8 +10,9 @@ data an ignored label. With 3 channels and 3 classes the convolutions have 19,06
 
 The loss is the cross-entropy alone, and the optimiser gradient descent with momentum, as published.
 The paper gives no learning rate and no weights of the classes: 0.01 with nnU-Net's decay is our
-choice, and `--config.loss.weights='(0.5,1,2)'` weighs the classes, the background first (the paper
-weighs it down, and the inner tubule up).
+choice, as are the warm-up, the clipped gradient and the averaged weights.
+`--config.loss.weights='(0.5,1,2)'` weighs the classes, the background first (the paper weighs it
+down, and the inner tubule up).
 
 Not run: the Xenopus kidneys are not at hand; no score is claimed. `tiny` is for tests: two levels,
 patches of 20 voxels.
@@ -35,6 +36,7 @@ def get_config(variant: str = "gpu") -> Config:
     config.optimiser.name = "sgd"
     config.optimiser.learning_rate = 1e-2
     config.optimiser.momentum = 0.99
+    config.optimiser.nesterov = False
     config.optimiser.schedule = "polynomial"
     config.optimiser.weight_decay = 3e-5
     config.optimiser.warmup = 1000

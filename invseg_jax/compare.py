@@ -6,13 +6,15 @@ r"""Trains configurations side by side, over folds and seeds, and writes one tab
         --vary "data.foreground=0|0.33|0.67" --output DIR
     python -m invseg_jax.compare --config A.py --config B.py --minutes 30 --data ROOT --output DIR
 
-Each run is a training and an evaluation in DIR/runs/NAME, one after the other. After each of them
-DIR receives table.md, table.csv, runs.csv (every run and class) and table.png: Dice as mean and
-sample standard deviation over the runs, parameters, memory and time of a training step.
+Each run is a training in DIR/runs/NAME and an evaluation in its folder compare/, one after the
+other. After each of them DIR receives table.md, table.csv, runs.csv (every run and class) and
+table.png: Dice as mean and sample standard deviation over the runs, parameters, memory and time of
+a training step.
 
-A comparison that was stopped goes on when the same command is given again; finished runs stay, and
-more folds, seeds, values or configurations may be added to them. A run that fails is named in the
-table, the others are done, and the exit status is 1.
+A comparison that was stopped goes on when the same command is given again (after a kill -9, end the
+training that it leaves behind first); finished runs stay, and more folds, seeds, values or
+configurations may be added to them. A run that fails is named in the table, the others are done,
+and the exit status is 1.
 """
 
 from pathlib import Path

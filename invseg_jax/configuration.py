@@ -87,7 +87,8 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.data.max_bytes = 4 << 30  # that one volume may take; against files that claim too much
     config.data.tolerate = ()  # of "empty-image", "empty-label", "duplicate"; see data/checks
     config.data.cases = ()  # ids of those to train on and to hold out; (): all
-    # (3, 3, 3): as if of each case to train on only so many slices across each axis were labelled.
+    # (3, 3, 3): as if of each case to train on only so many slices across each axis of its file
+    # were labelled; (): all are.
     config.data.annotated_slices = ()  # see data/sparse_annotation.py
     config.data.folds = 5  # one of them is held out; 1: nothing is
     config.data.fold = 0

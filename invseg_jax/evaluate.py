@@ -83,7 +83,7 @@ def evaluate(
     from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.regions import Regions
-    from invseg_jax.data.source import labelled_cases, open_source
+    from invseg_jax.data.source import chosen_cases, labelled_cases, open_source
     from invseg_jax.data.sparse_annotation import leave_out_slices
     from invseg_jax.evaluation.case_files import write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
@@ -107,11 +107,8 @@ def evaluate(
     def trained_on(case: Case) -> bool:
         return case.id in names or case_digest(case) in seen
 
-    cases = [
-        case
-        for case in labelled_cases(dataset)
-        if split == "all" or trained_on(case) == (split == "train")
-    ]
+    known = chosen_cases(config, dataset) if own else labelled_cases(dataset)
+    cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
     if not cases:
         others = ", ".join(name for name in SPLITS if name != split)
         raise UserError(

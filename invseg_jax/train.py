@@ -70,6 +70,8 @@ def train(
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
     from invseg_jax.data.source import chosen_cases, open_source, prepared_split
+    from invseg_jax.data.sparse_annotation import check_slices
+    from invseg_jax.data.split import hold_out
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
@@ -105,7 +107,10 @@ def train(
         "processes": jax.process_count(),
     }
     check_stream(**stream)
-    refuse_faults(config, dataset, chosen_cases(config, dataset), command.say)
+    check_slices(config.data.annotated_slices)
+    cases = chosen_cases(config, dataset)
+    hold_out(cases, config.data.folds, config.data.fold)
+    refuse_faults(config, dataset, cases, command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
@@ -153,11 +158,13 @@ def train(
                     refuse_divergence(metrics["loss"], step, run.checkpoints, config)
                     checkpoints.save(step, state, batches)
                 due = last or step % config.eval_every == 0
-                if step > first and not stop.asked and due and held_out:
-                    averaged = network.with_params(state.averaged)
-                    some = held_out[: config.eval_cases or None]
-                    dice = mean_dice(averaged, some, dataset.classes)
-                    log.validation(step, dice, mean_reconstruction(averaged, some))
+                if step > first and not stop.asked and due:
+                    if held_out:
+                        averaged = network.with_params(state.averaged)
+                        some = held_out[: config.eval_cases or None]
+                        dice = mean_dice(averaged, some, dataset.classes)
+                        log.validation(step, dice, mean_reconstruction(averaged, some))
+                    log.draw(run.path / "progress.png")
                     log.restart_clock(step)
                 if last or stop.asked:
                     break
@@ -187,7 +194,10 @@ def train(
     if stop.asked:
         command.say(f"stopped by SIGTERM after step {step}; the same command goes on from there")
         raise SystemExit(StopRequest.EXIT_STATUS)
-    command.say(f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}")
+    split = "" if held_out else " --split train"
+    command.say(
+        f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}{split}"
+    )
 
 
 def refuse_divergence(loss: Any, step: int, checkpoints: Path, config: Config) -> None:

@@ -97,7 +97,7 @@ def test_a_comparison_is_trained_resumed_and_extended(tmp_path: Path):
     assert first.returncode == 1, first.stderr
     good, bad = (f"iseg_quick-unet_learning_rate_{value}_fold0_seed0" for value in ("0.01", "1e38"))
     assert f"failed: {bad}: train ended with status 2" in first.stdout
-    summary = json.loads((out / "runs" / good / "eval" / "summary.json").read_text())
+    summary = json.loads((out / "runs" / good / "compare" / "summary.json").read_text())
     with (out / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["config.optimiser.learning_rate"], row["runs"]) for row in rows] == [

@@ -10,6 +10,7 @@ import pytest
 
 from invseg_jax.configuration import Config
 from invseg_jax.data.nifti import read_volume
+from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.predict import predict
 from invseg_jax.train import train
@@ -141,5 +142,9 @@ def test_sparse_annotation(repository: Path, tmp_path: Path, variant: str):
     assert [case["id"] for case in summary["cases"]] == [*config.data.cases] or not semi
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert any("val/dice/mean" in row for row in history) == (not semi)
+    assert (run / "progress.png").stat().st_size > 5000
+    if semi:  # the others are no part of this data
+        with pytest.raises(UserError, match="no labelled case of the split 'val'"):
+            evaluate(run, tmp_path / "eval")
     (target,) = predict([run], root / "hippocampus_001.nii.gz", tmp_path / "maps")
     assert read_volume(target).array.shape == (12, 13, 10)

@@ -5,12 +5,18 @@ from pathlib import Path
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.comparison import table
-from invseg_jax.comparison.child import run_command
+from invseg_jax.comparison.child import refuse_to_go_on, run_command
 from invseg_jax.comparison.equal_time import EqualTime
 from invseg_jax.comparison.grid import Grid, Run
 from invseg_jax.comparison.plot import draw
 from invseg_jax.comparison.remembered import Remembered
-from invseg_jax.comparison.run_state import is_scored, is_trained, read_result, refuse_another
+from invseg_jax.comparison.run_state import (
+    SCORES,
+    is_scored,
+    is_trained,
+    read_result,
+    refuse_another,
+)
 from invseg_jax.comparison.step_memory import measure_run
 from invseg_jax.comparison.summary import Outcome, Summary
 from invseg_jax.errors import UserError
@@ -73,6 +79,7 @@ class Comparison:
         self._write()  # now rather than after an hour says that the folder cannot be written
         with StopRequest() as stop:
             for number, run in enumerate(runs, 1):
+                refuse_to_go_on(stop)
                 if (steps := self.steps(run)) and is_scored(self.path(run), run.config(steps)):
                     self._say(f"run {number} of {len(runs)}: {run.name} is finished already")
                 else:
@@ -82,6 +89,7 @@ class Comparison:
                     except UserError as error:
                         self._failed[run.name] = str(error)
                         self._say(f"failed: {run.name}: {error}")
+                refuse_to_go_on(stop)
                 self._measure_memory(run)
                 self._write()
         return self.outcome()
@@ -108,6 +116,8 @@ class Comparison:
             steps = self._time.measure(run, data, stop)
             self._say(f"{run.row.name}: {steps} steps in {self._time.minutes:g} minutes")
         path, config = self.path(run), run.config(steps)
+        # Once more: before the probe, its number of steps was not known.
+        refuse_another(path, run, steps, self.root)
         if not is_trained(path, config):
             arguments = [*run.arguments(steps), f"--workdir={path}", *data]
             status = run_command("invseg_jax.train", arguments, stop)
@@ -115,7 +125,8 @@ class Comparison:
                 raise UserError(f"train ended with status {status}")
         # Of one fold nothing is held out: what the cases' annotated slices leave is scored.
         split = "train" if config.data.folds == 1 else "val"
-        arguments = [f"--workdir={path}", f"--split={split}"]
+        output = path / SCORES
+        arguments = [f"--workdir={path}", f"--split={split}", f"--output={output}"]
         status = run_command("invseg_jax.evaluate", arguments, stop)
         if status or not is_scored(path, config):
             raise UserError(f"evaluate ended with status {status}")

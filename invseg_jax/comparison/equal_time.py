@@ -73,8 +73,10 @@ class EqualTime:
             stop,
         )
         seconds = step_seconds(workdir)
-        if status or not seconds > 0:
+        if status:
             raise UserError(f"its probe of {self.probe_steps} steps ended with status {status}")
-        steps = max(1, int(float(f"{60 * self.minutes / seconds:.1e}")))
+        if not seconds > 0:
+            raise UserError(f"its probe of {self.probe_steps} steps logged no rate: {workdir}")
+        steps = max(1, int(float(f"{60 * self.minutes / seconds:.2e}")))
         self._kept.put(run.row, {"minutes": self.minutes, "step_seconds": seconds, "steps": steps})
         return steps

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from invseg_jax.configuration import Config, check_config
+from invseg_jax.data.sparse_annotation import check_slices
 from invseg_jax.data.split import hold_out
 from invseg_jax.errors import UserError
 
@@ -141,6 +142,8 @@ class Grid:
             for value in (None,) if vary is None else vary.values:
                 row = _row(file, load, changes, vary, value)
                 check_config(row.config)
+                if not check_slices(row.config.data.annotated_slices):
+                    _refuse_no_fold(row)
                 for fold in folds:
                     hold_out(range(row.config.data.folds), row.config.data.folds, fold)
                 # Some file systems do not tell capital from small letters.
@@ -195,6 +198,15 @@ def _row(
         changes=tuple(changes),
         config=load(file, changes),
     )
+
+
+def _refuse_no_fold(row: Row) -> None:
+    """Refuses a run that would be scored on the very voxels that it is trained on."""
+    if row.config.data.folds == 1:
+        raise UserError(
+            f"{_given(row)}: config.data.folds is 1, so nothing is left to be scored; hold a fold "
+            "out, or give config.data.annotated_slices"
+        )
 
 
 def _given(row: Row) -> str:

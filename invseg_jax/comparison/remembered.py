@@ -23,9 +23,11 @@ class Remembered:
         self._rows: dict[str, dict[str, Any]] = {}
         try:
             self._rows = json.loads(file.read_text())
+            if not all("settings" in figures for figures in self._rows.values()):
+                raise ValueError("a row has no settings")
         except (FileNotFoundError, NotADirectoryError):
             pass
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise UserError(f"{file} cannot be read ({error}); delete it") from error
 
     def get(self, row: Row) -> dict[str, Any] | None:

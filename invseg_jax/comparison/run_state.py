@@ -16,6 +16,11 @@ from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 
+# Of a run, the folder of the scores that count: its eval/ may hold those of any cases.
+SCORES = "compare"
+# What changes nothing of the training, so that it may be another when a comparison goes on.
+_FREE = ("inference", "eval_every", "eval_cases", "save_every", "log_every", "keep")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -56,18 +61,20 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     if there is None:
         return
     wanted = _plain(run.config(there.get("steps", 1) if steps is None else steps))
-    if there != wanted:
-        key, before, now = _difference(there, wanted)
+    # A key that the folder lacks is younger than the run.
+    there, wanted = ({k: v for k, v in c.items() if k not in _FREE} for c in (there, wanted))
+    if found := _difference(there, wanted):
+        key, before, now = found
         raise UserError(
             f"{folder} was trained with config.{key} {before}, now {now}; give another --output, "
             "or delete that folder"
         )
     data = _read(folder / "data.json") or {}
-    absolute = None if root is None else str(Path(root).absolute())
-    if "root" in data and data["root"] != absolute:
+    before, now = (path and str(Path(path).resolve()) for path in (data.get("root"), root))
+    if "root" in data and before != now:
         raise UserError(
-            f"{folder} was trained on {data['root'] or 'the embedded cohort'}, now "
-            f"{absolute or 'the embedded cohort'}; give another --output, or delete that folder"
+            f"{folder} was trained on {before or 'the embedded cohort'}, now "
+            f"{now or 'the embedded cohort'}; give another --output, or delete that folder"
         )
 
 
@@ -83,7 +90,7 @@ def is_trained(folder: Path, config: Config) -> bool:
 
 def is_scored(folder: Path, config: Config) -> bool:
     """Whether its scores are those of the trained network, and not of one on the way there."""
-    newest, summary = _newest_checkpoint(folder), folder / "eval" / "summary.json"
+    newest, summary = _newest_checkpoint(folder), folder / SCORES / "summary.json"
     return (
         newest is not None
         and is_trained(folder, config)
@@ -96,7 +103,7 @@ def read_result(folder: Path, run: Run, steps: int) -> Result | None:
     """The result of a run, or None where it is not finished."""
     if not is_scored(folder, run.config(steps)):
         return None
-    summary = _read(folder / "eval" / "summary.json") or {}
+    summary = _read(folder / SCORES / "summary.json") or {}
     scores = {
         kind: {name: math.nan if v is None else float(v) for name, v in by_name.items()}
         for kind, by_name in summary["mean"].items()
@@ -146,12 +153,9 @@ def _read(file: Path) -> dict[str, Any] | None:
         raise UserError(f"{file} cannot be read ({error}); delete it to make it anew") from error
 
 
-def _difference(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any]:
-    """The first key whose value differs, and both values."""
+def _difference(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first key of both whose value differs, and the two values."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in (*now, *before):
-            if before.get(name) != now.get(name) or (name in before) != (name in now):
-                return _difference(
-                    before.get(name, "absent"), now.get(name, "absent"), f"{key}.{name}"
-                )
-    return key.lstrip("."), before, now
+        found = (_difference(before[k], now[k], f"{key}.{k}") for k in now if k in before)
+        return next(filter(None, found), None)
+    return None if before == now else (key.lstrip("."), before, now)

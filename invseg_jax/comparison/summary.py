@@ -10,7 +10,7 @@ import numpy as np
 from invseg_jax.comparison.grid import Row, Vary
 from invseg_jax.comparison.run_state import Result
 
-# By their keys in summary.json; of the later ones the table has the mean alone.
+# By their keys in summary.json; of IoU and the regions the table has the mean alone.
 SCORES = {"dice": "Dice", "iou": "IoU", "region_dice": "Dice of the regions"}
 
 

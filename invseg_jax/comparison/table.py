@@ -13,9 +13,10 @@ from rich.text import Text
 from invseg_jax.comparison.summary import SCORES, Outcome, Spread, Summary
 
 _NOTE = (
-    "Scores are the mean over the held-out cases, then mean ± sample standard deviation over the "
-    "runs (folds x seeds). Minutes are those of the training steps alone, MiB what the compiler "
-    "sets aside for one of them."
+    "Scores are the mean over the held-out cases (where config.data.folds is 1, over the training "
+    "cases without their annotated slices), then mean ± sample standard deviation over the runs "
+    "(folds x seeds). Minutes are those of the training steps alone, memory what the compiler sets "
+    "aside for one of them."
 )
 
 
@@ -130,7 +131,7 @@ def _cells(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     columns = _score_columns(outcome)
     heads = ["configuration", *_varied(outcome), "network", "runs", "steps", "minutes"]
     heads += [f"{SCORES[kind]} {name}" for kind, name in columns]
-    heads += ["parameters", "MiB", "s a step"]
+    heads += ["parameters", "memory, MiB", "s a step"]
     rows = []
     for row in outcome.rows:
         memory, done = row.memory, len(row.results)

@@ -26,7 +26,7 @@ from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, 
 from invseg_jax.data.content import case_digest
 from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
 from invseg_jax.data.geometry import Geometry
-from invseg_jax.data.layouts.case import Case, Dataset
+from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
@@ -230,6 +230,13 @@ class CaseCache:
             raise UserError(f"case {case.id}: {error}") from error
         arrays = {"image": prepared.image}
         if prepared.label is not None:
+            annotated = prepared.label != IGNORED, loaded.label != IGNORED
+            if not annotated[0].any() and annotated[1].any():
+                raise UserError(
+                    f"case {case.id}: no voxel of its label map is annotated on the network's "
+                    "grid; annotate more slices, leave the case out, or take a finer "
+                    "config.data.preprocess.spacing"
+                )
             arrays["label"] = prepared.label
             rng = _rng(path)
             for index in range(1, len(self._dataset.classes)):

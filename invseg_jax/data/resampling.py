@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from invseg_jax.data.layouts.case import IGNORED
+
 Triple = tuple[int, int, int]
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}  # degree of the spline
@@ -94,6 +96,9 @@ def resample_label(
         interpolation: "nearest" takes the class of the nearest voxel; "linear" resamples the
             indicator of each class, smoothed where voxels get larger, and takes the class with the
             largest value (the lowest of equals). Classes go one by one: two volumes are held.
+            What nobody labelled is no class: a new voxel is known where the known ones have at
+            least half the share that one annotated plane has in it, so that a plane stays a plane
+            on a coarser grid, where its neighbours would outnumber it.
 
     Returns:
         (*shape) uint8.
@@ -103,12 +108,16 @@ def resample_label(
         return resample(label, step, shape, interpolation="nearest").astype(np.uint8)
     result = np.zeros(tuple(shape), np.uint8)
     largest = np.zeros(tuple(shape), np.float32)
-    for index in np.unique(label):
+    for index in np.setdiff1d(label, IGNORED):
         indicator = (label == index).astype(np.float32)
         share = resample(indicator, step, shape, interpolation=interpolation, smooth=True)
         more = share > largest
         result[more] = index
         largest[more] = share[more]
+    if (ignored := label == IGNORED).any():
+        known = (~ignored).astype(np.float32)
+        known = resample(known, step, shape, interpolation="linear", smooth=True)
+        result[known < 0.5 / max(1.0, *step)] = IGNORED
     return result
 
 

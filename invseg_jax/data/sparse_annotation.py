@@ -22,8 +22,8 @@ def annotated_voxels(label: np.ndarray, slices: Sequence[int]) -> np.ndarray:
     Each is a whole plane of the volume, so it shows background far from the foreground as well.
 
     Args:
-        label: (D, H, W) class indices; what is `IGNORED` is no foreground. Without foreground, the
-            slices are spread over the whole volume.
+        label: (D, H, W) class indices, along the axes of the file; what is `IGNORED` is no
+            foreground. Without foreground, the slices are spread over the whole volume.
         slices: how many across each of the three axes.
 
     Returns:

@@ -100,7 +100,7 @@ class TrainingLog:
     def validation(
         self, step: int, dice: Mapping[str, float], terms: Mapping[str, float] | None = None
     ) -> None:
-        """Logs what the held-out cases show, and draws progress.png anew.
+        """Logs what the held-out cases show.
 
         Args:
             step: steps taken.
@@ -113,7 +113,6 @@ class TrainingLog:
         self.say(f"step {step}/{self._steps}  held-out Dice: {scores}{others}")
         named = {f"val/dice/{name}": value for name, value in dice.items()}
         self._write(step, named | {f"val/{name}": value for name, value in terms.items()})
-        self.draw(self._run.path / "progress.png")
 
     def draw(self, path: Path) -> None:
         """Draws the history so far."""

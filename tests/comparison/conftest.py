@@ -18,7 +18,8 @@ def load(file: str, changes: Sequence[str]) -> Config:
     config.steps = 40
     for change in changes:
         key, _, value = change.partition("=")
-        config.update_from_flattened_dict({key: json.loads(value)})
+        value = json.loads(value)
+        config.update_from_flattened_dict({key: tuple(value) if type(value) is list else value})
     return config
 
 
@@ -59,9 +60,9 @@ def finish() -> Callable[..., None]:
         rows.insert(5, {"step": 5, "val/dice/mean": 0.5})
         (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if scores is not None:
-            (folder / "eval").mkdir(exist_ok=True)
+            (folder / "compare").mkdir(exist_ok=True)
             summary = {"mean": scores, "cases": [], "config": config}
-            (folder / "eval" / "summary.json").write_text(json.dumps(summary))
+            (folder / "compare" / "summary.json").write_text(json.dumps(summary))
             os.utime(folder / "checkpoints" / str(steps), (1e9, 1e9))
 
     return write

@@ -113,7 +113,10 @@ def test_every_run_is_trained_and_scored_once(
 def test_where_nothing_is_held_out_the_rest_of_the_training_cases_is_scored(
     commands: Commands, compare: Callable[..., Comparison], make_grid: Callable[..., Grid]
 ):
-    grid = make_grid("configs/full.py", changes=["data.folds=1"])
+    changes = ["data.folds=1", "data.annotated_slices=[1, 1, 1]"]
+    with pytest.raises(UserError, match="nothing is left to be scored"):
+        make_grid("configs/full.py", changes=changes[:1])
+    grid = make_grid("configs/full.py", changes=changes)
     commands.runs = {run.name: run for run in grid.runs()}
     compare(grid).run()
     assert commands.splits == {"train"}
@@ -126,7 +129,7 @@ def test_what_was_stopped_goes_on(
     commands.done.clear()
     first, second, third, _ = [tmp_path / "out" / "runs" / run.name for run in grid.runs()]
     (first / "checkpoints" / "40").rename(first / "checkpoints" / "20")  # stopped on its way
-    (second / "eval" / "summary.json").unlink()  # stopped before it was scored
+    (second / "compare" / "summary.json").unlink()  # stopped before it was scored
     shutil.rmtree(third)
     compare(grid).run()
     assert commands.done == [
@@ -215,3 +218,15 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(
     with pytest.raises(UserError, match="is not a folder"):
         compare(grid).run()
     assert commands.done == []
+
+
+def test_runs_with_steps_of_their_own_are_not_trained_on_for_minutes(
+    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+):
+    compare(grid).run()
+    files = [tmp_path / "out" / "runs" / run.name / "config.json" for run in grid.runs()]
+    before = [file.read_bytes() for file in files]
+    outcome = compare(grid, minutes=12).run()
+    assert set(outcome.failed) == {run.name for run in grid.runs()}
+    assert all("config.steps 40, now 2880" in reason for reason in outcome.failed.values())
+    assert [file.read_bytes() for file in files] == before

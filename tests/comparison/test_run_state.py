@@ -57,7 +57,7 @@ def test_scores_of_an_earlier_checkpoint_do_not_count(
     run: Run, finish: Callable[..., None], tmp_path: Path
 ):
     finish(tmp_path, run, SCORES)
-    later = (tmp_path / "eval" / "summary.json").stat().st_mtime + 10
+    later = (tmp_path / "compare" / "summary.json").stat().st_mtime + 10
     os.utime(tmp_path / "checkpoints" / "40", (later, later))
     assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
 
@@ -66,7 +66,7 @@ def test_scores_of_another_configuration_do_not_count(
     run: Run, finish: Callable[..., None], tmp_path: Path
 ):
     finish(tmp_path, run, SCORES)
-    file = tmp_path / "eval" / "summary.json"
+    file = tmp_path / "compare" / "summary.json"
     summary = json.loads(file.read_text())
     summary["config"]["optimiser"]["average"] = 0.5
     file.write_text(json.dumps(summary))
@@ -84,6 +84,14 @@ def test_a_run_of_other_settings_is_refused_by_key(
     with pytest.raises(UserError, match=r"config\.steps 40, now 60"):
         refuse_another(tmp_path, run, 60, None)
     refuse_another(tmp_path, run, None, None)  # a probe will tell
+    # What changes nothing of the training may be another, and a key may be younger than the run.
+    free = next(make_grid(changes=["inference.batch=1", "log_every=3"]).runs())
+    refuse_another(tmp_path, free, 40, None)
+    file = tmp_path / "config.json"
+    older = json.loads(file.read_text())
+    del older["data"]["cases"]
+    file.write_text(json.dumps(older))
+    refuse_another(tmp_path, run, 40, None)
     with pytest.raises(UserError, match="trained on the embedded cohort, now /data"):
         refuse_another(tmp_path, run, 40, "/data")
 

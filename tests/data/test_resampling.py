@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nibabel.processing import resample_from_to, resample_to_output
 
 from invseg_jax.data.geometry import Geometry
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.resampling import resample, resample_label, resample_onto, resampled_shape
 
 OBLIQUE = np.array(
@@ -153,3 +154,35 @@ def test_a_coarse_label_is_that_of_most_voxels(rng) -> None:
     assert resample_label(label, (5, 5, 5), (6, 6, 6), interpolation="linear").mean() > 0.95
     nearest = resample_label(label, (5, 5, 5), (6, 6, 6), interpolation="nearest")
     np.testing.assert_array_equal(nearest, label[2::5, 2::5, 2::5])
+
+
+@pytest.mark.parametrize("step", [(1.0,) * 3, (2.0,) * 3, (1.5, 1.0, 3.0), (0.7,) * 3])
+def test_an_annotated_plane_stays_a_plane(step):
+    """On a coarser grid its neighbours, which nobody labelled, would outnumber it."""
+    size = 24
+    classes = np.zeros((size,) * 3, np.uint8)
+    classes[:, 8:16] = 1
+    shape = [max(1, round(size / s)) for s in step]
+    for axis in range(3):
+        for place in range(9, 14):
+            label = np.full_like(classes, IGNORED)
+            plane = (slice(None),) * axis + (place,)
+            label[plane] = classes[plane]
+            found = resample_label(label, step, shape, interpolation="linear")
+            known = found != IGNORED
+            planes = np.flatnonzero(known.any(axis=tuple({0, 1, 2} - {axis})))
+            assert 1 <= len(planes) <= 1 + np.ceil(1 / step[axis])
+            centre = (planes.mean() - (shape[axis] - 1) / 2) * step[axis] + (size - 1) / 2
+            assert abs(centre - place) <= max(1.0, step[axis]) / 2 + 1e-6
+            assert known.take(planes[0], axis).all()
+            # And it is labelled as the dense map would be there.
+            dense = resample_label(classes, step, shape, interpolation="linear")
+            assert np.mean(found[known] == dense[known]) > 0.9
+    assert set(np.unique(dense)) == {0, 1}
+
+
+def test_nothing_changes_where_all_is_labelled():
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 3, (9, 8, 7)).astype(np.uint8)
+    found = resample_label(label, (1.3, 0.8, 1.0), (7, 10, 7), interpolation="linear")
+    assert IGNORED not in found
