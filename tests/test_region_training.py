@@ -96,7 +96,7 @@ def read(path: Path) -> np.ndarray:
 
 def test_regions_are_scored_beside_the_classes(data: Path, trained: Path, tmp_path: Path):
     summary = evaluate(trained, tmp_path, split="all")
-    assert set(summary["mean"]) == {"dice", "region_dice"}
+    assert set(summary["mean"]) == {"dice", "iou", "region_dice"}
     assert set(summary["mean"]["region_dice"]) == {*REGIONS, "mean"}
     # Bright is what is there: even sixty steps find it.
     assert summary["mean"]["region_dice"]["WT"] > 0.8
