@@ -230,8 +230,8 @@ class CaseCache:
             raise UserError(f"case {case.id}: {error}") from error
         arrays = {"image": prepared.image}
         if prepared.label is not None:
-            annotated = prepared.label != IGNORED, loaded.label != IGNORED
-            if not annotated[0].any() and annotated[1].any():
+            lost = (prepared.label == IGNORED).all()
+            if lost and loaded.label is not None and (loaded.label != IGNORED).any():
                 raise UserError(
                     f"case {case.id}: no voxel of its label map is annotated on the network's "
                     "grid; annotate more slices, leave the case out, or take a finer "
