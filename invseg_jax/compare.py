@@ -11,10 +11,10 @@ other. After each of them DIR receives table.md, table.csv, runs.csv (every run 
 table.png: Dice as mean and sample standard deviation over the runs, parameters, memory and time of
 a training step.
 
-A comparison that was stopped goes on when the same command is given again (after a kill -9, end the
-training that it leaves behind first); finished runs stay, and more folds, seeds, values or
-configurations may be added to them. A run that fails is named in the table, the others are done,
-and the exit status is 1.
+A comparison that was stopped goes on when the same command is given again; finished runs stay, and
+more folds, seeds, values or configurations may be added to them. (What a kill -9 leaves at work is
+the training; its run fails until that has ended.) A run that fails is named in the table, the
+others are done, and the exit status is 1.
 """
 
 from pathlib import Path

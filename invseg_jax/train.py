@@ -114,21 +114,17 @@ def train(
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
-    run.write(
-        config,
-        DataDescription(
-            layout=config.data.layout,
-            root=None if root is None else str(Path(root).absolute()),
-            modalities=dataset.modalities,
-            classes=dataset.classes,
-            values=dataset.values,
-            training=tuple((case.id, case.content) for case in training),
-            held_out=tuple((case.id, case.content) for case in held_out),
-            reference=dataset.reference,
-            ignore=dataset.ignore,
-            regions=dataset.regions if config.loss.regions else (),
-        ),
-        fingerprint,
+    description = DataDescription(
+        layout=config.data.layout,
+        root=None if root is None else str(Path(root).absolute()),
+        modalities=dataset.modalities,
+        classes=dataset.classes,
+        values=dataset.values,
+        training=tuple((case.id, case.content) for case in training),
+        held_out=tuple((case.id, case.content) for case in held_out),
+        reference=dataset.reference,
+        ignore=dataset.ignore,
+        regions=dataset.regions if config.loss.regions else (),
     )
 
     # The network, and its state on the devices.
@@ -141,7 +137,11 @@ def train(
         f"{len(held_out)} held-out cases, batch {patches_a_step(config)} on "
         f"{devices.size} {devices.devices.flat[0].platform} device(s)"
     )
-    with Checkpoints(run.checkpoints, keep=config.keep) as checkpoints, StopRequest() as stop:
+    with (
+        run.training(config, description, fingerprint, lock=jax.process_index() == 0),
+        Checkpoints(run.checkpoints, keep=config.keep) as checkpoints,
+        StopRequest() as stop,
+    ):
         first = checkpoints.latest() or 0
         if first:
             state = checkpoints.restore(first, state, batches)

@@ -20,6 +20,7 @@ from invseg_jax.comparison.run_state import (
 from invseg_jax.comparison.step_memory import measure_run
 from invseg_jax.comparison.summary import Outcome, Summary
 from invseg_jax.errors import UserError
+from invseg_jax.folder_lock import folder_lock
 from invseg_jax.training.preemption import StopRequest
 
 
@@ -72,12 +73,12 @@ class Comparison:
         A run that fails is told and left; all others are done.
 
         Raises:
-            UserError: the table cannot be written.
+            UserError: the table cannot be written, or another comparison is at work in the folder.
             SystemExit: SIGTERM came; the same comparison goes on from there.
         """
         runs = list(self.grid.runs())
-        self._write()  # now rather than after an hour says that the folder cannot be written
-        with StopRequest() as stop:
+        with folder_lock(self.folder, "a comparison"), StopRequest() as stop:
+            self._write()  # now rather than after an hour says that the folder cannot be written
             for number, run in enumerate(runs, 1):
                 refuse_to_go_on(stop)
                 if (steps := self.steps(run)) and is_scored(self.path(run), run.config(steps)):

@@ -9,8 +9,9 @@ Its files:
     RUN/checkpoints/        one folder a step
 """
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts.case import Region
 from invseg_jax.errors import UserError
+from invseg_jax.folder_lock import folder_lock
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,25 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
+
+    @contextlib.contextmanager
+    def training(
+        self, config: Config, data: DataDescription, fingerprint: Fingerprint, *, lock: bool
+    ) -> Iterator[None]:
+        """Writes the JSON files, and keeps other trainings out while the block runs.
+
+        Args:
+            config: of the run.
+            data: that it is trained on.
+            fingerprint: of its training cases.
+            lock: of several processes that train together, one does it.
+
+        Raises:
+            UserError: as `write`; or another training is at work in the folder.
+        """
+        with folder_lock(self.path, "a training") if lock else contextlib.nullcontext():
+            self.write(config, data, fingerprint)
+            yield
 
     def write(
         self, config: Config, data: DataDescription, fingerprint: Fingerprint | None = None

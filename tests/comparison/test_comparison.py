@@ -102,7 +102,15 @@ def test_every_run_is_trained_and_scored_once(
         assert row.memory is not None and row.memory["bytes"] == 2**20
     assert len(runs_table(tmp_path / "out")) == 4
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"runs", "table.md", "table.csv", "runs.csv", "table.png", "memory.json"}
+    assert names == {
+        "runs",
+        "table.md",
+        "table.csv",
+        "runs.csv",
+        "table.png",
+        "memory.json",
+        ".lock",
+    }
 
     commands.done.clear()
     again = compare(grid).run()

@@ -17,6 +17,7 @@ from invseg_jax.data import cache, cache_entry
 from invseg_jax.data.cache import CachedCase, CaseCache, cache_root
 from invseg_jax.data.content import case_digest
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.errors import UserError
@@ -312,3 +313,14 @@ def test_the_real_hippocampus_data(hippocampus: Path, folder: Path) -> None:
     for entry in entries:
         assert len(entry.foreground(1)) and len(entry.foreground(2))
         assert entry.image.shape == (*entry.shape, 1)
+
+
+def test_slices_that_a_coarse_grid_passes_by_are_named(dataset: Dataset, folder: Path) -> None:
+    settings = Preprocessing(spacing=(6.0, 1.0, 0.5), labels="nearest")
+    # Of 7 planes the middle one is annotated; two of the others are looked at.
+    with pytest.raises(UserError, match=r"case organ_2: no voxel .* annotated .* finer config"):
+        CaseCache(dataset, settings, folder, slices=(1, 0, 0)).prepared(dataset.cases)
+    assert not (folder / "cases").exists()
+    kept = dataclasses.replace(settings, labels="linear")
+    (case, _) = CaseCache(dataset, kept, folder, slices=(1, 0, 0)).prepared(dataset.cases)
+    assert case.label is not None and (case.label != IGNORED).any()

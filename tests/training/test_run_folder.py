@@ -20,6 +20,15 @@ DATA = DataDescription(
     training=(("case_1", "aa"), ("case_2", "bb")),
     held_out=(("case_3", "cc"),),
 )
+FINGERPRINT = Fingerprint(
+    cases=("case_1",),
+    shapes=((4, 5, 6),),
+    spacings=((1.0, 1.5, 2.0),),
+    modalities=("T1",),
+    intensities=(Intensities(1.0, 2.0, 3.0, 4.0, 5.0),),
+    classes=("background", "front"),
+    frequencies=(0.75, 0.25),
+)
 
 
 @pytest.fixture
@@ -100,17 +109,8 @@ def test_the_embedded_cohort_and_nothing_held_out(tmp_path: Path):
 def test_the_fingerprint_is_written_and_read(run: RunFolder):
     with pytest.raises(UserError, match=r"holds no trained run \(fingerprint.json is missing\)"):
         run.read_fingerprint()
-    fingerprint = Fingerprint(
-        cases=("case_1",),
-        shapes=((4, 5, 6),),
-        spacings=((1.0, 1.5, 2.0),),
-        modalities=("T1",),
-        intensities=(Intensities(1.0, 2.0, 3.0, 4.0, 5.0),),
-        classes=("background", "front"),
-        frequencies=(0.75, 0.25),
-    )
-    run.write(base_config(), DATA, fingerprint)
-    assert run.read_fingerprint() == fingerprint
+    run.write(base_config(), DATA, FINGERPRINT)
+    assert run.read_fingerprint() == FINGERPRINT
     for damaged in ("", "[1]", "{}", '{"cases": 3}'):
         (run.path / "fingerprint.json").write_text(damaged)
         with pytest.raises(UserError, match=r"fingerprint.json cannot be read") as caught:
@@ -268,3 +268,18 @@ def test_a_score_that_is_not_a_number(run: RunFolder):
 
 def test_where_the_checkpoints_lie(tmp_path: Path):
     assert RunFolder(tmp_path).checkpoints == tmp_path / "checkpoints"
+
+
+def test_a_second_training_is_refused_before_it_writes(run: RunFolder):
+    other = base_config()
+    other.steps = 7
+    with run.training(base_config(), DATA, FINGERPRINT, lock=True):
+        with pytest.raises(UserError, match="a training is at work in"):
+            with run.training(other, DATA, FINGERPRINT, lock=True):
+                pass
+        assert run.read_config().steps != 7
+        # Of several processes that train together, only one locks.
+        with run.training(base_config(), DATA, FINGERPRINT, lock=False):
+            pass
+    with run.training(other, DATA, FINGERPRINT, lock=True):
+        assert run.read_config().steps == 7
