@@ -30,8 +30,8 @@ flags.DEFINE_enum(
     "split",
     "val",
     SPLITS,
-    "val: labelled cases that are not among those trained on, told apart by content; "
-    "train: those trained on; all: both.",
+    "val: labelled cases that are not among those trained on, told apart by content (in the data "
+    "of the training, of config.data.cases); train: those trained on; all: both.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -78,6 +78,7 @@ def evaluate(
 
     from rich.console import Console
 
+    from invseg_jax.data.checks.case import TOLERABLE
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import case_digest
     from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
@@ -111,12 +112,15 @@ def evaluate(
     cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
     if not cases:
         others = ", ".join(name for name in SPLITS if name != split)
+        chosen = " among config.data.cases" if own and config.data.get("cases", ()) else ""
         raise UserError(
-            f"{dataset.root} holds no labelled case of the split {split!r}; --split can be {others}"
+            f"{dataset.root} holds no labelled case of the split {split!r}{chosen}; --split can be "
+            f"{others}"
         )
     refuse_repeated_ids(cases, dataset.root)
-    # All files before the first score: a damaged one would end it midway.
-    refuse_faults(config, dataset, cases, command.say)
+    # All files before the first score: a damaged one would end it midway. What the training would
+    # have had to be told of, as a label map without foreground, is scored.
+    refuse_faults(config, dataset, cases, command.say, tolerate=TOLERABLE)
 
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names

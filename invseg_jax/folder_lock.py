@@ -7,13 +7,15 @@ from pathlib import Path
 
 from invseg_jax.errors import UserError
 
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, work: str) -> Iterator[None]:
     """Keeps others out of a folder while the block runs.
 
     The system frees it however the process ends, kill -9 included: no lock is ever stale. What
-    holds it is the file `.lock`, which stays. A file system without locks is used without.
+    holds it is the file `LOCK`, which stays. A file system without locks is used without.
 
     Args:
         folder: made if it is missing.
@@ -24,7 +26,9 @@ def folder_lock(folder: Path, work: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("ab")
+        file = (folder / LOCK).open("ab")
+    except FileExistsError as error:
+        raise UserError(f"cannot write to {folder}: it is not a folder") from error
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     with file:

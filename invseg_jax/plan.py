@@ -19,7 +19,8 @@ A compilation takes 10 seconds to a minute on a CPU, and up to some minutes for 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +210,18 @@ def _search(config: Config, images: Images, budget: int, where, vary: Sequence[s
     from invseg_jax.planning.choice import Choice
     from invseg_jax.planning.search import search
 
+    @cache
     def build(choice: Choice) -> Any:
         changed = choice.into(config)
         return nnx.eval_shape(lambda: build_model(changed, images.modalities, images.classes))
 
     def possible(choice: Choice) -> bool:
         try:
-            build(choice)
-        except UserError:
+            # The patch and the batch are no part of a network: one is built for all of them.
+            model = build(replace(choice, patch=tuple(config.data.patch), batch=1))
+            if hasattr(model, "output_size"):  # not every size fits valid convolutions
+                model.output_size(choice.patch)
+        except (UserError, ValueError):
             return False
         return True
 

@@ -137,6 +137,15 @@ def test_of_sparsely_annotated_cases_the_rest_is_scored(dataset: Dataset, sparse
         assert result["iou"]["organ"] == pytest.approx((a & b).sum() / (a | b).sum())
 
 
+def test_a_case_without_foreground_is_scored(dataset: Dataset, workdir: Path) -> None:
+    path = dataset.cases[2].label
+    assert path is not None
+    nib.Nifti1Image(np.zeros((12, 14, 10), np.uint8), AFFINE).to_filename(path)
+    summary = evaluate(workdir, workdir / "eval")
+    assert [case["dice"]["organ"] > 0.9 for case in summary["cases"]] == [False, True]
+    assert summary["cases"][0]["dice"]["organ"] == 0  # the image is bright all the same
+
+
 def test_a_split_without_cases(dataset: Dataset, workdir: Path) -> None:
     data = json.loads((dataset.root / "dataset.json").read_text())
     data["training"] = data["training"][:2]

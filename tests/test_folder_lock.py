@@ -64,6 +64,6 @@ def test_a_file_system_without_locks_is_used_without(
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path):
     (tmp_path / "run").touch()
-    with pytest.raises(UserError, match=r"cannot write to .*run"):
+    with pytest.raises(UserError, match=r"cannot write to .*run: it is not a folder"):
         with folder_lock(tmp_path / "run", "a training"):
             pass

@@ -11,7 +11,7 @@ from invseg_jax.comparison.grid import Grid, Run
 from invseg_jax.comparison.plot import draw
 from invseg_jax.comparison.remembered import Remembered
 from invseg_jax.comparison.run_state import (
-    SCORES,
+    SCORES_FOLDER,
     is_scored,
     is_trained,
     read_result,
@@ -126,7 +126,7 @@ class Comparison:
                 raise UserError(f"train ended with status {status}")
         # Of one fold nothing is held out: what the cases' annotated slices leave is scored.
         split = "train" if config.data.folds == 1 else "val"
-        output = path / SCORES
+        output = path / SCORES_FOLDER
         arguments = [f"--workdir={path}", f"--split={split}", f"--output={output}"]
         status = run_command("invseg_jax.evaluate", arguments, stop)
         if status or not is_scored(path, config):

@@ -9,6 +9,7 @@ from invseg_jax.comparison.grid import Run
 from invseg_jax.comparison.remembered import Remembered
 from invseg_jax.comparison.run_state import step_seconds
 from invseg_jax.errors import UserError
+from invseg_jax.folder_lock import LOCK, folder_lock
 from invseg_jax.training.preemption import StopRequest
 
 PROBE_STEPS = 40
@@ -61,11 +62,18 @@ class EqualTime:
             stop: see `run_command`.
 
         Raises:
-            UserError: the probe failed, or `steps.json` cannot be written.
+            UserError: the probe failed, an earlier one is still at work, or `steps.json` cannot be
+                written.
         """
         workdir = self.folder / "probes" / run.row.name
-        # What is left of one that was stopped, maybe by other settings, is no start.
-        shutil.rmtree(workdir, ignore_errors=True)
+        with folder_lock(workdir, "a probe"):
+            # What is left of one that was stopped, maybe by other settings, is no start; its lock
+            # stays, as a probe whose comparison was killed may still hold it.
+            for path in workdir.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK:
+                    path.unlink()
         changes = [f"--config.{change}" for change in _PROBE]
         status = run_command(
             "invseg_jax.train",

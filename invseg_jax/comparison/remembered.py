@@ -7,6 +7,7 @@ from typing import Any
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.comparison.grid import Row
+from invseg_jax.comparison.run_state import FREE
 from invseg_jax.errors import UserError
 
 
@@ -46,5 +47,6 @@ class Remembered:
 
 
 def _digest(row: Row) -> str:
-    settings = json.dumps(row.config.to_dict(), sort_keys=True)
+    kept = {key: value for key, value in row.config.to_dict().items() if key not in FREE}
+    settings = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]

@@ -16,10 +16,10 @@ from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 
-# Of a run, the folder of the scores that count: its eval/ may hold those of any cases.
-SCORES = "compare"
+# Within a run's, the folder of the scores that count: its eval/ may hold those of any cases.
+SCORES_FOLDER = "compare"
 # What changes nothing of the training, so that it may be another when a comparison goes on.
-_FREE = ("inference", "eval_every", "eval_cases", "save_every", "log_every", "keep")
+FREE = ("inference", "eval_every", "eval_cases", "save_every", "log_every", "keep")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
         return
     wanted = _plain(run.config(there.get("steps", 1) if steps is None else steps))
     # A key that the folder lacks is younger than the run.
-    there, wanted = ({k: v for k, v in c.items() if k not in _FREE} for c in (there, wanted))
+    there, wanted = ({k: v for k, v in c.items() if k not in FREE} for c in (there, wanted))
     if found := _difference(there, wanted):
         key, before, now = found
         raise UserError(
@@ -90,7 +90,7 @@ def is_trained(folder: Path, config: Config) -> bool:
 
 def is_scored(folder: Path, config: Config) -> bool:
     """Whether its scores are those of the trained network, and not of one on the way there."""
-    newest, summary = _newest_checkpoint(folder), folder / SCORES / "summary.json"
+    newest, summary = _newest_checkpoint(folder), folder / SCORES_FOLDER / "summary.json"
     return (
         newest is not None
         and is_trained(folder, config)
@@ -103,7 +103,7 @@ def read_result(folder: Path, run: Run, steps: int) -> Result | None:
     """The result of a run, or None where it is not finished."""
     if not is_scored(folder, run.config(steps)):
         return None
-    summary = _read(folder / SCORES / "summary.json") or {}
+    summary = _read(folder / SCORES_FOLDER / "summary.json") or {}
     scores = {
         kind: {name: math.nan if v is None else float(v) for name, v in by_name.items()}
         for kind, by_name in summary["mean"].items()

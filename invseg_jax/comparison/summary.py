@@ -9,6 +9,7 @@ import numpy as np
 
 from invseg_jax.comparison.grid import Row, Vary
 from invseg_jax.comparison.run_state import Result
+from invseg_jax.evaluation.metrics import nan_mean, nan_std
 
 # By their keys in summary.json; of IoU and the regions the table has the mean alone.
 SCORES = {"dice": "Dice", "iou": "IoU", "region_dice": "Dice of the regions"}
@@ -24,9 +25,8 @@ class Spread:
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
         """Of the values that are numbers."""
-        finite = [value for value in values if np.isfinite(value)]
-        mean = statistics.fmean(finite) if finite else float("nan")
-        return cls(mean, statistics.stdev(finite) if len(finite) > 1 else float("nan"))
+        array = np.array(list(values), np.float64)
+        return cls(float(nan_mean(array)), float(nan_std(array)))
 
 
 @dataclass(frozen=True)

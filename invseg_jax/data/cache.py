@@ -212,6 +212,10 @@ class CaseCache:
     def _case_key(self, case: Case, fingerprint: Fingerprint | None) -> str:
         preprocessing = self._settings.used(len(self._dataset.modalities))
         settings = {"preprocessing": preprocessing, "foreground": FOREGROUND_VOXELS}
+        if self._settings.spacing is not None and (
+            self._slices or self._dataset.ignore is not None
+        ):
+            settings["ignored"] = 2  # raised where such maps are resampled another way; others stay
         if self._settings.measures and fingerprint is not None:
             settings["intensities"] = [asdict(entry) for entry in fingerprint.intensities]
         return _key(self._digest(case), self._reading() | settings)

@@ -96,9 +96,9 @@ def resample_label(
         interpolation: "nearest" takes the class of the nearest voxel; "linear" resamples the
             indicator of each class, smoothed where voxels get larger, and takes the class with the
             largest value (the lowest of equals). Classes go one by one: two volumes are held.
-            What nobody labelled is no class: a new voxel is known where the known ones have at
-            least half the share that one annotated plane has in it, so that a plane stays a plane
-            on a coarser grid, where its neighbours would outnumber it.
+            What nobody labelled is no class: a new voxel is labelled where it holds the centre of
+            a labelled one, or the nearest one is labelled. A plane so stays a plane on a coarser
+            grid, where its neighbours would outnumber it; with "nearest" it may be passed by.
 
     Returns:
         (*shape) uint8.
@@ -114,10 +114,24 @@ def resample_label(
         more = share > largest
         result[more] = index
         largest[more] = share[more]
-    if (ignored := label == IGNORED).any():
-        known = (~ignored).astype(np.float32)
-        known = resample(known, step, shape, interpolation="linear", smooth=True)
-        result[known < 0.5 / max(1.0, *step)] = IGNORED
+    known = label != IGNORED
+    for axis in range(3):
+        known = np.moveaxis(
+            _any_within(np.moveaxis(known, axis, 0), step[axis], shape[axis]), 0, axis
+        )
+    result[~known] = IGNORED
+    return result
+
+
+def _any_within(known: np.ndarray, step: float, planes: int) -> np.ndarray:
+    """Which places of the new planes hold a known one of the old, or are nearest to one."""
+    old = np.arange(len(known)) - (len(known) - 1) / 2  # from the common centre
+    new = np.arange(planes) - (planes - 1) / 2
+    nearest = np.rint(new * step - old[0]).astype(int)
+    within = np.floor(old / step - new[0] + 0.5).astype(int)
+    result = known[nearest.clip(0, len(known) - 1)]
+    for plane, place in zip(known, within.clip(0, planes - 1), strict=True):
+        result[place] |= plane
     return result
 
 

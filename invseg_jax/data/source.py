@@ -74,7 +74,7 @@ def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
         UserError: there is none, or none of a given id.
     """
     labelled = labelled_cases(dataset)
-    wanted = config.data.get("cases", ())
+    wanted = [str(id) for id in config.data.get("cases", ())]  # a flag's (1, 2) are numbers
     ids = {case.id for case in labelled}
     if missing := [id for id in wanted if id not in ids]:
         raise UserError(

@@ -10,6 +10,8 @@ from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
 ENDINGS = (".nii.gz", ".nii", ".hdr")
+# Layouts that keep images of all cases in one folder, where there may be more than are listed.
+FLAT = ("msd", "nnunet")
 
 
 def find_inputs(
@@ -42,7 +44,8 @@ def find_inputs(
     try:
         cases = open_dataset(layout, path, settings).cases
     except UserError as error:
-        cases = _of_one_case(path, layout, settings) or _images(path, layout, modalities)
+        cases = _images(path, layout, modalities) if layout in FLAT else ()
+        cases = cases or _within(path, layout, settings) or _images(path, layout, modalities)
         if not cases:
             raise UserError(
                 f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "
@@ -65,8 +68,8 @@ def find_inputs(
     return list(cases)
 
 
-def _of_one_case(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
-    """The cases of the data set around a folder whose images all lie in it."""
+def _within(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
+    """The cases of the data set around a folder, those whose images all lie in it."""
     folder = path.resolve()
     try:
         cases = open_dataset(layout, folder.parent, settings).cases

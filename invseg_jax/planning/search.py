@@ -69,7 +69,7 @@ def search(
         multiple: of which every size of a patch is one.
         largest_patch: voxels; by default twice the configuration's patch.
         vary: which of `AXES` may change.
-        possible: whether the network can have a choice's channels.
+        possible: whether the network can have a choice's patch and channels.
 
     Raises:
         UserError: not even the smallest step fits.
@@ -89,6 +89,7 @@ def search(
     if "patch" in vary:
         largest = largest_patch or [PATCH_TIMES * size for size in config.data.patch]
         grown = [replace(best, patch=patch) for patch in patches(largest, multiple)]
+        grown = [choice for choice in grown if possible(choice)] or [best]
         # Eight activations at full resolution, to begin near the end.
         near = [8 * 4 * prod(c.patch) * c.batch * c.channels[0] <= budget for c in grown]
         best = _largest(grown, lambda c: prod(c.patch), compiled, budget, sum(near) - 1)

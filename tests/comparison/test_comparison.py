@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(
     grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     (tmp_path / "out").touch()
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="it is not a folder"):
         compare(grid).run()
     assert commands.done == []
 

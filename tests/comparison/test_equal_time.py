@@ -10,6 +10,7 @@ import pytest
 from invseg_jax.comparison.equal_time import EqualTime
 from invseg_jax.comparison.grid import Grid, Run
 from invseg_jax.errors import UserError
+from invseg_jax.folder_lock import LOCK, folder_lock
 from invseg_jax.training.preemption import StopRequest
 
 
@@ -26,8 +27,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def run_command(module: str, arguments: list[str], stop: StopRequest) -> int:
         lines.append([module, *arguments])
         (workdir,) = [Path(a.partition("=")[2]) for a in arguments if a.startswith("--workdir=")]
-        assert not workdir.exists()
-        workdir.mkdir(parents=True)
+        assert [path.name for path in workdir.iterdir()] == [LOCK]
         rows = [{"step": i, "train/steps_per_second": 3.7 if i else 0.02} for i in range(9)]
         (workdir / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return 0
@@ -55,7 +55,12 @@ def test_the_steps_are_measured_once(runs: list[Run], probed: list[list[str]], t
 def test_what_is_left_of_a_probe_is_thrown_away(
     runs: list[Run], probed: list[list[str]], tmp_path: Path
 ):
-    (tmp_path / "probes" / "full" / "checkpoints" / "20").mkdir(parents=True)
+    probe = tmp_path / "probes" / "full"
+    (probe / "checkpoints" / "20").mkdir(parents=True)
+    (probe / "config.json").touch()
+    # It may be at work still, left behind by a comparison that was killed.
+    with folder_lock(probe, "a training"), pytest.raises(UserError, match="a probe is at work"):
+        EqualTime(tmp_path, 0.01).measure(runs[0], [], StopRequest())
     assert EqualTime(tmp_path, 0.01).measure(runs[0], [], StopRequest()) == 2
     assert len(probed) == 1
 
@@ -71,6 +76,9 @@ def test_another_time_is_refused_and_other_settings_are_measured_anew(
         EqualTime(tmp_path, 24.0).known(runs[0])
     other = next(make_grid(changes=["data.batch=4"]).runs())
     assert EqualTime(tmp_path, 12.0).known(other) is None
+    # What changes nothing of the training leaves its steps as they are.
+    shown = next(make_grid(changes=["log_every=3", "eval_cases=1"]).runs())
+    assert EqualTime(tmp_path, 12.0).known(shown) is not None
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])

@@ -92,7 +92,8 @@ def test_a_data_set_in_the_layout_of_the_training(tmp_path: Path):
     (root / "dataset.json").write_text(json.dumps(description))
     assert [case.id for case in find_inputs(root, "msd", ONE)] == ["a", "b"]
     # Its folder of images alone is not the data set, but images.
-    assert [case.id for case in find_inputs(root / "imagesTs", "msd", ONE)] == ["b"]
+    touch(root, "imagesTs/new.nii.gz")
+    assert [case.id for case in find_inputs(root / "imagesTs", "msd", ONE)] == ["b", "new"]
 
 
 def test_a_folder_of_nnunet_channels(tmp_path: Path):

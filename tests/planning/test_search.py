@@ -114,6 +114,14 @@ def test_channels_that_cannot_be_are_left_out():
     assert found.choice.channels == (56, 112, 224, 448)
 
 
+def test_patches_that_cannot_be_are_left_out():
+    fits = find(1000 * GIB, possible=lambda c: sum(c.patch) % 3 == 0, vary=["patch"])
+    assert sum(fits.choice.patch) % 3 == 0
+    # Where none of those that are looked at can be, the configuration's own is taken.
+    own = find(1000 * GIB, possible=lambda c: False, vary=["patch"]).choice.patch
+    assert own == tuple(base_config().data.patch)
+
+
 def test_a_network_without_couplings():
     assert find(1000 * GIB, network="UNet3D").choice.couplings is None
 

@@ -74,7 +74,12 @@ def check_cases(
 
 
 def refuse_faults(
-    config: Config, dataset: Dataset, cases: Sequence[Case], say: Callable[[str], None]
+    config: Config,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    say: Callable[[str], None],
+    *,
+    tolerate: Collection[str] | None = None,
 ) -> None:
     """Checks cases; what was found sound before is not read again.
 
@@ -83,12 +88,13 @@ def refuse_faults(
         dataset: from `open_source`.
         cases: of the data set.
         say: told of the progress now and then.
+        tolerate: as of `check_cases`; None: `config.data.tolerate`.
 
     Raises:
         UserError: there is a fault. One line: how many, the first, and the command that shows all
             of them.
     """
-    tolerate = config.data.get("tolerate", ())
+    tolerated: Collection[str] = config.data.get("tolerate", ()) if tolerate is None else tolerate
     tell = now_and_then(say)
 
     def progress(number: int, case: Case) -> None:
@@ -97,7 +103,7 @@ def refuse_faults(
     faults = check_cases(
         dataset,
         cases,
-        tolerate=tolerate,
+        tolerate=tolerated,
         sound=SoundCases(),
         progress=progress,
     )
@@ -107,8 +113,8 @@ def refuse_faults(
         command += f"--data {shlex.quote(str(dataset.root))}"
         if layout == "plain":
             command += " --config FILE"
-        if tolerate:
-            command += f" --tolerate {','.join(tolerate)}"
+        if tolerated:
+            command += f" --tolerate {','.join(tolerated)}"
         if config.data.get("max_bytes", MAX_BYTES) != MAX_BYTES:
             command += f" --max_bytes {config.data.max_bytes}"
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
