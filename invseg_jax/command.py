@@ -150,6 +150,16 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        # The device's memory may be found too small only when a program runs.
+        if debug or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(
+            f"error: the device ran out of memory ({str(error).splitlines()[0]}); take a smaller "
+            "batch or patch; python -m invseg_jax.plan --config CONFIG --memory SIZE finds one",
+            file=sys.stderr,
+        )
+        sys.exit(USER_ERROR)
     sys.exit(0)
 
 

@@ -180,6 +180,8 @@ def check_config(config: Config) -> None:
     for name in ("devices", "eval_cases"):
         if config[name] < 0:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
+    if config.data.batch < 1:
+        raise UserError(f"config.data.batch is {config.data.batch}; it must be at least 1")
     if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
         raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
     mirror = config.inference.mirror

@@ -86,7 +86,7 @@ def evaluate(
     from invseg_jax.data.regions import Regions
     from invseg_jax.data.source import chosen_cases, labelled_cases, open_source
     from invseg_jax.data.sparse_annotation import leave_out_slices
-    from invseg_jax.evaluation.case_files import write_case_files
+    from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
@@ -98,6 +98,11 @@ def evaluate(
             f"{dataset.root} has the classes {', '.join(dataset.classes)} and "
             f"{len(dataset.modalities)} modalities; {workdir} was trained for "
             f"{', '.join(data.classes)} and {len(data.modalities)}"
+        )
+    if dataset.modalities != data.modalities and set(dataset.modalities) == set(data.modalities):
+        raise UserError(
+            f"{dataset.root} has the modalities {', '.join(dataset.modalities)}; {workdir} was "
+            f"trained on them in the order {', '.join(data.modalities)}"
         )
     seen = {content for _, content in data.training}
     # In the data of the training a case is known by its name too: one whose label map was mended
@@ -124,7 +129,7 @@ def evaluate(
 
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names
-    output.mkdir(parents=True, exist_ok=True)
+    make_output(output, (case.id for case in cases), dataset.cases)
     slices = config.data.get("annotated_slices", ())
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):

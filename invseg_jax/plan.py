@@ -118,9 +118,10 @@ def read_images(
         modalities = modalities or len(found.modalities)
         classes = classes or len(regions_to_segment(config, found) or found.classes)
     kind, least = ("regions", 1) if config.loss.regions else ("classes", 2)
+    weights = config.loss.weights
     if modalities is None or classes is None:
         modalities = ASSUMED if modalities is None else modalities
-        classes = ASSUMED if classes is None else classes
+        classes = (len(weights) or ASSUMED) if classes is None else classes
         command.say(
             f"taking {modalities} modalities and {classes} {kind}; --modalities and --classes, or "
             "--data, say otherwise"
@@ -129,6 +130,8 @@ def read_images(
         raise UserError(
             f"{modalities} modalities and {classes} {kind}: give at least 1 and at least {least}"
         )
+    if weights and len(weights) != classes:
+        raise UserError(f"config.loss.weights has {len(weights)} weights for {classes} {kind}")
     return Images(modalities, classes, size)
 
 

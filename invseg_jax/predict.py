@@ -64,7 +64,7 @@ def predict(
     from invseg_jax.data.layouts import Dataset
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
-    from invseg_jax.evaluation.case_files import write_case_files
+    from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import find_inputs
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
@@ -89,13 +89,7 @@ def predict(
             )
     cases = find_inputs(source, data.layout, data.modalities, config.data.get("plain"))
     targets = [output / f"{case.id}.nii.gz" for case in cases]
-    sources = {path.resolve() for case in cases for path in (*case.images, case.label) if path}
-    for target in targets:
-        if target.resolve() in sources:
-            raise UserError(
-                f"--output {output}: {target.name} there is an input; take another folder"
-            )
-
+    make_output(output, (case.id for case in cases), cases)
     dataset = Dataset(
         name=str(source),
         root=source,
@@ -106,7 +100,6 @@ def predict(
         ignore=data.ignore,
         reference=data.reference,
     )
-    output.mkdir(parents=True, exist_ok=True)
     faults: list[UserError] = []
     for number, (case, target) in enumerate(zip(dataset.cases, targets, strict=True), 1):
         begun = time.perf_counter()

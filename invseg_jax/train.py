@@ -147,6 +147,7 @@ def train(
             state = checkpoints.restore(first, state, batches)
             command.say(f"resumed from step {first} of {config.steps}")
         metrics: dict[str, Any] = {}
+        stopping = False
         with (
             TrainingLog(run, first=first, steps=config.steps) as log,
             Profile(window, run.path / "profile", log.say, first) as profiling,
@@ -154,11 +155,12 @@ def train(
             for step in range(first, config.steps + 1):
                 # Before the next batch is drawn, so that what is saved belongs together.
                 last = step == config.steps
-                if step > first and (last or stop.asked or step % config.save_every == 0):
+                stopping = stop.asked  # looked at once: what comes later is for the next step
+                if step > first and (last or stopping or step % config.save_every == 0):
                     refuse_divergence(metrics["loss"], step, run.checkpoints, config)
                     checkpoints.save(step, state, batches)
                 due = last or step % config.eval_every == 0
-                if step > first and not stop.asked and due:
+                if step > first and not stopping and due:
                     if held_out:
                         averaged = network.with_params(state.averaged)
                         some = held_out[: config.eval_cases or None]
@@ -166,7 +168,7 @@ def train(
                         log.validation(step, dice, mean_reconstruction(averaged, some))
                     log.draw(run.path / "progress.png")
                     log.restart_clock(step)
-                if last or stop.asked:
+                if last or stopping:
                     break
 
                 with profiling.step(step):
@@ -191,7 +193,7 @@ def train(
                     scalars["learning_rate"] = program.learning_rate(step)
                     log.training(step + 1, scalars)
             checkpoints.wait()
-    if stop.asked:
+    if stopping:
         command.say(f"stopped by SIGTERM after step {step}; the same command goes on from there")
         raise SystemExit(StopRequest.EXIT_STATUS)
     split = "" if held_out else " --split train"

@@ -74,7 +74,8 @@ if [[ -z $python ]]; then
     if type -P nvidia-smi >/dev/null; then extras=cuda,benchmarks; fi
     "$python" -m pip install --quiet --no-input --disable-pip-version-check --editable "$root[$extras]"
 else
-    type -P -- "$python" >/dev/null || fail "--python $python: there is no such program"
+    python=$(type -P -- "$python") || fail "--python $python: there is no such program"
+    if [[ $python != /* ]]; then python=$PWD/$python; fi # another folder is entered below
     root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 fi
 mkdir -p -- "$output"

@@ -146,6 +146,28 @@ def test_a_case_without_foreground_is_scored(dataset: Dataset, workdir: Path) ->
     assert summary["cases"][0]["dice"]["organ"] == 0  # the image is bright all the same
 
 
+def test_the_data_are_never_written_over(dataset: Dataset, workdir: Path, tmp_path: Path) -> None:
+    path = dataset.cases[0].label
+    assert path is not None
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"labelsTr: block_0.nii.gz there is an input"):
+        evaluate(workdir, path.parent, split="all")
+    assert path.read_bytes() == before
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--output .*file/x cannot be made"):
+        evaluate(workdir, tmp_path / "file" / "x")
+
+
+def test_modalities_in_another_order_are_refused(dataset: Dataset, workdir: Path) -> None:
+    _, _, data = segmentation.load_segmenter(workdir)
+    object.__setattr__(data, "modalities", ("T1", "T2"))
+    described = json.loads((dataset.root / "dataset.json").read_text())
+    described["modality"] = {"0": "T2", "1": "T1"}
+    (dataset.root / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="modalities T2, T1; .* in the order T1, T2"):
+        evaluate(workdir, workdir / "eval")
+
+
 def test_a_split_without_cases(dataset: Dataset, workdir: Path) -> None:
     data = json.loads((dataset.root / "dataset.json").read_text())
     data["training"] = data["training"][:2]

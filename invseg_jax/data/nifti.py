@@ -244,7 +244,7 @@ def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, in
         raise UserError(
             f"{path}: the header claims a volume of {shape}, {size / 2**20:,.1f} "
             f"MiB, above the limit of {_limit / 2**20:,.1f} MiB; crop or resample it, or raise "
-            "config.data.max_bytes"
+            "config.data.max_bytes (of a trained run: in its config.json)"
         )
     try:
         offset = int(header.get_data_offset())
@@ -305,7 +305,7 @@ def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
             result[..., k] = plane.astype(np.float64) * slope + intercept if scaled else plane
     bad = ~np.isfinite(result)
     if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        first = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
         raise UserError(
             f"{path}: {int(bad.sum())} voxels are NaN, infinite or beyond float32, the first at "
             f"{first}; mend or leave out the file"

@@ -9,7 +9,8 @@ from invseg_jax.errors import UserError
 
 Item = TypeVar("Item")
 
-# nnU-Net's (utilities/crossval_split.py), so that folds of sorted cases are the same as there.
+# nnU-Net's (utilities/crossval_split.py), so that folds are the same as there where numbers in the
+# ids have leading zeros: nnU-Net has case_10 before case_2, here it is behind.
 _SEED = 12345
 
 

@@ -1,13 +1,39 @@
 """What is written of each segmented case: its label map and its picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.data.layouts.case import IGNORED
+from invseg_jax.data.layouts.case import IGNORED, Case
 from invseg_jax.data.nifti import write_label_map
+from invseg_jax.errors import UserError
 from invseg_jax.evaluation.pictures import overlay
+
+
+def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None:
+    """Makes the folder that `write_case_files` writes to.
+
+    Args:
+        folder: made if it is missing.
+        ids: of the cases that will be written.
+        cases: whose images and label maps must stay.
+
+    Raises:
+        UserError: a label map would take the place of one of their files, or there can be no such
+            folder.
+    """
+    files = {path.resolve() for case in cases for path in (*case.images, case.label) if path}
+    for id in ids:
+        target = folder / f"{id}.nii.gz"
+        if target.resolve() in files:
+            raise UserError(
+                f"--output {folder}: {target.name} there is an input; take another folder"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {folder} cannot be made: {error.strerror}") from error
 
 
 def write_case_files(

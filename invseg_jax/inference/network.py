@@ -69,6 +69,9 @@ class Network:
 
         Returns:
             (D, H, W, outputs) float32.
+
+        Raises:
+            UserError: some are no numbers: an activation left the range of a fixed-point stream.
         """
 
         def predict(patches: np.ndarray) -> jax.Array:
@@ -76,7 +79,7 @@ class Network:
             each = self.regions is not None
             return _probabilities(self.graph, each, self.mirrored, self.params, patches)
 
-        return sliding_window(
+        found = sliding_window(
             predict,
             image,
             patch=[size - 2 * self.margin for size in self.patch],
@@ -85,6 +88,13 @@ class Network:
             overlap=self.overlap,
             batch=self.batch,
         )
+        # As a class, NaN would be the background. One is enough to make the sum one.
+        if not np.isfinite(found.sum()):
+            raise UserError(
+                "the network gives no numbers for this image; look at its intensities, or, where "
+                "config.model.stream is fixed, train with fewer config.model.fraction_bits"
+            )
+        return found
 
     def with_params(self, params: Any) -> "Network":
         """The same network with other parameters."""

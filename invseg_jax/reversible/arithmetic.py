@@ -72,7 +72,7 @@ class FixedPoint:
         return jnp.where(lost | wrapped | (x == LOST), LOST, total)
 
     def subtract(self, x: Array, f: Array) -> Array:
-        """The inverse of `add`, bit for bit."""
+        """The inverse of `add`, bit for bit: of an x that is a sum within the range."""
         steps, lost = self._steps(f)
         return jnp.where(lost | (x == LOST), LOST, x - steps)
 

@@ -14,6 +14,7 @@ channels, reach what one alone does not.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +26,10 @@ from invseg_jax.reversible.barrier import settle
 from invseg_jax.reversible.composition import Chain, Inverse
 from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
 from invseg_jax.reversible.squeeze import Factor, Squeeze
+
+# By default, accelerators multiply float32 in fewer bits (TF32, bfloat16): x Q Q^-1 would be off x
+# by a thousandth. These products are small beside the convolutions.
+_product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 Turns = Sequence[Array]
 Part = tuple[int, ...]
@@ -46,7 +51,7 @@ def rotation(turns: Turns, *, inverse: bool = False) -> Array:
     groups, first, second = turns[0].shape
     size = first + second
     identity = jnp.broadcast_to(jnp.eye(size, dtype=turns[0].dtype), (groups, size, size))
-    return _lift(FLOAT, _shears(turns), identity, jnp.matmul, inverse=inverse)
+    return _lift(FLOAT, _shears(turns), identity, _product, inverse=inverse)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Orthogonal(Layer):
         shears = [(_block_diagonal(back), _block_diagonal(sine)) for back, sine in _shears(turns)]
 
         def product(x: Array, blocks: Array) -> Array:
-            return (x.reshape(x.shape[0], -1) @ blocks).reshape(*x.shape[:2], -1)
+            return _product(x.reshape(x.shape[0], -1), blocks).reshape(*x.shape[:2], -1)
 
         def shear(x: Array) -> Array:
             grouped = x.reshape(-1, groups, first + second)
@@ -151,16 +156,16 @@ def _sine(k: Array) -> Array:
     k_transposed = jnp.swapaxes(k, -1, -2)
     identity = jnp.eye(k.shape[-1], dtype=k.dtype)
     identity = jnp.broadcast_to(identity, (*k.shape[:-2], *identity.shape))
-    a = identity + k_transposed @ k
+    a = identity + _product(k_transposed, k)
 
     def step(a: Array, x: Array) -> Array:
-        return x @ (2.0 * identity - a @ x)
+        return _product(x, 2.0 * identity - _product(a, x))
 
     fixed = lax.stop_gradient(a)
     bound = 1.0 + jnp.square(lax.stop_gradient(k)).sum(axis=(-2, -1), keepdims=True)
     start = identity * (2.0 / (1.0 + bound))
     inverse = lax.fori_loop(0, 14, lambda _, x: step(fixed, x), start)
-    return 2.0 * step(a, inverse) @ k_transposed
+    return _product(2.0 * step(a, inverse), k_transposed)
 
 
 def _lift(
@@ -212,14 +217,14 @@ def _check(x: Array, groups: int, size: int) -> None:
 
 
 def _mix(x: Array, blocks: Array) -> Array:
-    return (x.reshape(-1, x.shape[-1]) @ blocks).reshape(x.shape)
+    return _product(x.reshape(-1, x.shape[-1]), blocks).reshape(x.shape)
 
 
 def _gram(x: Array, dy: Array, groups: int) -> Array:
     """X_g^T dy_g, (groups, size, size): the blocks on the diagonal of the product of all."""
     channels = x.shape[-1]
     size = channels // groups
-    product = x.reshape(-1, channels).T @ dy.reshape(-1, channels)
+    product = _product(x.reshape(-1, channels).T, dy.reshape(-1, channels))
     blocks = product.reshape(groups, size, groups, size)
     return jnp.moveaxis(jnp.diagonal(blocks, axis1=0, axis2=2), -1, 0)
 

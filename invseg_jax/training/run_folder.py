@@ -128,7 +128,9 @@ class RunFolder:
         described = _plain(asdict(data))
         if (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
-            for part in _KEPT:
+            # The branch's dense layers are made for the patch.
+            kept = (*_KEPT, "data.patch") if config.vae.latent else _KEPT
+            for part in kept:
                 if _at(earlier, part) != _at(values, part):
                     raise UserError(
                         f"{self.path} holds a run with another config."
@@ -137,8 +139,9 @@ class RunFolder:
                     )
         if (self.path / "data.json").exists():
             earlier = _read_json(self.path / "data.json")
-            for part in ("modalities", "classes", "values", "reference", "ignore"):
-                if earlier.get(part) != described[part]:
+            for part in ("modalities", "classes", "values", "reference", "ignore", "regions"):
+                # Runs of earlier versions have no regions.
+                if earlier.get(part, [] if part == "regions" else None) != described[part]:
                     raise UserError(
                         f"{self.path} holds a run with other {part} ({earlier.get(part)}, now "
                         f"{described[part]}); use the same data to resume it, or another --workdir"

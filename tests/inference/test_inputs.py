@@ -104,6 +104,12 @@ def test_a_folder_of_nnunet_channels(tmp_path: Path):
     (tmp_path / "b_0001.nii.gz").unlink()
     with pytest.raises(UserError, match=r"no such file: .*b_0001.nii.gz; .* all of T1, T2"):
         find_inputs(tmp_path, "nnunet", TWO)
+    (tmp_path / "b_0001.nii.gz").touch()
+    for name in ("b_0002.nii.gz", "c.nii.gz"):  # no channel of two; no channel at all
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match=rf"{name}: .* channel, here 0000 to 0001"):
+            find_inputs(tmp_path, "nnunet", TWO)
+        (tmp_path / name).unlink()
     # Of one modality, any image will do.
     touch(tmp_path / "one", "a.nii.gz", "b.nii.gz")
     assert [case.id for case in find_inputs(tmp_path / "one", "nnunet", ONE)] == ["a", "b"]

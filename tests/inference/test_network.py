@@ -157,3 +157,9 @@ def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
     other.checkpoints.symlink_to(run.checkpoints)
     with pytest.raises(UserError, match=r"checkpoints/10 is of another network: averaged\."):
         load_network(tmp_path)
+
+
+def test_no_numbers_are_no_background(network: Network, image: np.ndarray):
+    nothing = network.with_params(jax.tree.map(lambda leaf: leaf * np.nan, network.params))
+    with pytest.raises(UserError, match="gives no numbers for this image"):
+        nothing.probabilities(image)

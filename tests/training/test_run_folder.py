@@ -91,6 +91,7 @@ def test_every_value_stands_in_the_file(run: RunFolder):
         ("values", (0, 2, 1)),
         ("reference", 1),
         ("ignore", 3),
+        ("regions", (Region("whole", (1, 2), 1),)),
     ],
 )
 def test_the_same_cases_with_another_meaning(run: RunFolder, part: str, other: object):
@@ -264,6 +265,14 @@ def test_a_score_that_is_not_a_number(run: RunFolder):
     run.append_history({"step": 1, "val/dice/mean": float("nan")})
     (row,) = run.read_history(1)
     assert row["val/dice/mean"] != row["val/dice/mean"]
+
+
+def test_the_vae_branch_is_made_for_its_patch(tmp_path: Path):
+    run, config = RunFolder(tmp_path), base_config(vae=True)
+    run.write(config, DATA)
+    config.data.patch = (96, 96, 96)
+    with pytest.raises(UserError, match=r"another config.data.patch .*96"):
+        run.write(config, DATA)
 
 
 def test_where_the_checkpoints_lie(tmp_path: Path):

@@ -81,13 +81,24 @@ def image_cases(folder: Path, channels: int) -> tuple[Case, ...]:
 
     Returns:
         The cases; none where no file is named so.
+
+    Raises:
+        UserError: some are, and others are not or have a channel that there is not.
     """
-    ids = {
-        (match[1], ending)
-        for ending in ENDINGS
-        for name in _names(folder, ending)
-        if (match := re.fullmatch(rf"(.+)_[0-9]{{4}}{re.escape(ending)}", name))
-    }
+    ids, strangers = set(), []
+    for ending in ENDINGS:
+        for name in _names(folder, ending):
+            match = re.fullmatch(rf"(.+)_([0-9]{{4}}){re.escape(ending)}", name)
+            if match and int(match[2]) < channels:
+                ids.add((match[1], ending))
+            else:
+                strangers.append(name)
+    if ids and strangers:
+        raise UserError(
+            f"{folder}: {some(sorted(strangers))}: in the nnunet layout four digits at the end of "
+            f"a name are its channel, here 0000 to {channels - 1:04}, and every image has them; "
+            "rename them, or put them into another folder"
+        )
     return ordered(
         Case(id, tuple(folder / f"{id}_{c:04}{ending}" for c in range(channels)), None, "test")
         for id, ending in ids

@@ -104,6 +104,16 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
                 f"{root}: nothing there matches {patterns.images[name]} ({_KEY}.images)"
             )
     labels = _by_id(root, patterns.label, stars) if patterns.label else {}
+    # A wide pattern of the images, as "*.nii.gz", finds label maps too.
+    maps = {path for paths in labels.values() for path in paths}
+    images = {
+        name: {
+            id: kept for id, paths in found.items() if (kept := [p for p in paths if p not in maps])
+        }
+        for name, found in images.items()
+    }
+    known = {id for found in (*images.values(), labels) for id in found}
+    stars = {id: parts for id, parts in stars.items() if id in known}
     no_label = f"nothing there matches {patterns.label} ({_KEY}.label)"
     cases = []
     for id, parts in stars.items():

@@ -205,3 +205,19 @@ def test_the_real_sarcoma_data(sarcoma: Path) -> None:
     unresampled = open_dataset("plain", sarcoma, own | {"reference": ""})
     first = unresampled.cases[:1]
     assert [fault.kind for fault in check_cases(unresampled, first)] == ["grid"]
+
+
+def test_a_wide_pattern_of_images_leaves_the_label_maps_out(tmp_path: Path) -> None:
+    for name in ("p1.nii.gz", "p1_seg.nii.gz", "p2.nii.gz"):
+        (tmp_path / name).touch()
+    settings = {
+        "images": (("mr", "*.nii.gz"),),
+        "label": "*_seg.nii.gz",
+        "classes": (("x", 1),),
+        "reference": "",
+    }
+    cases = open_dataset("plain", tmp_path, settings).cases
+    assert [(case.id, case.label and case.label.name) for case in cases] == [
+        ("p1", "p1_seg.nii.gz"),
+        ("p2", None),
+    ]
