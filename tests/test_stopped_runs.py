@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invseg_jax.evaluation import validate
 from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
@@ -69,6 +70,23 @@ def test_a_run_stopped_and_resumed_inside_the_window_is_traced_in_two_parts(
     train(tiny_config(), tmp_path / "run", str(balls), profile="1:4")
     assert "profile: step 3 is behind already" in capsys.readouterr().out
     assert len(traced_steps(tmp_path / "run")) == 2
+
+
+def test_a_run_stopped_while_it_validates_is_saved(
+    balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stopped_meanwhile(*_) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"ball": 0.5, "shell": 0.5, "mean": 0.5}
+
+    monkeypatch.setattr(validate, "mean_dice", stopped_meanwhile)
+    config = tiny_config()
+    config.eval_every, config.save_every = 1, 100
+    with pytest.raises(SystemExit) as caught:
+        train(config, tmp_path / "run", str(balls))
+    assert caught.value.code == 143
+    # The step after the validation is taken, and saved.
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
