@@ -136,7 +136,10 @@ def evaluate(
         begun = time.perf_counter()
         loaded = load_case(dataset, case, segmenter.settings.interpolation)
         assert loaded.label is not None
-        prediction = segment(loaded, [segmenter])
+        try:
+            prediction = segment(loaded, [segmenter])
+        except UserError as error:
+            raise UserError(f"case {case.id}: {error}") from error
         scored = loaded.label
         if slices and trained_on(case):
             scored = leave_out_slices(scored, slices)

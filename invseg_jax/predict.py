@@ -105,6 +105,7 @@ def predict(
         begun = time.perf_counter()
         try:
             loaded = load_case(dataset, case, settings.interpolation)
+            prediction = segment(loaded, segmenters)
         except UserError as error:  # one damaged file is no reason to leave out the others
             faults.append(error)
             command.say(f"{number}/{len(cases)}  {case.id}  left out: {error}")
@@ -113,7 +114,7 @@ def predict(
             output,
             case.id,
             image=loaded.image,
-            prediction=segment(loaded, segmenters),
+            prediction=prediction,
             truth=None,
             classes=data.classes,
             values=data.values,
@@ -124,7 +125,7 @@ def predict(
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")
     if faults:
         raise UserError(
-            f"{len(faults)} of {len(cases)} cases could not be read, the first: {faults[0]}"
+            f"{len(faults)} of {len(cases)} cases could not be segmented, the first: {faults[0]}"
         )
     return targets
 

@@ -92,7 +92,9 @@ def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Pat
     images = tmp_path / "images"
     shutil.copytree(balls / "imagesTr", images)
     (images / "ball_001.nii.gz").write_bytes(b"\x1f\x8bno")
-    with pytest.raises(UserError, match="1 of 6 cases could not be read, the first: case ball_001"):
+    with pytest.raises(
+        UserError, match="1 of 6 cases could not be segmented, the first: case ball_001"
+    ):
         predict([trained_run], images, tmp_path / "maps")
     written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))
     assert written == [f"ball_{i:03}.nii.gz" for i in (0, 2, 3, 4, 5)]

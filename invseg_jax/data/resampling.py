@@ -115,6 +115,8 @@ def resample_label(
         result[more] = index
         largest[more] = share[more]
     known = label != IGNORED
+    if known.all():
+        return result
     for axis in range(3):
         known = np.moveaxis(
             _any_within(np.moveaxis(known, axis, 0), step[axis], shape[axis]), 0, axis
