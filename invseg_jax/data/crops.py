@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from invseg_jax.data.layouts.case import IGNORED
+
 Triple = tuple[int, int, int]
 
 
@@ -71,8 +73,10 @@ def centred_start(voxel: Sequence[int], shape: Sequence[int], patch: Sequence[in
     )
 
 
-def crop(volume: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
-    """Cuts a patch out of a volume; what lies outside of the volume is 0.
+def crop(
+    volume: np.ndarray, start: Sequence[int], patch: Sequence[int], outside: int = 0
+) -> np.ndarray:
+    """Cuts a patch out of a volume.
 
     Only the patch is read from a memory-mapped volume.
 
@@ -80,11 +84,12 @@ def crop(volume: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.n
         volume: (D, H, W) or (D, H, W, C).
         start: first voxel along D, H, W; may be negative or reach beyond the end.
         patch: (D, H, W) of the patch in voxels.
+        outside: what lies outside of the volume.
 
     Returns:
         A new contiguous array (*patch[, C]) of the volume's dtype.
     """
-    result = np.zeros((*patch, *volume.shape[3:]), volume.dtype)
+    result = np.full((*patch, *volume.shape[3:]), outside, volume.dtype)
     source, target = [], []
     for first, extent, size in zip(start, patch, volume.shape[:3], strict=True):
         low, high = max(first, 0), min(first + extent, size)
@@ -93,6 +98,26 @@ def crop(volume: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.n
         source.append(slice(low, high))
         target.append(slice(low - first, high - first))
     result[tuple(target)] = volume[tuple(source)]
+    return result
+
+
+def crop_label(label: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
+    """Cuts a patch out of a label map.
+
+    Outside of the volume is background (0); but `IGNORED` around a patch that holds voxels nobody
+    labelled, of whose few labelled ones it would make many.
+
+    Args:
+        label: (D, H, W) class indices, or `IGNORED`.
+        start: as of `crop`.
+        patch: as of `crop`.
+
+    Returns:
+        A new contiguous array (*patch) of the label map's dtype.
+    """
+    result = crop(label, start, patch)
+    if (result == IGNORED).any():
+        result = crop(label, start, patch, outside=IGNORED)
     return result
 
 

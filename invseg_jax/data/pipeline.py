@@ -7,7 +7,7 @@ import grain
 import numpy as np
 
 from invseg_jax.data.cache import CachedCase
-from invseg_jax.data.crops import choose_start, crop
+from invseg_jax.data.crops import choose_start, crop, crop_label
 from invseg_jax.errors import UserError
 
 
@@ -38,7 +38,7 @@ def training_batches(
 
     Args:
         cases: cached cases that all have a label map and the same channels.
-        patch: (D, H, W) in voxels; a smaller volume is padded with zeros.
+        patch: (D, H, W) in voxels; a smaller volume is padded with zeros, see `crop_label` too.
         batch: samples a step over all processes; must divide among them.
         foreground: probability that a crop is centred on foreground, see `choose_start`; voxels
             that nobody labelled (`IGNORED`) are none.
@@ -88,7 +88,7 @@ def training_batches(
             )
             return {
                 "image": crop(image, start, patch).astype(np.float32, copy=False),
-                "label": crop(label, start, patch).astype(np.int32),
+                "label": crop_label(label, start, patch).astype(np.int32),
             }
         except Exception as error:
             # The traceback of a thread that reads ahead does not tell what it was at.

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invseg_jax.data.crops import centred_start, choose_start, crop
+from invseg_jax.data.crops import centred_start, choose_start, crop, crop_label
+from invseg_jax.data.layouts.case import IGNORED
 
 triples = st.tuples(*[st.integers(1, 9)] * 3)
 starts = st.tuples(*[st.integers(-12, 12)] * 3)
@@ -23,6 +24,20 @@ def test_crop_is_a_window_of_the_zero_padded_volume(shape, patch, start, channel
     result = crop(volume, start, patch)
     np.testing.assert_array_equal(result, padded[window])
     assert result.dtype == volume.dtype and result.flags.c_contiguous
+
+
+def test_around_a_patch_is_background_or_with_unlabelled_voxels_nothing_labelled():
+    label = np.ones((4, 4, 4), np.uint8)
+    label[0, 0, 0] = IGNORED
+    inside = np.zeros((6, 4, 4), bool)
+    inside[1:5] = True
+    np.testing.assert_array_equal(crop_label(label[::-1], (1, 0, 0), (2, 4, 4)), 1)
+    padded = crop_label(label, (-1, 0, 0), (6, 4, 4))
+    np.testing.assert_array_equal(padded[inside].reshape(4, 4, 4), label)
+    assert (padded[~inside] == IGNORED).all()
+
+    label[0, 0, 0] = 1
+    np.testing.assert_array_equal(crop_label(label, (-1, 0, 0), (6, 4, 4)), np.where(inside, 1, 0))
 
 
 def test_crop_does_not_share_memory_with_the_volume():

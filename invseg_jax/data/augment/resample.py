@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from invseg_jax.data.layouts.case import IGNORED
+
 
 def source_coordinates(
     matrix: jax.Array, displacement: jax.Array | None, shape: Sequence[int]
@@ -44,12 +46,13 @@ def resample(
     """Resamples a patch: the image trilinearly, the label at the nearest voxel of the same place.
 
     Agrees with `scipy.ndimage.map_coordinates(..., mode="constant")` of order 1 and 0: what lies
-    outside of the outermost voxel centres becomes 0. Each voxel's own coordinates return the input
-    bit for bit.
+    outside of the outermost voxel centres becomes 0; but `IGNORED` in the label of a patch that
+    holds voxels nobody labelled, of whose few labelled ones it would make many. Each voxel's own
+    coordinates return the input bit for bit.
 
     Args:
         image: (D, H, W, C) float32.
-        label: (D, H, W) int32.
+        label: (D, H, W) int32, class indices or `IGNORED`.
         coordinates: see `source_coordinates`.
 
     Returns:
@@ -58,6 +61,7 @@ def resample(
     shape = label.shape
     # One flat index a corner serves all channels.
     rows, classes = image.reshape(-1, image.shape[-1]), label.reshape(-1)
+    outside = jnp.where(jnp.any(classes == IGNORED), IGNORED, 0)
 
     def take(array, z, y, x):
         return array.at[(z * shape[1] + y) * shape[2] + x].get(mode="promise_in_bounds")
@@ -85,7 +89,7 @@ def resample(
 
         values = between(along_height(lower[0]), along_height(upper[0]), weight[0])
         found = take(classes, *nearest)
-        return jnp.where(inside[..., None], values, 0.0), jnp.where(inside, found, 0)
+        return jnp.where(inside[..., None], values, 0.0), jnp.where(inside, found, outside)
 
     # Plane by plane: for the whole patch at once XLA keeps all eight corners in memory, or fuses
     # the gathers into each of the steps that follow and repeats them there.

@@ -28,8 +28,8 @@ def augment(
     Args:
         key: typed PRNG key; the same key gives the same result.
         image: (batch, depth, height, width, channels) float32, z-scored.
-        label: (batch, depth, height, width) int32 class indices, 0 = background. What comes in from
-            outside of the patch is 0 in both.
+        label: (batch, depth, height, width) int32 class indices, 0 = background, or `IGNORED`. What
+            comes in from outside of the patch is 0 in both, but see `resample`.
         settings: probabilities and strengths; static under `jax.jit`.
 
     Returns:

@@ -63,10 +63,23 @@ def test_agrees_with_scipy_on_the_same_coordinates(shape, channels, map_, sigma)
     for c in range(channels):
         expected = ndimage.map_coordinates(image[..., c], where, order=1, mode="constant")
         np.testing.assert_allclose(new_image[clear, c], expected[clear], atol=1e-4)
-    expected = ndimage.map_coordinates(label, where, order=0, mode="constant")
+    expected = ndimage.map_coordinates(label, where, order=0, mode="constant", cval=IGNORED)
     sure = clear & halves
     np.testing.assert_array_equal(new_label[sure], expected[sure])
     assert sure.mean() > 0.9 and 0.05 < (expected[sure] > 0).mean() < 0.95
+
+
+def test_from_beyond_a_patch_comes_background_or_where_voxels_are_unlabelled_such_a_voxel():
+    image, label = np.ones((6, 6, 6, 1), np.float32), np.ones((6, 6, 6), np.int32)
+    smaller = matrix_of([0, 0, 0], [0.7, 0.7, 0.7])
+    shown, dense, _ = resampled(image, label, smaller)
+    seen = np.asarray(shown[..., 0]) == 1
+    assert 0.1 < seen.mean() < 0.5
+    np.testing.assert_array_equal(dense, np.where(seen, 1, 0))
+
+    label[0, 0, 0] = IGNORED
+    sparse = np.asarray(resampled(image, label, smaller)[1])
+    assert (sparse[~seen] == IGNORED).all() and (sparse[seen] == 1).sum() >= seen.sum() - 1
 
 
 def test_a_single_slice_stays_in_its_plane():
