@@ -86,12 +86,11 @@ class ResidualBranch(nnx.Module):
 
     def __call__(self, x: Stream, key: Array | None = None) -> Stream:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out), or `Planes` of them."""
-        x, norm, conv = self._before_last(x)
-        return preactivated_conv(x, norm, conv, self._mask(x, key), self.execution)
+        return self.last(*self.before_last(x), key)
 
     def onto(self, x: Planes, key: Array | None, onto: Onto) -> Planes:
         """`onto.combine(onto.stream, self(x, key))` in the stream's place; no gradient."""
-        inner, norm, conv = self._before_last(x)
+        inner, norm, conv = self.before_last(x)
         mask = self._mask(inner, key)
         return preactivated_conv_onto(inner, norm, conv, mask, self.execution, onto)
 
@@ -99,20 +98,24 @@ class ResidualBranch(nnx.Module):
         self, x: Planes, key: Array | None, onto: Onto, df: Planes
     ) -> tuple[Planes, Planes, "ResidualBranch"]:
         """`self.onto(x, key, onto)`, and for F(x)'s cotangent those of x and of the module."""
-        (inner, norm, conv), transpose = jax.vjp(ResidualBranch._before_last, self, x)
+        (inner, norm, conv), transpose = jax.vjp(ResidualBranch.before_last, self, x)
         stream, *cotangents = preactivated_conv_pullback(
             inner, norm, conv, self._mask(inner, key), self.execution, onto, df
         )
         dmodule, dx = transpose(tuple(cotangents))
         return stream, dx, dmodule
 
-    def _before_last(self, x: Any) -> tuple[Any, GroupNorm, Conv]:
-        """The input of the last norm and convolution, and these."""
+    def before_last(self, x: Any) -> tuple[Any, GroupNorm, Conv]:
+        """The input of the last norm and convolution, and these: what `last` takes."""
         *before, (norm, conv) = zip(self.norms, self.convs, strict=True)
         for earlier in before:
             mask = dropout_mask(*_examples_and_features(x), 0.0, None)
             x = preactivated_conv(x, *earlier, mask, self.execution)
         return x, norm, conv
+
+    def last(self, inner: Any, norm: GroupNorm, conv: Conv, key: Array | None = None) -> Any:
+        """The last norm, activation and convolution: `self(x, key)` of `self.before_last(x)`."""
+        return preactivated_conv(inner, norm, conv, self._mask(inner, key), self.execution)
 
     def _mask(self, x: Stream, key: Array | None) -> Array:
         return dropout_mask(*_examples_and_features(x), self.dropout, key)

@@ -25,13 +25,14 @@ def max_pool(x: Array) -> Array:
     return x
 
 
-def upsample_linear(x: Array) -> Array:
+def upsample_linear(x: Array, axes: tuple[int, ...] = SPATIAL) -> Array:
     """Trilinear, factor 2, half-voxel centres: (n, d, h, w, c) -> (n, 2d, 2h, 2w, c).
 
-    Each new voxel lies a quarter voxel from an old one: 3/4 of it and 1/4 of its neighbour, the
-    edge repeated. Written with shifts, which shard along space without gathering the volume.
+    With fewer axes, along these alone. Each new voxel lies a quarter voxel from an old one: 3/4 of
+    it and 1/4 of its neighbour, the edge repeated. Written with shifts, which shard along space
+    without gathering the volume.
     """
-    for axis in reversed(SPATIAL):
+    for axis in reversed(axes):
         x = _double(x, axis)
     return x
 

@@ -16,7 +16,7 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import constant, he_normal
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.preactivation import preactivated_conv
-from invseg_jax.layers.resample import upsample_linear
+from invseg_jax.models.vae_level import level, level_again
 from invseg_jax.reversible.layer import Array
 
 # Channels on both sides of the dense layers (Myronenko 2018, table 1).
@@ -172,19 +172,11 @@ class VAEBranch(nnx.Module):
     def decode(self, z: Array) -> Array:
         """(n, latent) -> (n, d, h, w, modalities)."""
         y = nn.relu(self.from_latent(z)).reshape(z.shape[0], *self.grid, _NARROW)
-        step = _up if self.execution.memory == "plain" else jax.checkpoint(_up, static_argnums=3)
-        for level in reversed(range(len(self.sizes))):
-            block = self.blocks[level] if level < len(self.blocks) else None
-            y = step(self.ups[level], block, y, self.sizes[level])
-        return self.end(y)
-
-
-def _up(conv: Conv, block: ResidualBranch | None, x: Array, size: tuple[int, ...]) -> Array:
-    """To another width and, up-sampled and cut, to a finer level's size; then its block."""
-    d, h, w = size
-    # The convolution commutes with the interpolation and costs an eighth before it.
-    x = upsample_linear(conv(x))[:, :d, :h, :w]
-    return x if block is None else x + block(x)
+        step = level if self.execution.memory == "plain" else level_again
+        for i in reversed(range(len(self.sizes))):
+            block = self.blocks[i] if i < len(self.blocks) else None
+            y = step(self.ups[i], block, None if i else self.end, y, self.sizes[i])
+        return y
 
 
 def reconstruct(branch: VAEBranch | None, deepest: Array, key: Array | None) -> VAEOutputs | None:

@@ -1,0 +1,61 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from invseg_jax.layers.branch import ResidualBranch
+from invseg_jax.layers.conv import Conv
+from invseg_jax.models.vae_level import level, level_again
+
+COARSE, CHANNELS, MODALITIES = 5, 4, 2
+
+
+def parts(channels=CHANNELS, *, block=True, end=True):
+    rngs = nnx.Rngs(0)
+    return (
+        Conv(COARSE, channels, 1, bias=True, rngs=rngs),
+        ResidualBranch(channels, channels, convolutions=2, rngs=rngs) if block else None,
+        Conv(channels, MODALITIES, 1, bias=True, rngs=rngs) if end else None,
+    )
+
+
+def random(shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("shape, size", [((3, 2, 2), (5, 4, 3)), ((1, 2, 3), (1, 3, 6))])
+@pytest.mark.parametrize("block, end", [(True, True), (True, False), (False, False)])
+def test_the_rule_gives_the_gradients_of_autodiff(shape, size, block, end, once, assert_close):
+    def pull(step):
+        def output_and_gradients(conv, block, end, x):
+            y, transpose = jax.vjp(lambda *inputs: step(*inputs, size), conv, block, end, x)
+            return y, [
+                nnx.to_pure_dict(nnx.state(g)) if isinstance(g, nnx.Module) else g
+                for g in transpose(jnp.cos(y))
+            ]
+
+        return once(output_and_gradients)(*parts(block=block, end=end), random((2, *shape, COARSE)))
+
+    assert_close(pull(level_again), pull(level))
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_its_memory_is_less_than_that_of_autodiff_and_of_remat(end):
+    n, channels = 32, 16
+    conv, block, last = parts(channels, end=end)
+    x = jnp.zeros((1, n // 2, n // 2, n // 2, COARSE))
+    image = jnp.zeros((1, n, n, n, MODALITIES if end else channels))
+
+    def temporary_bytes(step):
+        def loss(conv, block, last, x):
+            return jnp.square(step(conv, block, last, x, (n, n, n)) - image).mean()
+
+        program = jax.jit(jax.grad(loss, (0, 1, 2, 3))).lower(conv, block, last, x)
+        analysis = program.compile({"xla_backend_optimization_level": "0"}).memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    remat = jax.checkpoint(level, static_argnums=4)
+    bound = 0.75 * min(temporary_bytes(level), temporary_bytes(remat))
+    assert temporary_bytes(level_again) <= bound
