@@ -14,6 +14,7 @@ SIGTERM it saves first.
 import gc
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def train(
                 last = step == config.steps
                 stopping = stop.asked  # looked at once: what comes later is for the next step
                 if step > first and (last or stopping or step % config.save_every == 0):
-                    refuse_divergence(metrics["loss"], step, run.checkpoints, config)
+                    refuse_divergence(metrics, step, checkpoints.latest(), config)
                     checkpoints.save(step, state, batches)
                 due = last or step % config.eval_every == 0
                 if step > first and not stopping and due:
@@ -188,7 +189,7 @@ def train(
                 log.advance(step + 1)
 
                 if step == first or (step + 1) % config.log_every == 0:
-                    refuse_divergence(metrics["loss"], step + 1, run.checkpoints, config)
+                    refuse_divergence(metrics, step + 1, checkpoints.latest(), config)
                     scalars = {name: float(value) for name, value in metrics.items()}
                     scalars["learning_rate"] = program.learning_rate(step)
                     log.training(step + 1, scalars)
@@ -202,15 +203,25 @@ def train(
     )
 
 
-def refuse_divergence(loss: Any, step: int, checkpoints: Path, config: Config) -> None:
-    """Checks the loss before anything is made of it, above all a checkpoint.
+def refuse_divergence(
+    metrics: Mapping[str, Any], step: int, saved: int | None, config: Config
+) -> None:
+    """Checks loss and gradient before anything is made of them, above all a checkpoint.
 
-    An overflow of the fixed-point stream makes it NaN too, and all parameters after it.
+    An overflow of the fixed-point stream makes them NaN too, and all parameters after them.
+
+    Args:
+        metrics: of the step.
+        step: its number, from 1 on.
+        saved: the step of the newest checkpoint, if there is one.
+        config: of the run.
 
     Raises:
-        UserError: it is not a finite number.
+        UserError: one is not a finite number.
     """
-    if math.isfinite(loss):
+    values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if not wrong:
         return
     remedy = "lower config.optimiser.learning_rate, or look at the data"
     if config.model.stream == "fixed":
@@ -219,10 +230,9 @@ def refuse_divergence(loss: Any, step: int, checkpoints: Path, config: Config) -
             f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
             f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
         )
-    raise UserError(
-        f"the loss is {float(loss)} at step {step}; {remedy}; {checkpoints} holds the last good "
-        "state"
-    )
+    name = {"loss": "loss", "gradient_norm": "norm of the gradient"}[wrong[0]]
+    last = "nothing was saved" if saved is None else f"the checkpoint of step {saved} is good"
+    raise UserError(f"the {name} is {values[wrong[0]]} at step {step}; {remedy}; {last}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from invseg_jax.configuration import base_config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.models.vae import VAEBranch
-from invseg_jax.train import train
+from invseg_jax.train import refuse_divergence, train
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
@@ -145,9 +145,16 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path
     config = tiny_config()
     config.optimiser.learning_rate = 1e38
     config.log_every = 100
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*learning_rate"):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*nothing was saved"):
         train(config, tmp_path / "run", str(balls))
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_gradient_that_is_no_number_is_refused_with_a_finite_loss():
+    metrics = {"loss": np.float32(0.5), "gradient_norm": np.float32(np.nan)}
+    with pytest.raises(UserError, match="norm of the gradient is nan at step 7; .* step 6 is good"):
+        refuse_divergence(metrics, 7, 6, tiny_config())
+    refuse_divergence(metrics | {"gradient_norm": np.float32(1)}, 7, None, tiny_config())
 
 
 def test_a_run_of_another_network_is_not_touched(balls: Path, trained_run: Path):
