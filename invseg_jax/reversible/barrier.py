@@ -20,7 +20,7 @@ def settle(function: Callable[..., Any], *arrays: Array, after: Any = ()) -> Any
     the other, plane by plane; no later pass looks through them.
 
     Args:
-        function: moves or mixes channels: what it gives for a voxel depends on that voxel alone.
+        function: what it gives for a plane across the depth depends on that plane alone.
         arrays: (n, d, ...), its arguments.
         after: a tree of arrays.
 
