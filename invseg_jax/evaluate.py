@@ -72,7 +72,8 @@ def evaluate(
         What summary.json holds.
 
     Raises:
-        UserError: no trained run, no such data, or no case in the split.
+        UserError: no trained run, no such data, data of other classes or modalities, no case in the
+            split, or an output that would be written over the data.
     """
     import time
 

@@ -9,9 +9,9 @@ to get the gradient: plain, remat and reversible.
 
 With --memory it searches the largest step that fits and prints the arguments to paste: the patch
 first (at the smallest batch; up to the median training case of --data, or twice the configuration's
-patch), then the batch (up to 8 a device), then the channels (up to twice as many), then the
-couplings (up to twice as many; almost free where the network is reversible). --vary names which of
-the four may change; the others stay as they are in the configuration.
+patch), then the batch (up to 8 a device, on a CPU 8 in all), then the channels (up to twice as
+many), then the couplings (up to twice as many; almost free where the network is reversible).
+--vary names which of the four may change; the others stay as they are in the configuration.
 
 A compilation takes 10 seconds to a minute on a CPU, and up to some minutes for a TPU.
 """
@@ -107,7 +107,8 @@ def read_images(
     """Modalities, classes and the case's size, from a data set or from what the user gives.
 
     Raises:
-        UserError: no such data set, or fewer than one modality or two classes.
+        UserError: no such data set, fewer than one modality, two classes or one region, or weights
+            of the loss for another number of them.
     """
     size = None
     if root is not None:

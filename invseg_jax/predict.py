@@ -56,8 +56,9 @@ def predict(
         The label maps, in order.
 
     Raises:
-        UserError: no trained run, runs of different tasks, no image, or an image that would be
-            overwritten by its own label map.
+        UserError: no trained run, runs of different tasks or grids, no image, or an image that its
+            own label map would overwrite; or, with the others written, images that could not be
+            segmented.
     """
     import time
 

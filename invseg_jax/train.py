@@ -61,7 +61,9 @@ def train(
         profile: START:STOP, the steps to trace into `workdir`/profile.
 
     Raises:
-        UserError: a fault of the configuration or of the data; nothing in `workdir` is changed.
+        UserError: a fault of the configuration or of the data, and nothing in `workdir` is changed;
+            or in the course of training, a loss that is no number, memory or a disk that is full.
+        SystemExit: stopped by SIGTERM, after saving.
     """
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
@@ -157,11 +159,13 @@ def train(
                 # Before the next batch is drawn, so that what is saved belongs together.
                 last = step == config.steps
                 stopping = stop.asked  # looked at once: what comes later is for the next step
-                if step > first and (last or stopping or step % config.save_every == 0):
-                    refuse_divergence(metrics, step, checkpoints.latest(), config)
-                    checkpoints.save(step, state, batches)
+                saving = last or stopping or step % config.save_every == 0
                 due = last or step % config.eval_every == 0
-                if step > first and not stopping and due:
+                if step > first and (saving or due):
+                    refuse_divergence(metrics, step, checkpoints.latest(), config)
+                if step > first and saving:
+                    checkpoints.save(step, state, batches)
+                if step > first and due and not stopping:
                     if held_out:
                         averaged = network.with_params(state.averaged)
                         some = held_out[: config.eval_cases or None]
@@ -231,7 +235,7 @@ def refuse_divergence(
             f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
         )
     name = {"loss": "loss", "gradient_norm": "norm of the gradient"}[wrong[0]]
-    last = "nothing was saved" if saved is None else f"the checkpoint of step {saved} is good"
+    last = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
     raise UserError(f"the {name} is {values[wrong[0]]} at step {step}; {remedy}; {last}")
 
 

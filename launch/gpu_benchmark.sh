@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every comparison of `python -m invseg_jax.benchmark` on one GPU, in one command.
+# The tables of `python -m invseg_jax.benchmark` that a GPU changes, on one GPU, in one command.
 set -euo pipefail
 
 usage() {

@@ -152,7 +152,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path
 
 def test_a_gradient_that_is_no_number_is_refused_with_a_finite_loss():
     metrics = {"loss": np.float32(0.5), "gradient_norm": np.float32(np.nan)}
-    with pytest.raises(UserError, match="norm of the gradient is nan at step 7; .* step 6 is good"):
+    with pytest.raises(UserError, match="norm of the gradient is nan at step 7; .* of step 6$"):
         refuse_divergence(metrics, 7, 6, tiny_config())
     refuse_divergence(metrics | {"gradient_norm": np.float32(1)}, 7, None, tiny_config())
 

@@ -73,10 +73,8 @@ def centred_start(voxel: Sequence[int], shape: Sequence[int], patch: Sequence[in
     )
 
 
-def crop(
-    volume: np.ndarray, start: Sequence[int], patch: Sequence[int], outside: int = 0
-) -> np.ndarray:
-    """Cuts a patch out of a volume.
+def crop(volume: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
+    """Cuts a patch out of a volume; what lies outside of the volume is 0.
 
     Only the patch is read from a memory-mapped volume.
 
@@ -84,12 +82,11 @@ def crop(
         volume: (D, H, W) or (D, H, W, C).
         start: first voxel along D, H, W; may be negative or reach beyond the end.
         patch: (D, H, W) of the patch in voxels.
-        outside: what lies outside of the volume.
 
     Returns:
         A new contiguous array (*patch[, C]) of the volume's dtype.
     """
-    result = np.full((*patch, *volume.shape[3:]), outside, volume.dtype)
+    result = np.zeros((*patch, *volume.shape[3:]), volume.dtype)
     source, target = [], []
     for first, extent, size in zip(start, patch, volume.shape[:3], strict=True):
         low, high = max(first, 0), min(first + extent, size)
@@ -104,8 +101,8 @@ def crop(
 def crop_label(label: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
     """Cuts a patch out of a label map.
 
-    Outside of the volume is background (0); but `IGNORED` around a patch that holds voxels nobody
-    labelled, of whose few labelled ones it would make many.
+    What lies outside of the volume is background (0), but `IGNORED` where the patch holds voxels
+    that nobody labelled: where few are labelled, the padding would outnumber them.
 
     Args:
         label: (D, H, W) class indices, or `IGNORED`.
@@ -117,7 +114,8 @@ def crop_label(label: np.ndarray, start: Sequence[int], patch: Sequence[int]) ->
     """
     result = crop(label, start, patch)
     if (result == IGNORED).any():
-        result = crop(label, start, patch, outside=IGNORED)
+        inside = crop(np.broadcast_to(np.True_, label.shape), start, patch)
+        result[~inside] = IGNORED
     return result
 
 

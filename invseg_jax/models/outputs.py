@@ -12,7 +12,7 @@ class Outputs(NamedTuple):
     """Logits of one forward pass.
 
     Attributes:
-        logits: (n, d, h, w, classes), of the input's size.
+        logits: (n, d, h, w, classes), of the input's size, or of its middle (`margin`).
         auxiliary: logits at half, a quarter ... of that resolution, for deep supervision:
             (n, ceil(d/2), ceil(h/2), ceil(w/2), classes) and so on; empty where there are none.
         vae: of the VAE branch, where there is one and a key was given.

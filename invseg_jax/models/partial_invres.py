@@ -125,7 +125,8 @@ class PartialInvRes(nnx.Module):
         """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
 
         Args:
-            x: images; any size, padded inside to a multiple of 2^(levels - 1).
+            x: images; any size, padded inside to a multiple of 2^(levels - 1). With the VAE branch
+                on, of the size that it is made for.
             key: of a training step: switches dropout and the VAE branch on.
         """
 

@@ -112,7 +112,8 @@ class UNet3D(nnx.Module):
         """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
 
         Args:
-            x: images; any size, padded inside to a multiple of 2^(levels - 1).
+            x: images; any size, padded inside to a multiple of 2^(levels - 1). With the VAE branch
+                on, of the size that it is made for.
             key: of a training step: switches the VAE branch on; there is no dropout here.
         """
         y = pad_to_multiple(x, self.multiple)

@@ -1,4 +1,4 @@
-"""One level of the VAE branch's decoder, with a gradient that keeps the level's input alone.
+"""One level of the VAE branch's decoder, with a gradient that makes its activations again.
 
     x = up_2(conv(input))       linear interpolation, cut to the level's size
     y = x + block(x)            two pre-activated convolutions; none at the deepest level
@@ -54,7 +54,7 @@ _with_rule: Any = partial(jax.custom_vjp, nondiff_argnums=(4,))
 def level_again(
     conv: Conv, block: ResidualBranch | None, end: Conv | None, x: Array, size: Size
 ) -> Array:
-    """`level`, with a gradient that makes all but x again."""
+    """`level`, with a gradient that makes all but x, and what `end` is given, again."""
     return _evaluate(conv, block, end, x, size)[0]
 
 
@@ -67,8 +67,8 @@ def _evaluate(conv, block, end, x, size) -> tuple[Array, Array | None]:
 
 def _forward(conv, block, end, x, size):
     output, y = _evaluate(conv, block, end, x, size)
-    # y is kept, but not for long: the gradient of the reconstruction comes at once, and needs it
-    # first.
+    # y is kept, but is needed first: where the gradient comes at once, as a reconstruction's does,
+    # not for long.
     return output, (conv, block, end, x, y)
 
 
@@ -89,7 +89,8 @@ def _backward(size, kept, doutput):
         cotangents = jax.vjp(block.last, inner, norm, last)[1](dy)
         again = settle(upsample, wait(deep, cotangents[0]))
         dblock, dx = jax.vjp(ResidualBranch.before_last, block, again)[1](cotangents)
-        parts.append(dx)
+        # To be multiplied again then, not kept as dy since before.
+        parts = [wait(parts[0], dx), dx]
 
     def from_planes(doutput: Array, *dx: Array) -> Array:
         some = jnp.zeros((*doutput.shape[:2], *deep.shape[2:]))

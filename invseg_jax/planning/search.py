@@ -57,8 +57,8 @@ def search(
     """Searches the largest patch, batch, width and depth whose step fits, each after the other.
 
     The patch grows at the smallest batch, up to the case's size, for what a network can see counts
-    most; then the batch, up to 8 a device; then the channels, up to twice as many; then the
-    couplings, up to twice as many, which reversible networks take almost for free.
+    most; then the batch, up to 8 a device (on a CPU in all); then the channels, up to twice as
+    many; then the couplings, up to twice as many, which reversible networks take almost for free.
 
     Args:
         config: where the search begins; a value that is not varied stays as it is.

@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from invseg_jax.data.augment import Augmentation
+from invseg_jax.data.layouts.case import IGNORED
 
 Sample = tuple[np.ndarray, np.ndarray]
 
@@ -45,7 +46,7 @@ def _augmented(rng, image: np.ndarray, label: np.ndarray, settings: Augmentation
         where = _coordinates(rng, label.shape, settings, rotated, deformed)
         fetched = partial(ndimage.map_coordinates, coordinates=where, mode="constant")
         image = np.stack([fetched(channel, order=1) for channel in np.moveaxis(image, -1, 0)], -1)
-        label = fetched(label, order=0)
+        label = fetched(label, order=0, cval=IGNORED if (label == IGNORED).any() else 0)
     image, body = image.copy(), image != 0
     for name, change in _CHANGES.items():
         if rng.random() < getattr(settings, f"{name}_probability"):

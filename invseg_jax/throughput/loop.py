@@ -12,6 +12,7 @@ from flax import nnx
 from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
 from invseg_jax.inference.network import build_model
+from invseg_jax.models import margin
 from invseg_jax.training import mesh
 from invseg_jax.training.program import TrainingProgram
 
@@ -54,6 +55,7 @@ class TrainingStep:
         """
         self.devices = mesh.make_mesh(config.devices, config.data.batch)
         model = build_model(config, modalities, outputs)
+        self.margin = margin(model)
         regions = Regions.apart(outputs) if config.loss.regions else None
         program = TrainingProgram.build(config, model, modalities, self.devices, regions)
         self._state = program.first_state(jax.tree.map(jnp.copy, nnx.split(model)[1]))

@@ -113,7 +113,7 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
         where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {patches_a_step(config)}"
         yield waiting(step, config, cases, options.steps or (4 if options.quick else 40), where)
 
-        batches = training_batches(cases, **_stream(config), threads=0)
+        batches = training_batches(cases, margin=step.margin, threads=0, **_stream(config))
         batch = next(batches)
         batches.close()
         repeats = options.repeats or (2 if options.quick else 15)
@@ -162,7 +162,7 @@ def waiting(
         ],
     )
     for threads in sorted({0, config.data.threads}):
-        batches = training_batches(cases, **_stream(config), threads=threads)
+        batches = training_batches(cases, margin=step.margin, threads=threads, **_stream(config))
         times = take_steps(step, batches, count)
         batches.close()
         made.rows.append(
@@ -273,7 +273,7 @@ def _share(seconds: Seconds, way: str) -> float:
 
 
 def _stream(config: Config) -> dict[str, Any]:
-    """What `train` gives `training_batches` besides cases and threads."""
+    """What `train` gives `training_batches` besides cases, margin and threads."""
     return {
         "patch": tuple(config.data.patch),
         "batch": patches_a_step(config),

@@ -223,6 +223,19 @@ def test_crops_are_never_centred_on_voxels_that_nobody_labelled(tmp_path):
     assert {IGNORED, 0} <= {int(v) for batch in reached for v in np.unique(batch["label"])}
 
 
+def test_a_patch_larger_than_a_sparsely_annotated_volume_has_no_labels_around_it(tmp_path):
+    case = make_case(tmp_path, 1, shape=(3, 4, 3))
+    patch = (5, 6, 5)
+    (dense,) = take(batches_of([case], patch=patch), 1)
+    assert (dense["label"] == IGNORED).sum() == 0
+    label = np.load(case.folder / "label.npy")
+    label[0] = IGNORED
+    np.save(case.folder / "label.npy", label)
+    (sparse,) = take(batches_of([case], patch=patch), 1)
+    np.testing.assert_array_equal(sparse["label"][:, 1:4, 1:5, 1:4], np.stack([label] * 2))
+    assert (sparse["label"] != IGNORED).sum() == 2 * 24
+
+
 def test_cases_without_label_are_named_at_once(tmp_path):
     cases = [make_case(tmp_path, 1), make_case(tmp_path, 2, label=False)]
     with pytest.raises(UserError, match="subject-2"):

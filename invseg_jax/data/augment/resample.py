@@ -46,9 +46,9 @@ def resample(
     """Resamples a patch: the image trilinearly, the label at the nearest voxel of the same place.
 
     Agrees with `scipy.ndimage.map_coordinates(..., mode="constant")` of order 1 and 0: what lies
-    outside of the outermost voxel centres becomes 0; but `IGNORED` in the label of a patch that
-    holds voxels nobody labelled, of whose few labelled ones it would make many. Each voxel's own
-    coordinates return the input bit for bit.
+    outside of the outermost voxel centres becomes 0, but `IGNORED` in the label of a patch that
+    holds voxels that nobody labelled: where few are labelled, it would outnumber them. Each voxel's
+    own coordinates return the input bit for bit.
 
     Args:
         image: (D, H, W, C) float32.
