@@ -19,8 +19,8 @@ Dice of the two subjects held out, one run each:
     cpu               FullInvRes            1300    203 MiB            0.970   0.934   0.909
     cpu-partial       PartialInvRes         1330    254 MiB            0.971   0.932   0.905
     cpu-unet          UNet3D                 918    545 MiB            0.970   0.936   0.912
-    cpu-full-vae      FullInvRes, VAE        697    284 MiB            0.967   0.919   0.881
-    cpu-partial-vae   PartialInvRes, VAE     654    330 MiB            0.948   0.906   0.871
+    cpu-full-vae      FullInvRes, VAE        697    283 MiB            0.967   0.919   0.881
+    cpu-partial-vae   PartialInvRes, VAE     654    329 MiB            0.948   0.906   0.871
     cpu-unet-vae      UNet3D, VAE           607    693 MiB            0.968   0.926   0.896
 
 `full`, for a GPU, at 1 mm: Yamazaki et al. 2021 give neither channels nor a recipe for Fully-InvRes
