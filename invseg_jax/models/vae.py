@@ -138,7 +138,10 @@ class VAEBranch(nnx.Module):
                 for width in widths[:-1]
             ]
         )
-        self.end = Conv(widths[0], modalities, 1, bias=True, rngs=rngs)
+        # Zero, so that the first reconstruction is the mean of a normalised image. No norm stands
+        # before it: a drawn kernel begins with ten times that error, whose gradient is all that
+        # the clipping leaves of the segmentation's for the first hundred steps.
+        self.end = Conv(widths[0], modalities, 1, bias=True, scale=0.0, rngs=rngs)
 
     def __call__(self, deepest: Array, key: Array) -> VAEOutputs:
         """The network's deepest activations -> the image again.

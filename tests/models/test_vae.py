@@ -122,8 +122,29 @@ def test_what_is_kept_does_not_change_the_gradients(once, assert_close):
         dbranch, ddeepest = transpose(jax.tree.map(jnp.cos, y))
         return y, nnx.to_pure_dict(nnx.state(dbranch)), ddeepest
 
-    plain = pull(branch(execution=Execution(memory="plain")), deepest)
-    assert_close(pull(branch(execution=Execution(memory="reversible")), deepest), plain)
+    def after_some_steps(memory):
+        model = branch(execution=Execution(memory=memory))
+        model.end.kernel[...] = random(model.end.kernel.shape)  # at 0 it lets no gradient through
+        return model
+
+    plain = pull(after_some_steps("plain"), deepest)
+    assert_close(pull(after_some_steps("reversible"), deepest), plain)
+
+
+def test_it_starts_with_the_mean_of_a_normalised_image_and_learns_from_there(once):
+    deepest, image = random((2, 3, 2, 2, 8)), random((2, 5, 4, 3, 2))
+
+    @once
+    def step(branch):
+        def error(branch):
+            return jnp.square(branch(deepest, jax.random.key(0)).image - image).mean()
+
+        error_before, gradient = jax.value_and_grad(error)(branch)
+        return error_before, error(jax.tree.map(lambda w, g: w - 0.01 * g, branch, gradient))
+
+    before, after = step(branch())
+    assert before == pytest.approx(float(jnp.square(image).mean()), rel=1e-6)
+    assert after < before
 
 
 def test_the_latent_numbers_are_drawn_from_the_distribution(once):
