@@ -28,11 +28,20 @@ on the 42 held out, one run each:
     cpu-partial   PartialInvRes    212 MiB            0.889     0.876      0.882
     cpu-unet      UNet3D           451 MiB            0.894     0.881      0.888
 
-`cpu` with `--config.seed=1` reached 0.885 too (0.893, 0.878). `hour` trains twice as long; not
-measured yet. Neither is `gpu` (more steps, larger batches); nnU-Net, trained for hours on a GPU,
-reaches 0.895.
+`cpu` with `--config.seed=1` reached 0.885 too (0.893, 0.878). `gpu` (more steps, larger batches)
+is not measured yet; nnU-Net, trained for hours on a GPU, reaches 0.895.
 
-`cpu-vae`, `cpu-partial-vae` and so on add the VAE branch (Myronenko 2018); not measured yet.
+`cpu-vae`, `cpu-partial-vae` and so on add the VAE branch (Myronenko 2018) with half the network's
+widths: a step takes 1.4 (UNet3D) to 1.5 times (FullInvRes) as long. With
+`--config.steps` as below, those of 12 minutes without it divided by 1.5, one run each:
+
+    variant           network              steps   memory of a step   anterior  posterior  mean
+    cpu-vae           FullInvRes, VAE      1093    195 MiB            0.885     0.872      0.879
+    cpu-partial-vae   PartialInvRes, VAE   1147    236 MiB            0.869     0.862      0.865
+    cpu-unet-vae      UNet3D, VAE           707    510 MiB            0.872     0.864      0.868
+
+In 12 minutes without it `cpu` reaches 0.881 (the dense run above). All the steps of a `-vae`
+variant, some 45 minutes, were not run.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant

@@ -9,19 +9,24 @@ Soft-tissue-Sarcoma of The Cancer Imaging Archive (Vallieres et al. 2015), cropp
 The tumour is outlined on the MR, 0.98 x 0.98 x 3.27 mm; the PET (standardised uptake value) lies on
 a coarser grid and is resampled onto that of the MR. For other data, change `config.data.plain`.
 
-Measured with 37 subjects, 8 of them held out, on 2 CPU cores:
+`-partial` and `-unet` take another network, and `-vae` behind either, such as `cpu-vae`, adds the
+VAE branch (Myronenko 2018) with half the network's widths. On 2 CPU cores, with 37 subjects, 8 of
+them held out:
 
-    variant       network          parameters   time      Dice
-    cpu           FullInvRes       1,495,748    17 min    0.794 (0.63 to 0.89)
+    variant           network              parameters   memory of a step   Dice
+    cpu               FullInvRes           1,495,748    225 MiB            0.794 (0.63 to 0.89)
+    cpu-partial       PartialInvRes        1,509,068    289 MiB            not trained yet
+    cpu-unet          UNet3D               1,508,400    627 MiB            not trained yet
+    cpu-vae           FullInvRes, VAE      2,108,054    243 MiB            not trained yet
+    cpu-partial-vae   PartialInvRes, VAE   2,059,910    307 MiB            not trained yet
+    cpu-unet-vae      UNet3D, VAE          1,867,754    695 MiB            not trained yet
 
-Other work was using the cores; alone it makes 1.5 steps a second, 9 minutes in all. `gpu` has not
-been measured yet. `-partial` and `-unet` take another network, and `-vae` behind either, such as
-`cpu-vae`, adds the VAE branch (Myronenko 2018); not measured yet.
+`cpu` makes 1.5 steps a second, 9 minutes in all. `gpu` has not been measured yet.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
 
-# As many as 9 minutes allow on 2 CPU cores.
+# About as many as 9 minutes allow on 2 CPU cores, without the VAE branch.
 STEPS = {"FullInvRes": 800, "PartialInvRes": 800, "UNet3D": 600}
 
 
