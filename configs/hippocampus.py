@@ -32,16 +32,17 @@ on the 42 held out, one run each:
 is not measured yet; nnU-Net, trained for hours on a GPU, reaches 0.895.
 
 `cpu-vae`, `cpu-partial-vae` and so on add the VAE branch (Myronenko 2018) with half the network's
-widths: a step takes 1.4 (UNet3D) to 1.5 times (FullInvRes) as long. With
-`--config.steps` as below, those of 12 minutes without it divided by 1.5, one run each:
+widths: a step takes about 1.4 times (UNet3D) to 1.5 times (FullInvRes) as long; that of
+PartialInvRes was not timed. With `--config.steps` as below, two thirds of those of `sparse`, one
+run each:
 
     variant           network              steps   memory of a step   anterior  posterior  mean
     cpu-vae           FullInvRes, VAE      1093    195 MiB            0.885     0.872      0.879
     cpu-partial-vae   PartialInvRes, VAE   1147    236 MiB            0.869     0.862      0.865
     cpu-unet-vae      UNet3D, VAE           707    510 MiB            0.872     0.864      0.868
 
-In 12 minutes without it `cpu` reaches 0.881 (the dense run above). All the steps of a `-vae`
-variant, some 45 minutes, were not run.
+Without it FullInvRes reaches 0.881 in 1640 steps (the dense run above). No `-vae` variant was run
+for all its steps.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
@@ -64,7 +65,7 @@ def get_config(variant: str = "cpu") -> Config:
     config.augment.scale = (0.85, 1.2)
     config.steps = STEPS[network]
     if vae:
-        # With Myronenko's widths, those of the network, the branch would be most of the work.
+        # With Myronenko's widths, those of the network, a step of FullInvRes is mostly the branch.
         config.vae.widths = tuple(c // 2 for c in config.model.settings.channels)
     config.eval_every = 1000
     if place == "gpu":

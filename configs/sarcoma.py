@@ -26,9 +26,6 @@ them held out:
 
 from invseg_jax.configuration import Config, base_config, parse_variant
 
-# About as many as 9 minutes allow on 2 CPU cores, without the VAE branch.
-STEPS = {"FullInvRes": 800, "PartialInvRes": 800, "UNet3D": 600}
-
 
 def get_config(variant: str = "cpu") -> Config:
     """The configuration of a variant."""
@@ -45,9 +42,9 @@ def get_config(variant: str = "cpu") -> Config:
     config.augment.affine_probability = 0.5
     config.augment.rotation = 15.0
     config.augment.scale = (0.85, 1.2)
-    config.steps = STEPS[network]
+    config.steps = 800
     if vae:
-        # With Myronenko's widths, those of the network, the branch would be most of the work.
+        # With Myronenko's widths, those of the network, a step of FullInvRes is mostly the branch.
         config.vae.widths = tuple(c // 2 for c in config.model.settings.channels)
     config.eval_every = 400
     config.eval_cases = 4
