@@ -161,6 +161,23 @@ def test_the_latent_numbers_are_drawn_from_the_distribution(once):
     np.testing.assert_array_less(abs(z.std(0) / deviation - 1), 6 / 8000**0.5)
 
 
+def test_the_variance_does_not_run_away(once):
+    a = np.array([-1.0, 0.0, 1e4], np.float32)
+    model, deepest = branch(), random((1, 3, 2, 2, 8))
+    kernel, bias = model.to_latent.kernel, model.to_latent.bias
+    kernel[...], bias[...] = kernel[...] * 0.0, jnp.append(jnp.zeros(3), a)
+
+    @once
+    def variance(model):
+        return jax.vjp(lambda model: jnp.exp(model.encode(deepest)[1]).ravel(), model)
+
+    found, pullback = variance(model)
+    slope = np.exp(np.minimum(a, 0))
+    np.testing.assert_allclose(found, np.where(a > 0, 1 + a, slope), rtol=1e-5)
+    (gradient,) = pullback(jnp.ones(3))
+    np.testing.assert_allclose(gradient.to_latent.bias[...][3:], slope, rtol=1e-5)
+
+
 def test_it_rests_without_a_key_and_refuses_other_sizes():
     model = network("FullInvRes", VAESettings((8, 8, 8), 3))
     x = jnp.zeros((1, 4, 8, 8, 2))
