@@ -10,23 +10,24 @@ The tumour is outlined on the MR, 0.98 x 0.98 x 3.27 mm; the PET (standardised u
 a coarser grid and is resampled onto that of the MR. For other data, change `config.data.plain`.
 
 `-partial` and `-unet` take another network, and `-vae` behind either, such as `cpu-vae`, adds the
-VAE branch (Myronenko 2018) with half the network's widths. On 2 CPU cores, with 37 subjects, 8 of
-them held out:
+VAE branch (Myronenko 2018) with half the network's widths and makes two thirds of the steps. On 2
+CPU cores, with 37 subjects, 8 of them held out, one run each; memory is that of a step:
 
-    variant           network              parameters   memory of a step   Dice
-    cpu               FullInvRes           1,495,748    225 MiB            0.794 (0.63 to 0.89)
-    cpu-partial       PartialInvRes        1,509,068    289 MiB            not trained yet
-    cpu-unet          UNet3D               1,508,400    627 MiB            not trained yet
-    cpu-vae           FullInvRes, VAE      2,108,054    243 MiB            not trained yet
-    cpu-partial-vae   PartialInvRes, VAE   2,059,910    307 MiB            not trained yet
-    cpu-unet-vae      UNet3D, VAE          1,867,754    695 MiB            not trained yet
+    variant           network              parameters   steps   memory    Dice
+    cpu               FullInvRes           1,495,748      800   225 MiB   0.794 (0.63 to 0.89)
+    cpu-partial       PartialInvRes        1,509,068      800   289 MiB   0.724 (0.40 to 0.84)
+    cpu-unet          UNet3D               1,508,400      530   627 MiB   0.806 (0.67 to 0.90)
+    cpu-vae           FullInvRes, VAE      2,108,054      533   243 MiB   not trained yet
+    cpu-partial-vae   PartialInvRes, VAE   2,059,910      533   307 MiB   not trained yet
+    cpu-unet-vae      UNet3D, VAE          1,867,754      353   695 MiB   not trained yet
 
-`cpu` makes 1.5 steps a second, 9 minutes in all. `gpu` has not been measured yet.
+`cpu` makes 1.5 steps a second, 9 minutes in all; the steps of `cpu-unet` follow from what the two
+networks take on other data. `gpu` has not been measured yet.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
 
-# As many as 9 minutes allow on 2 CPU cores, without the VAE branch.
+# About as many as 9 minutes allow on 2 CPU cores, without the VAE branch.
 STEPS = {"FullInvRes": 800, "PartialInvRes": 800, "UNet3D": 530}
 
 
