@@ -41,8 +41,9 @@ with `--config.data.annotated_slices='()'`, that is on dense label maps, one run
     PartialInvRes, VAE   1147    236 MiB            0.869     0.862      0.865
     UNet3D, VAE           707    510 MiB            0.872     0.864      0.868
 
-Without it FullInvRes reaches 0.881 in 1640 steps (the dense run above). The 30 minutes of
-`cpu-vae`, `cpu-partial-vae` and `cpu-unet-vae` were not run.
+Without it FullInvRes reaches 0.881 in 1640 steps (the dense run above). The three were trained
+before the branch's variance was kept from growing exponentially, and not anew since; the 30 minutes
+of `cpu-vae`, `cpu-partial-vae` and `cpu-unet-vae` were not run.
 """
 
 from invseg_jax.configuration import Config, base_config, parse_variant
