@@ -32,9 +32,10 @@ on the 42 held out, one run each:
 is not measured yet; nnU-Net, trained for hours on a GPU, reaches 0.895.
 
 `-vae` behind any of them adds the VAE branch (Myronenko 2018) with half the network's widths, and
-makes two thirds of the steps: one takes about 1.4 times (UNet3D) to 1.5 times (FullInvRes) as
-long; that of PartialInvRes was not timed. `sparse-vae`, `sparse-partial-vae` and `sparse-unet-vae`
-with `--config.data.annotated_slices='()'`, that is on dense label maps, one run each:
+(but for `gpu`) makes two thirds of the steps: one takes about 1.4 times (UNet3D) to 1.5 times
+(FullInvRes) as long; that of PartialInvRes was not timed. `sparse-vae`, `sparse-partial-vae` and
+`sparse-unet-vae` with `--config.data.annotated_slices='()'`, that is on dense label maps, one run
+each:
 
     network              steps   memory of a step   anterior  posterior  mean
     FullInvRes, VAE      1093    195 MiB            0.885     0.872      0.879

@@ -10,8 +10,9 @@ The tumour is outlined on the MR, 0.98 x 0.98 x 3.27 mm; the PET (standardised u
 a coarser grid and is resampled onto that of the MR. For other data, change `config.data.plain`.
 
 `-partial` and `-unet` take another network, and `-vae` behind either, such as `cpu-vae`, adds the
-VAE branch (Myronenko 2018) with half the network's widths and makes two thirds of the steps. On 2
-CPU cores, with 37 subjects, 8 of them held out, one run each; memory is that of a step:
+VAE branch (Myronenko 2018) with half the network's widths and, but for `gpu`, makes two thirds of
+the steps. On 2 CPU cores, with 37 subjects, 8 of them held out, one run each; memory is that of a
+step:
 
     variant           network              parameters   steps   memory    Dice
     cpu               FullInvRes           1,495,748      800   225 MiB   0.794 (0.63 to 0.89)
