@@ -20,11 +20,10 @@ Dice of the two subjects held out, one run each:
     cpu-partial       PartialInvRes         1330    254 MiB            0.971   0.932   0.905
     cpu-unet          UNet3D                 918    545 MiB            0.970   0.936   0.912
     cpu-full-vae      FullInvRes, VAE        697    283 MiB            0.968   0.926   0.894
-    cpu-partial-vae   PartialInvRes, VAE     654    329 MiB            0.948   0.906   0.871
-    cpu-unet-vae      UNet3D, VAE            607    693 MiB            0.968   0.926   0.896
+    cpu-partial-vae   PartialInvRes, VAE     654    329 MiB            0.968   0.920   0.884
+    cpu-unet-vae      UNet3D, VAE            607    693 MiB            0.969   0.930   0.902
 
-The last two were trained before the branch started from the image's mean and its variance was kept
-from growing exponentially, and not anew since; the memory is that of the present one.
+With VAE the steps are what 12 minutes allowed before the branch's decoder was made to keep less.
 
 `full`, for a GPU, at 1 mm: Yamazaki et al. 2021 give neither channels nor a recipe for Fully-InvRes
 on this data, so all settings are this project's own choice. Not measured yet. For orientation,
