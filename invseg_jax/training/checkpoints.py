@@ -4,9 +4,11 @@ The state is kept as a flat mapping of names to arrays, and beside it, as JSON, 
 and type: so that a checkpoint of another network is refused by name before anything is read.
 """
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,10 @@ class Checkpoints:
         if keep < 1:
             raise UserError(f"config.keep is {keep}; keep at least 1 checkpoint")
         self.folder = folder
-        # Orbax warns about items it was told nothing of; all are named when they are read.
-        absl_logging.set_verbosity(absl_logging.ERROR)
-        _mute_reads_after_a_failure()
+        # Orbax warns about items it was told nothing of; all are named when they are read. And what
+        # it raises it logs before, as an error with its traceback, in each thread that it passes.
+        absl_logging.set_verbosity(absl_logging.FATAL)
+        _mute_what_follows_a_failure()
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(read_only=True)
@@ -61,8 +64,18 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        """Waits for a save under way, then closes."""
-        self._manager.close()
+        """Waits for a save under way, then closes.
+
+        Raises:
+            UserError: it could not be written. Not while another exception is on its way, which
+                on a full disk says the same.
+        """
+        try:
+            with self._one_line():
+                self._manager.close()
+        except Exception:
+            if exception[0] is None:
+                raise
 
     def latest(self) -> int | None:
         """The newest complete checkpoint's step, or None."""
@@ -80,7 +93,7 @@ class Checkpoints:
             UserError: the disk is full, now or at the save before.
         """
         named = _named(state)
-        try:
+        with self._one_line():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -89,8 +102,6 @@ class Checkpoints:
                     described=ocp.args.JsonSave(_described(named)),
                 ),
             )
-        except (OSError, ValueError) as error:
-            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
 
     def wait(self) -> None:
         """Returns when the save under way is on the disk.
@@ -98,10 +109,8 @@ class Checkpoints:
         Raises:
             UserError: it could not be written.
         """
-        try:
+        with self._one_line():
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
-            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
 
     def restore(self, step: int, like: TrainState, batches: Any | None = None) -> TrainState:
         """Reads a checkpoint into the structure, types and sharding of `like`.
@@ -137,6 +146,14 @@ class Checkpoints:
 
         named = self._read(step, wanted, asked)
         return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Says what could not be saved; TensorStore's errors are `ValueError`s."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
 
     def _read(
         self,
@@ -184,12 +201,14 @@ class _ClosedLoop:
             self.before(unraisable)
 
 
-def _mute_reads_after_a_failure() -> None:
+def _mute_what_follows_a_failure() -> None:
     """Keeps the one line that says what is wrong from drowning in tracebacks.
 
     When one array cannot be read, Orbax closes its event loop; TensorStore's threads still report
-    to it what becomes of all others.
+    to it what becomes of all others. When one cannot be written, it forgets the others.
     """
+    unawaited = r"coroutine '(async_serialize_|Store\.).*' was never awaited"
+    warnings.filterwarnings("ignore", unawaited, RuntimeWarning)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # "exception was never retrieved"
     if not isinstance(sys.unraisablehook, _ClosedLoop):
         sys.unraisablehook = _ClosedLoop(sys.unraisablehook)

@@ -5,6 +5,7 @@ the folder is made for its owner alone, and since code is compiled for the very 
 home folder may be shared by several machines, each kind of processor has a folder of its own.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -87,8 +88,10 @@ class _Watch:
         if fault[1] == "reading":
             # JAX writes in place, so that a killed process or a full disk leaves half an entry, and
             # never writes over one. It names the program alone: all its entries go.
-            for entry in self.folder.glob(f"{fault[2]}-*"):
-                entry.unlink(missing_ok=True)
+            # Where the folder can only be read, they stay and are passed over at each start.
+            with contextlib.suppress(OSError):
+                for entry in self.folder.glob(f"{fault[2]}-*"):
+                    entry.unlink(missing_ok=True)
         if not self.said:
             self.said = True
             reason = str(message).partition("': ")[2].partition("\n")[0]

@@ -1,8 +1,11 @@
 """What a training run shows and keeps of its progress."""
 
+import contextlib
+import os
+import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +16,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  (made at import)
+from tensorboardX.record_writer import RecordWriter
+from tensorboardX.summary import scalar
 
 from invseg_jax.training.run_folder import RunFolder
 
@@ -37,7 +42,7 @@ class TrainingLog:
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._run, self._steps = run, steps
         self._rows = run.read_history(first)
-        self._scalars = SummaryWriter(str(run.path / "tensorboard"), purge_step=first + 1)
+        self._events = _EventFile(run.path / "tensorboard", first, self.say)
         # Short enough for 80 columns: rich would cut the numbers before the bar.
         self._bar = Progress(
             BarColumn(bar_width=8),
@@ -57,9 +62,14 @@ class TrainingLog:
         return self
 
     def __exit__(self, *exception) -> None:
-        """Stops the bar and closes the files."""
-        self._bar.stop()
-        self._scalars.close()
+        """Stops the bar and closes the files.
+
+        A disk that is full, or a terminal that is gone, does not replace the error that says so.
+        """
+        with contextlib.suppress(OSError):
+            self._bar.stop()
+        with contextlib.suppress(OSError):
+            self._events.close()
 
     def say(self, text: str) -> None:
         """Prints one line, above the bar if there is one."""
@@ -97,6 +107,11 @@ class TrainingLog:
             step, {f"train/{name}": value for name, value in ({**metrics, **rates}).items()}
         )
 
+    def validated(self, step: int) -> bool:
+        """Whether the held-out cases were scored after a step, now or in an earlier attempt."""
+        rows = (row for row in self._rows if row["step"] == step)
+        return any(name.startswith("val/") for row in rows for name in row)
+
     def validation(
         self, step: int, dice: Mapping[str, float], terms: Mapping[str, float] | None = None
     ) -> None:
@@ -130,5 +145,67 @@ class TrainingLog:
         row = {"step": step, **scalars}
         self._rows.append(row)
         self._run.append_history(row)
-        for name, value in scalars.items():
-            self._scalars.add_scalar(name, value, step)
+        self._events.add(step, scalars)
+
+
+class _EventFile:
+    """TensorBoard's file of this attempt; a write that fails costs one line, and what comes later.
+
+    tensorboardX's SummaryWriter is not used: it writes from a thread, through a queue of ten. Once
+    a write has failed the thread is dead, the queue fills, and training would wait for ever.
+    """
+
+    # As often as SummaryWriter does: each time waits until the disk has it.
+    FLUSH_SECONDS = 120.0
+
+    def __init__(self, folder: Path, first: int, say: Callable[[str], None]):
+        """Makes the file; TensorBoard leaves out what earlier ones say of steps after `first`."""
+        host, process = socket.gethostname(), os.getpid()
+        self._path = folder / f"events.out.tfevents.{int(time.time())}.{host}.{process}"
+        self._say = say
+        self._records: RecordWriter | None = None
+        self._flushed = float("-inf")  # so that the first events are flushed at once
+        with self._one_line():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records = RecordWriter(str(self._path))
+            self._write(Event(file_version="brain.Event:2"))
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(step=first + 1, session_log=start))
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Adds scalars of a step, by name."""
+        with self._one_line():
+            for name, value in scalars.items():
+                self._write(Event(step=step, summary=scalar(name, value)))
+            if self._records and time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+                self._records.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        with self._one_line():
+            if self._records:
+                self._records.flush()
+                self._records.close()
+                self._records = None
+
+    def _write(self, event: Event) -> None:
+        if self._records:
+            event.wall_time = time.time()
+            self._records.write(event.SerializeToString())
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Ends the writing where it fails."""
+        try:
+            yield
+        except OSError as error:
+            if self._records:
+                # It tries to write what is left once more, and closes the file whatever happens.
+                with contextlib.suppress(OSError):
+                    self._records.close()
+            self._records = None
+            self._say(
+                f"TensorBoard: cannot write {self._path} ({error.strerror or error}); "
+                "the rest of this run is not written there"
+            )

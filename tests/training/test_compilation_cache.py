@@ -102,6 +102,24 @@ def test_damaged_entries_cost_one_line_and_are_mended(tmp_path: Path, damage: st
     assert run(tmp_path) == ["read 2 written 0"]
 
 
+def test_damaged_entries_that_may_not_be_deleted_cost_one_line(tmp_path: Path):
+    run(tmp_path)
+    folder = tmp_path / "compiled" / compilation_cache.processor()
+    for entry in entries(folder):
+        entry.write_bytes(b"")
+    # As in a folder that can only be read; root may delete from any.
+    refuse = """
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+import pathlib
+pathlib.Path.unlink = refuse
+"""
+    said, counted = run(tmp_path, prepare=refuse)
+    assert said.startswith(f"said: compilation cache {folder}: an entry of jit_")
+    assert "could not be read" in said
+    assert counted == "read 0 written 2"
+
+
 def test_a_folder_that_cannot_be_made_costs_one_line(tmp_path: Path):
     (tmp_path / "compiled").write_text("a file")
     said, counted = run(tmp_path)
