@@ -9,7 +9,7 @@ from invseg_jax.configuration import Config
 AXES = ("patch", "batch", "width", "depth")
 # Limits of each, beyond the configuration's own value.
 PATCH_TIMES = 2  # where no data set says how large a case is
-BATCH = 8  # examples on each device
+BATCH = 8  # examples on each device, or in a memory that devices share
 WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 DEPTHS = (1.0, 1.5, 2.0)
 
@@ -112,16 +112,17 @@ def patches(largest: Sequence[int], multiple: int) -> list[tuple[int, int, int]]
 
 
 def batches(devices: int, shared: bool, fixed: bool) -> list[int]:
-    """Growing batches that the devices divide.
+    """Growing batches that can be spread over the devices.
 
     Args:
         devices: to spread a batch over.
         shared: whether they share one memory, as a CPU's do; then `BATCH` is for all of them.
-        fixed: whether all of them must be used; if not, a single example is possible too.
+        fixed: whether all of them must be used, and so divide the batch, be it larger than `BATCH`;
+            if not, every batch is possible: as many devices are used as divide it.
     """
-    most = max(BATCH // devices, 1) if shared else BATCH
-    found = {devices * k for k in range(1, most + 1)}
-    return sorted(found if fixed else {1, *found})
+    step = devices if fixed else 1
+    most = BATCH if shared else BATCH * devices
+    return list(range(step, max(most, step) + 1, step))
 
 
 def _scaled(count: Count | None, times: float) -> Count | None:

@@ -1,7 +1,8 @@
 """Bytes that a compiled program sets aside, and bytes that a device has."""
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax
@@ -96,13 +97,38 @@ def _analysis(compiled: jax.stages.Compiled) -> Any:
 
 
 def _free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What can be allocated without swapping, and at most what the control group allows."""
-    limits = (
-        _available(proc / "meminfo"),
-        _number(groups / "memory.max"),
-        _number(groups / "memory" / "memory.limit_in_bytes"),  # version 1 of control groups
-    )
+    """What can be allocated without swapping, and at most what the control groups allow."""
+    limits = (_available(proc / "meminfo"), *_limits(proc / "self" / "cgroup", groups))
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _limits(membership: Path, groups: Path) -> Iterator[int | None]:
+    """What each control group allows, from this process's own, as a SLURM job's, to the root."""
+    own = _own_groups(membership)
+    versions = {
+        "": (groups, "memory.max"),
+        "memory": (groups / "memory", "memory.limit_in_bytes"),  # version 1
+    }
+    for controller, (root, file) in versions.items():
+        group = PurePosixPath(own.get(controller, "").lstrip("/"))
+        if ".." in group.parts:  # it lies beyond what a container sees
+            group = PurePosixPath()
+        for folder in (group, *group.parents):
+            yield _number(root / folder / file)
+
+
+def _own_groups(membership: Path) -> dict[str, str]:
+    """This process's group for each controller; for "" that of version 2.
+
+    Lines are as "0::/path" in version 2 and "4:cpu,memory:/path" in version 1.
+    """
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except (OSError, ValueError):
+        return {}
+    return {
+        controller: line[2] for line in lines if len(line) == 3 for controller in line[1].split(",")
+    }
 
 
 def _available(meminfo: Path) -> int | None:

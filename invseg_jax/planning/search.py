@@ -4,11 +4,17 @@ A compilation takes seconds to minutes, so few are made: the bytes of a step are
 line in the number of voxels, in the batch, in the channels and in the couplings. From what has been
 compiled the line foretells the largest candidate that fits; that one is compiled, and corrects the
 line, until the next candidate is foretold not to fit. What is returned has been compiled.
+
+Where devices share a memory, it holds a copy of the state for each, and how many devices `train`
+takes varies with the batch: 8 examples on 4 devices may take more than 7 on one. There the bytes
+are foretold from both numbers, and that a batch does not fit says nothing of larger ones.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+
+import numpy as np
 
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
@@ -23,6 +29,7 @@ from invseg_jax.planning.choice import (
 )
 from invseg_jax.planning.measure import Measured
 from invseg_jax.planning.size import show_size
+from invseg_jax.virtual_devices import largest_divisor
 
 Measure = Callable[[Choice], Measured]
 
@@ -97,7 +104,14 @@ def search(
         best = _largest([best], lambda _: 1, compiled, budget)
     if "batch" in vary:
         bigger = [replace(best, batch=size) for size in sizes]
-        best = _largest(bigger, lambda c: c.batch, compiled, budget)
+        if shared:
+
+            def copies(batch: int) -> int:
+                return config.devices or largest_divisor(batch, devices)
+
+            best = _largest_batch(bigger, copies, compiled, budget)
+        else:
+            best = _largest(bigger, lambda c: c.batch, compiled, budget)
     if "width" in vary:
         wider = [c for c in _different(best.wider(times) for times in WIDTHS) if possible(c)]
         best = _largest(wider, lambda c: sum(c.channels), compiled, budget)
@@ -163,6 +177,48 @@ def _largest(
             f"{show_size(budget)} are given; take fewer channels (config.model.settings.channels)"
         )
     return candidates[low]
+
+
+def _largest_batch(
+    candidates: Sequence[Choice], copies: Callable[[int], int], compiled: Measure, budget: int
+) -> Choice:
+    """The largest batch that fits a memory in which the state lies once for each device.
+
+    A batch of b examples on c devices takes
+
+        bytes(b, c) = c (state + x) + b y
+
+    with x, what else each device needs once, and y, what an example needs, fitted to what has been
+    compiled. While each device has had one example, the two cannot be told apart and are taken as
+    equal: mostly x is less, and this asks for one compilation too many rather than too few.
+
+    Args:
+        candidates: with growing batches; the first is known to fit.
+        copies: on how many devices a batch lies.
+        compiled: gives a candidate's memory.
+        budget: bytes.
+    """
+    best = candidates[0]
+    points: dict[int, Measured] = {}
+    inside = [best]
+    while inside:
+        chosen = inside[-1]
+        measured = points[chosen.batch] = compiled(chosen)
+        if measured.fits(budget):
+            best = chosen
+        shares = [[copies(batch), batch] for batch in points]
+        beside = [m.rows.total - m.rows.state for m in points.values()]
+        # The least squares, and of several solutions the smallest.
+        once, each = np.linalg.lstsq(np.asarray(shares, float), np.asarray(beside, float))[0]
+        state = measured.rows.state / copies(chosen.batch)
+        inside = [
+            c
+            for c in candidates
+            if c.batch > best.batch
+            and c.batch not in points
+            and round(copies(c.batch) * (state + once) + c.batch * each) <= budget
+        ]
+    return best
 
 
 def _different(choices) -> list[Choice]:

@@ -37,12 +37,16 @@ def test_cubes_stay_cubes():
     assert patches((64, 64, 64), 16) == [(32,) * 3, (48,) * 3, (64,) * 3]
 
 
-def test_batches_are_divided_by_the_devices():
-    assert batches(1, shared=True, fixed=False) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert batches(2, shared=True, fixed=False) == [1, 2, 4, 6, 8]
-    assert batches(2, shared=True, fixed=True) == [2, 4, 6, 8]
+def test_fixed_devices_divide_the_batches():
     assert batches(4, shared=False, fixed=True) == [4, 8, 12, 16, 20, 24, 28, 32]
-    assert batches(16, shared=True, fixed=False) == [1, 16]
+    assert batches(2, shared=True, fixed=True) == [2, 4, 6, 8]
+    assert batches(3, shared=True, fixed=True) == [3, 6]
+    assert batches(16, shared=True, fixed=True) == [16]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 16])
+def test_every_batch_up_to_8_is_possible_on_a_cpu(cores: int):
+    assert batches(cores, shared=True, fixed=False) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("network", ["FullInvRes", "PartialInvRes", "UNet3D"])

@@ -1,5 +1,6 @@
 """The search on steps whose memory is a formula: what it finds, and how few it compiles."""
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -10,6 +11,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.planning.choice import Choice
 from invseg_jax.planning.measure import Measured, Rows
 from invseg_jax.planning.search import search
+from invseg_jax.virtual_devices import largest_divisor
 
 GIB = 2**30
 
@@ -107,6 +109,67 @@ def test_accelerators_are_all_used():
     found = find(1000 * GIB, devices=4)
     assert found.choice.batch == 32
     assert all(choice.batch % 4 == 0 for choice, _ in found.tried)
+
+
+def on_cores(cores: int, choice: Choice, once: int = 0) -> Measured:
+    """The formula in one memory, with a state and `once` bytes of workspace for each device."""
+    devices = largest_divisor(choice.batch, cores)
+    rows = formula(choice).rows
+    state = {name: devices * getattr(rows, name) for name in ("parameters", "averaged")}
+    state |= dict(optimiser=devices * rows.optimiser, gradients=devices * rows.gradients)
+    rows = replace(rows, **state, workspace=rows.workspace + devices * once)
+    return Measured(rows, devices, count=1, seconds=0.0)
+
+
+def starting(**changes: Any) -> Choice:
+    return replace(Choice.of(base_config("FullInvRes")), **changes)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 6, 8, 16])
+@pytest.mark.parametrize("once", [0, 20 << 20, 200 << 20])
+def test_every_batch_up_to_8_is_looked_at_on_a_cpu(cores: int, once: int):
+    def measure(choice: Choice) -> Measured:
+        return on_cores(cores, choice, once)
+
+    totals = {b: measure(starting(batch=b)).rows.total for b in range(1, 9)}
+    # At each batch's own bytes, and one byte less: then it does not fit, and what does may be
+    # smaller or larger.
+    for budget in {total - less for total in totals.values() for less in (0, 1)} | {1000 * GIB}:
+        if budget < totals[1]:
+            continue
+        found = find(budget, measure, devices=cores, shared=True, vary=["batch"])
+        assert found.choice.batch == max(b for b, total in totals.items() if total <= budget)
+        assert found.measured.rows.total <= budget
+        assert (found.choice, found.measured) in found.tried
+        assert len(found.tried) <= 5
+        assert all(choice.batch <= 8 for choice, _ in found.tried)
+
+
+def test_a_batch_on_fewer_devices_may_fit_where_a_smaller_one_does_not():
+    def measure(choice: Choice) -> Measured:
+        return on_cores(4, choice, 200 << 20)
+
+    totals = {b: measure(starting(batch=b)).rows.total for b in (4, 5, 8)}
+    assert totals[5] < totals[4] < totals[8]
+    found = find(totals[5], measure, devices=4, shared=True, vary=["batch"])
+    # 4 lie on 4 devices, 5 on one alone.
+    assert (found.choice.batch, found.measured.devices) == (5, 1)
+
+
+def test_devices_that_are_fixed_are_all_used_on_a_cpu():
+    config = base_config("FullInvRes")
+    config.devices = 3
+    found = search(
+        config,
+        1000 * GIB,
+        lambda c: on_cores(3, c),
+        devices=8,
+        shared=True,
+        multiple=8,
+        vary=["batch"],
+    )
+    assert found.choice.batch == 6
+    assert {choice.batch for choice, _ in found.tried} == {3, 6}
 
 
 def test_channels_that_cannot_be_are_left_out():
