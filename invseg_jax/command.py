@@ -166,10 +166,26 @@ def run(
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     try:
         rest = values(argv)[1:]
+    except (SyntaxError, NameError, ImportError) as error:
+        # Only the file of a configuration is run while flags are parsed.
+        raise UserError(f"--config cannot be loaded: {_place_and_message(error)}") from error
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{' '.join(_message(error).split())} (see --help)") from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r} (see --help)")
+
+
+def _place_and_message(error: Exception) -> str:
+    """Where a file of Python fails, and how: "FILE, line 3: NameError: ..."."""
+    name, said = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        file, line, said = error.filename, error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not frame.filename.startswith("<")]
+        file, line = own[-1].filename, own[-1].lineno
+    # A file that is no text has no lines.
+    return f"{name}: {said}" if file is None else f"{file}, line {line}: {name}: {said}"
 
 
 def _message(error: Exception) -> str:

@@ -7,7 +7,8 @@ usage() {
 usage: bash launch/quickstart.sh [--workdir RUN] [--config FILE[:VARIANT]] [--data ROOT] [further arguments of train]
 
 Makes .venv at the repository root with the locked packages, trains on the embedded brain cohort
-(nothing to download), evaluates on its validation cases, and says where the results are.
+(nothing to download), evaluates on its validation cases (where the configuration holds none out, on
+those it trained on), and says where the results are.
 Without arguments: --config configs/iseg.py:quick --workdir runs/quickstart
 A run that was cut off goes on from its last checkpoint when the command is given again.
 
@@ -48,6 +49,11 @@ cd -- "$root" # relative paths in the arguments are meant from here, as configs/
 # (bash before 4.4 takes an empty array for an unset variable: hence the ${x[@]+…})
 "$python" -m invseg_jax.train --config "$config" --workdir "$workdir" \
     ${evaluate_arguments[@]+"${evaluate_arguments[@]}"} ${rest[@]+"${rest[@]}"}
+# Where nothing is held out there are no validation cases.
+if "$python" -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["held_out"] != [])' \
+    "$workdir/data.json" 2>/dev/null; then
+    evaluate_arguments+=(--split train)
+fi
 "$python" -m invseg_jax.evaluate --workdir "$workdir" ${evaluate_arguments[@]+"${evaluate_arguments[@]}"}
 
 # Says where the files of one kind are: $1 a title, the rest the conditions of find.

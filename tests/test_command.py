@@ -175,6 +175,47 @@ def test_a_wrong_key_of_a_config_is_one_line(
     assert "\\" not in ended.err
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("# A page\n\nSome prose.\n", "page.md, line 3: SyntaxError: invalid syntax"),
+        ("def get_config():\nreturn 1\n", "page.md, line 2: IndentationError: expected"),
+        (
+            "def get_config():\n    return bare_config()\n",
+            "page.md, line 2: NameError: name 'bare_",
+        ),
+        ("\nimport nothing_of_it\n", "page.md, line 2: ModuleNotFoundError: No module named 'not"),
+        ("from invseg_jax import nothing_of_it\n", "page.md, line 1: ImportError: cannot import"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line(values, capsys, tmp_path: Path, text, said):
+    file = tmp_path / "page.md"
+    file.write_text(text)
+    arguments = ["--workdir=RUN", f"--config={file}"]
+    command.define_config(values, argv=arguments)
+    ended = Ended(capsys, never, values, *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: --config cannot be loaded: {tmp_path}")
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+    with_traceback = Ended(capsys, never, values, *arguments, "--debug")
+    assert with_traceback.status == 2
+    assert "Traceback" in with_traceback.err
+    with pytest.raises(UserError, match="cannot be loaded"):
+        command.load_config(str(file), [])
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("content", [b"a\0b", b"\x89PNG\r\n", b"\x1f\x8b\x08"])
+def test_a_file_that_is_no_text_is_no_configuration(tmp_path: Path, content: bytes):
+    file = tmp_path / "image.png"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="^--config cannot be loaded: .*SyntaxError: ") as caught:
+        command.load_config(str(file), [])
+    assert "\n" not in str(caught.value) and "None" not in str(caught.value)
+
+
 # ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("arguments, wanted", [((), True), (("--nocompilation_cache",), False)])

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,19 @@ def run_script(script: Path, *arguments: str, **variables: str) -> subprocess.Co
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of launch/ whose environment is a recorder: it prints the commands it is given."""
+    """A copy of launch/ whose environment is a recorder: it prints the commands it is given.
+
+    Only what is asked of Python itself (-c) is run.
+    """
     launch = tmp_path / "a checkout" / "launch"
     shutil.copytree(ROOT / "launch", launch)
     recorder = launch.parent / "recorder"
-    recorder.write_text('#!/usr/bin/env bash\nprintf "<%s>" "$@"\necho\n', encoding="utf-8")
+    recorder.write_text(
+        "#!/usr/bin/env bash\n"
+        f'if [[ $1 == -c ]]; then exec "{sys.executable}" "$@"; fi\n'
+        'printf "<%s>" "$@"\necho\n',
+        encoding="utf-8",
+    )
     recorder.chmod(0o755)
     (launch / "environment.sh").write_text(
         'root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)\n'
@@ -71,6 +80,25 @@ def test_quickstart_evaluates_the_run_it_trained(
     assert f"  report      {workdir}/eval/report.html" in lines
     assert f"  label maps  {workdir}/eval" in lines
     assert not any(line.startswith("  pictures") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("described", "split"),
+    [
+        ('{"training": [["a", "1"]], "held_out": []}', "<--split><train>"),
+        ('{"training": [["a", "1"]], "held_out": [["b", "2"]]}', ""),
+        ("{", ""),  # evaluate says what is wrong
+    ],
+)
+def test_quickstart_evaluates_what_it_trained_on_where_nothing_is_held_out(
+    checkout: Path, described: str, split: str
+) -> None:
+    (checkout / "my run" / "data.json").write_text(described, encoding="utf-8")
+    arguments = ("--workdir", "my run", "--data", "a b")
+    done = run_script(checkout / "launch" / "quickstart.sh", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    evaluate = "<-m><invseg_jax.evaluate><--workdir><my run><--data=a b>"
+    assert done.stdout.splitlines()[1] == f"{evaluate}{split}"
 
 
 def test_quickstart_stops_when_training_fails(checkout: Path) -> None:

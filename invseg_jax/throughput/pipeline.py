@@ -4,11 +4,12 @@
     python -m invseg_jax.benchmark pipeline --data Task04_Hippocampus --json pipeline.json
     python -m invseg_jax.benchmark pipeline --config configs/brats.py --data Task01_BrainTumour
 
-The configuration is configs/hippocampus.py:cpu. Without --data a made-up data set of the same sizes
-is written to a temporary folder. All is what `train` runs: the cache, Grain's threads, the compiled
-step. The devices are waited for after each step, so that the time until the next batch is there is
-time in which they have nothing to do. Augmentation is held against the same step compiled without
-it, by turns, and against the same transforms in SciPy on the host.
+Without --config it is configs/hippocampus.py:cpu, and then without --data a made-up data set of the
+same sizes is written to a temporary folder. With --config the data are those that `train` would be
+given: --data, or the configuration's embedded cohort. All is what `train` runs: the cache, Grain's
+threads, the compiled step. The devices are waited for after each step, so that the time until the
+next batch is there is time in which they have nothing to do. Augmentation is held against the same
+step compiled without it, by turns, and against the same transforms in SciPy on the host.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, timed
 from invseg_jax.configuration import Config, check_config, patches_a_step
@@ -58,9 +60,11 @@ ALWAYS: dict[str, Any] = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the tables' own options."""
     parser.add_argument("--config", metavar="FILE", help="[configs/hippocampus.py:cpu]")
-    parser.add_argument("--data", metavar="ROOT", help="[a made-up data set]")
-    parser.add_argument("--steps", type=int, help="for the waiting [40; --quick 4]")
-    parser.add_argument("--repeats", type=int, help="rounds, for the augmentation [15; --quick 2]")
+    parser.add_argument("--data", metavar="ROOT", help="[made up without --config, else embedded]")
+    parser.add_argument("--steps", type=at_least_one, help="for the waiting [40; --quick 4]")
+    parser.add_argument(
+        "--repeats", type=at_least_one, help="rounds, for the augmentation [15; --quick 2]"
+    )
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -73,31 +77,51 @@ def read_config(options: argparse.Namespace) -> Config:
     """The configuration asked for; with --quick a small network on small patches.
 
     Raises:
-        UserError: it cannot be loaded, or an option makes no sense.
+        UserError: it cannot be loaded, or one of its counts is too small.
     """
-    for name in ("steps", "repeats"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: give at least 1")
     file = options.config
     if file is None:
         file = Path(__file__).resolve().parents[2] / "configs" / "hippocampus.py"
         if not file.is_file():
             raise UserError(f"{file} is not there: give --config, or run this from a checkout")
         file = f"{file}:cpu"
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    try:
-        values(["benchmark", f"--config={file}"])
-        config = values.config.copy_and_resolve_references()
-    except (flags.Error, OSError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--config cannot be loaded: {reason}") from error
+    config = _load(file)
     check_config(config)
     if options.quick:
-        config.data.patch = (8, 8, 8)
-        config.model.settings.channels = (8,)
-        config.model.settings.auxiliary = 0
+        _shrink(config)
     return config
+
+
+def _load(file: str) -> Config:
+    # `command.load_config` is for the command lines, which this room must not import.
+    argv = ["benchmark", f"--config={file}"]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        return values.config.copy_and_resolve_references()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file raises: it is the user's
+        said: Any = error
+        # ml_collections wraps a misspelt key's `KeyError`, whose `str` is the repr of what it says.
+        while isinstance(said, (AttributeError, KeyError)) and said.args:
+            said = said.args[0]
+        reason = (str(said).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise UserError(f"--config cannot be loaded: {reason}") from error
+
+
+def _shrink(config: Config) -> None:
+    """One level of 8 channels on patches of 8 voxels, without what needs more than that."""
+    config.data.patch = (8, 8, 8)
+    config.vae.latent = 0
+    settings = config.model.settings
+    settings.channels = (8,)
+    for name in ("couplings", "decoder_couplings"):  # a number, or one for each level
+        if isinstance(settings.get(name), tuple):
+            settings[name] = settings[name][:1]
+    if "auxiliary" in settings:
+        settings.auxiliary = 0
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:

@@ -1,9 +1,13 @@
+import argparse
 import json
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from invseg_jax import benchmark
+from invseg_jax.inference.network import build_model
 from invseg_jax.throughput import pipeline
 
 # ml_collections loads configurations by it.
@@ -64,8 +68,8 @@ def test_calls_take_turns_and_the_first_round_is_not_counted():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--steps=0",), "--steps 0: give at least 1"),
-        (("--repeats=-1",), "--repeats -1: give at least 1"),
+        (("--steps=0",), "--steps: '0' is no whole number of at least 1"),
+        (("--repeats=-1",), "--repeats: '-1' is no whole number of at least 1"),
         (("--config=nowhere.py",), "--config cannot be loaded: "),
         (("--data=/nowhere",), "/nowhere"),
     ],
@@ -75,6 +79,73 @@ def test_what_a_user_can_cause_is_one_line(ended, arguments, said):
     assert status == 2
     assert err.startswith("error: ") and err.count("\n") == 1
     assert said in err
+
+
+def quick(config: str) -> argparse.Namespace:
+    return argparse.Namespace(config=config, quick=True)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            "from invseg_jax.configuration import base_config\n"
+            "def get_config():\n"
+            "    config = base_config()\n"
+            "    config.stepz = 3\n",
+            'Did you mean "steps" instead of "stepz"?',
+        ),
+        ("# A page\n\nSome prose.\n", "invalid syntax (mine.py, line 3)"),
+        ("def get_config():\n    return bare_config()\n", "name 'bare_config' is not defined"),
+        ("import nothing_of_it\n", "No module named 'nothing_of_it'"),
+        ("def get_config():\n    raise ValueError('one\\ntwo')\n", "two"),
+        ("def get_config():\n    raise KeyError('a')\n", "a"),
+        ("def get_config():\n    raise NotImplementedError\n", "NotImplementedError"),
+    ],
+)
+def test_a_faulty_configuration_is_one_line(ended, tmp_path, text: str, said: str):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    status, _, err = ended(f"--config={file}", "--quick")
+    assert (status, err) == (2, f"error: --config cannot be loaded: {said}\n")
+
+
+def test_the_configuration_s_own_refusal_stays_as_it_is(ended, repository):
+    status, _, err = ended(f"--config={repository / 'configs' / 'cicek.py'}:big", "--quick")
+    assert (status, err) == (2, "error: there is no variant 'big'; there are gpu and tiny\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["brats.py", "brugger.py", "cicek.py", "hippocampus.py:cpu-vae", "sarcoma.py"]
+)
+def test_quick_makes_a_small_network_of_every_configuration(repository, name: str):
+    config = pipeline.read_config(quick(str(repository / "configs" / name)))
+    model = nnx.eval_shape(lambda: build_model(config, 1, 3))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model))) < 20_000
+    assert tuple(config.data.patch) == (8, 8, 8)
+
+
+def test_quick_takes_couplings_of_one_level(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from invseg_jax.configuration import base_config\n"
+        "def get_config():\n"
+        "    config = base_config('PartialInvRes')\n"
+        "    with config.ignore_type():\n"
+        "        config.model.settings.couplings = (1, 2, 3, 4)\n"
+        "    return config\n"
+    )
+    config = pipeline.read_config(quick(str(file)))
+    assert config.model.settings.couplings == (1,)
+    nnx.eval_shape(lambda: build_model(config, 1, 3))
+
+
+def test_help_says_which_data_are_taken(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["pipeline", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "With --config the data are those that `train` would be given" in said
+    assert "--data ROOT [made up without --config, else embedded]" in said
 
 
 def test_a_configuration_without_data_asks_for_them(ended, repository):
