@@ -58,6 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        # A device's memory may be found too small only when a program is compiled or runs.
+        if "--debug" in arguments or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(
+            "error: the device ran out of memory; take smaller sizes (see --help)", file=sys.stderr
+        )
+        return USER_ERROR
     return 0
 
 
@@ -108,7 +116,12 @@ def _run(arguments: list[str]) -> None:
         if options.json is not None:
             write_atomically(options.json, (json.dumps(result, indent=1) + "\n").encode())
 
-    write()  # now rather than after an hour says that a file cannot be written
+    # Now rather than after an hour says that a file cannot be written; what is in one that is there
+    # stays until there is something to replace it by.
+    if options.json is not None and options.json.exists():
+        write_atomically(options.json, options.json.read_bytes())
+    else:
+        write()
     print(heading(where), flush=True)
     for table in module.tables(options):
         print(f"\n{table.text()}", flush=True)

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -45,12 +46,15 @@ def test_every_benchmark_has_help_with_an_example(capsys, name):
         (("conv", "--shape=3x3"), "unrecognized arguments: --shape=3x3 (see --help)"),
         (("conv", "--shapes", "48"), "'48' is not of the form VOXELSxCHANNELS, such as 48x16"),
         (("conv", "--shapes", "4x0"), "both numbers must be at least 1"),
-        (("conv", "--repeats=many"), "invalid int value: 'many'"),
+        (("conv", "--repeats=many"), "--repeats: 'many' is no whole number of at least 1"),
+        (("slabs", "--repeats=-1"), "--repeats: '-1' is no whole number of at least 1"),
+        (("slabs", "--channels=1"), "chain: "),
+        (("memory", "--channels", "33", "64"), "33 channels the halves differ"),
         (("conv", "--json"), "expected one argument"),
         (("memory", "--platform=abacus"), "invalid choice: 'abacus'"),
-        (("memory", "--depths", "0"), "--depths 0: a depth is at least 1"),
-        (("drift", "--depths", "3", "0"), "--depths 0: a depth is at least 1"),
-        (("slabs", "--slabs", "0"), "--slabs 0: a branch has at least 1 piece"),
+        (("memory", "--depths", "0"), "--depths: '0' is no whole number of at least 1"),
+        (("drift", "--depths", "3", "0"), "--depths: '0' is no whole number of at least 1"),
+        (("slabs", "--slabs", "0"), "--slabs: '0' is no whole number of at least 1"),
         (("volume", "--couplings", "3"), "give an even number"),
     ],
 )
@@ -78,8 +82,24 @@ def test_debug_shows_the_traceback(capsys):
     status, _, err = ended(capsys, "memory", "--depths=0", "--debug")
     assert status == 2
     assert err.startswith("Traceback") and err.endswith(
-        "error: --depths 0: a depth is at least 1\n"
+        "error: argument --depths: '0' is no whole number of at least 1 (see --help)\n"
     )
+
+
+def test_earlier_rows_stay_until_there_are_new_ones(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "rows.json"
+    file.write_text("of last week")
+
+    def exhausted(options):
+        raise RuntimeError("RESOURCE_EXHAUSTED: 119 GiB")
+        yield
+
+    module = importlib.import_module("invseg_jax.benchmarks.conv")
+    monkeypatch.setattr(module, "tables", exhausted)
+    status, _, err = ended(capsys, "conv", f"--json={file}")
+    assert status == 2
+    assert err == "error: the device ran out of memory; take smaller sizes (see --help)\n"
+    assert file.read_text() == "of last week"
 
 
 def test_a_file_that_cannot_be_written_is_said_at_once(capsys, tmp_path):

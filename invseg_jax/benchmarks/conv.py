@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from invseg_jax.benchmarks import spread
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import Timed, alternate, medians, timed
 from invseg_jax.benchmarks.worker import Worker
@@ -57,8 +58,8 @@ def parse_shape(text: str) -> tuple[int, int]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
     parser.add_argument("--shapes", type=parse_shape, nargs="+", metavar="VOXELSxCHANNELS")
-    parser.add_argument("--batch", type=int, default=2, help="examples [2]")
-    parser.add_argument("--repeats", type=int, help="rounds [7; --quick 2]")
+    parser.add_argument("--batch", type=at_least_one, default=2, help="examples [2]")
+    parser.add_argument("--repeats", type=at_least_one, help="rounds [7; --quick 2]")
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 
 from invseg_jax.benchmarks.alternatives import Way
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Kind, Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.errors import UserError
@@ -40,8 +41,8 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the tables' own options."""
-    parser.add_argument("--size", type=int, help="voxels along an edge [12; --quick 4]")
-    parser.add_argument("--depths", type=int, nargs="+", help="[4 16 64 256; --quick 2 3]")
+    parser.add_argument("--size", type=at_least_one, help="voxels along an edge [12; --quick 4]")
+    parser.add_argument("--depths", type=at_least_one, nargs="+", help="[4 16 64 256; --quick 2 3]")
     parser.add_argument(
         "--subjects", nargs="+", choices=("chain", "network"), default=("chain", "network")
     )
@@ -52,8 +53,6 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     quick = options.quick
     size = options.size or (4 if quick else 12)
     depths = options.depths or ((2, 3) if quick else (4, 16, 64, 256))
-    if min(depths) < 1:
-        raise UserError(f"--depths {min(depths)}: a depth is at least 1")
     kinds: dict[str, tuple[Kind, tuple[int, ...]]] = {
         "chain": ("chain", (4,) if quick else (32,)),
         "network": ("FullInvRes", (4, 8) if quick else (32, 64)),

@@ -28,9 +28,10 @@ import jax
 from invseg_jax.benchmarks import slabs
 from invseg_jax.benchmarks.alternatives import Way, groups_near_root
 from invseg_jax.benchmarks.compiled import peak_of_run, temporary_bytes
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
-from invseg_jax.benchmarks.worker import WorkerError
+from invseg_jax.benchmarks.worker import WorkerError, reason
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.topology import TPU_TOPOLOGIES, Device, tpu_devices
@@ -64,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="here",
         help="compile for the devices here, or for a TPU that need not be here [here]",
     )
-    parser.add_argument("--depths", type=int, nargs="+", help="[2 8 30; --quick 1 2]")
+    parser.add_argument("--depths", type=at_least_one, nargs="+", help="[2 8 30; --quick 1 2]")
     parser.add_argument(
         "--subjects",
         nargs="+",
@@ -74,13 +75,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--chain-size",
-        type=int,
+        type=at_least_one,
         help="of the chain [32 on CPUs, else 64; --quick 6], and in the table of the slabs [64]",
     )
-    parser.add_argument("--chain-channels", type=int, help="[32; --quick 4]")
-    parser.add_argument("--network-size", type=int, help="voxels along an edge [64; --quick 8]")
+    parser.add_argument("--chain-channels", type=at_least_one, help="[32; --quick 4]")
     parser.add_argument(
-        "--channels", type=int, nargs="+", help="of the network [32 64 128 256; --quick 4 8]"
+        "--network-size", type=at_least_one, help="voxels along an edge [64; --quick 8]"
+    )
+    parser.add_argument(
+        "--channels",
+        type=at_least_one,
+        nargs="+",
+        help="of the network [32 64 128 256; --quick 4 8]",
     )
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="[float32]"
@@ -97,8 +103,6 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     """One table a subject, iUNets' own figures, and the table of the slabs."""
     quick = options.quick
     depths = sorted(options.depths or ((1, 2) if quick else (2, 8, 30)))
-    if depths[0] < 1:
-        raise UserError(f"--depths {depths[0]}: a depth is at least 1")
     device = None if options.platform == "here" else tpu_devices(options.platform)[0]
     # Smaller volumes fit into the memory inside of an accelerator's chip.
     on_cpu = device is None and jax.default_backend() == "cpu"
@@ -112,6 +116,11 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     )
     for kind, (size, channels) in (("chain", chain), ("network", network)):
         if kind in options.subjects:
+            if odd := [count for count in channels if count % 2]:
+                raise UserError(
+                    f"{kind}: of {odd[0]} channels the halves differ, and couplings that differ "
+                    "are no loop; give even numbers"
+                )
             name = "FullInvRes" if kind == "network" else "chain"
             sides = 2 if kind == "chain" else 1
             subjects = {depth: Subject(name, size, channels, sides * depth) for depth in depths}
@@ -167,9 +176,17 @@ def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Devi
             ways = [way]
             if name == SQRT:
                 ways = [replace(way, group=group) for group in groups_near_root(subject.couplings)]
-            sizes = [temporary_bytes(subject, candidate, device) for candidate in ways]
+            try:
+                sizes = [temporary_bytes(subject, candidate, device) for candidate in ways]
+            except jax.errors.JaxRuntimeError as error:
+                # A TPU's compiler refuses what its memory cannot hold: that is a result.
+                row["remark"] = f"{depth}: {reason(error)}"
+                break
             row[f"mib_{depth}"] = min(sizes) / MIB
             best = ways[sizes.index(min(sizes))]
+        table.rows.append(row)
+        if "remark" in row:
+            continue
         last, before = row[f"mib_{depths[-1]}"], row[f"mib_{depths[0]}"]
         row["activations"] = last * MIB / deepest.activation
         # A small program for a TPU has none: all of it lies inside the chip.
@@ -182,22 +199,21 @@ def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Devi
                 row["peak_mib"] = peak_of_run(deepest, best) / MIB
             except WorkerError as error:
                 row["remark"] = str(error)
-        table.rows.append(row)
     _judge(table, f"mib_{depths[-1]}")
     return table
 
 
 def _judge(table: Table, key: str) -> None:
     """Adds the shares, and the bounds of each reversible one."""
-    rows = {row["candidate"]: row for row in table.rows}
+    rows = {row["candidate"]: row for row in table.rows if key in row}
     for row in rows.values():
-        row["share"] = rows[REVERSIBLE][key] / row[key] if row[key] else None
+        row["share"] = rows[REVERSIBLE][key] / row[key] if row[key] and REVERSIBLE in rows else None
     for name, row in rows.items():
         if not name.startswith(REVERSIBLE):
             continue
         figures = [(f"growth of {name}", row["growth"], GROWTH)]
         for other, share in SHARES.items():
-            value = row[key] / rows[other][key] if rows[other][key] else None
+            value = row[key] / rows[other][key] if other in rows and rows[other][key] else None
             figures.append((f"{name} / {other}", value, share))
         table.bounds += [
             Bound(what, value, limit, form=".1%")

@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.processes import JAX, TORCH, in_processes
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.errors import UserError
@@ -44,10 +45,12 @@ COLUMNS = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
-    parser.add_argument("--size", type=int, help="voxels along an edge [64; --quick 8]")
-    parser.add_argument("--batch", type=int, help="examples [2]", default=2)
-    parser.add_argument("--couplings", type=int, default=6, help="a level and side, even [6]")
-    parser.add_argument("--repeats", type=int, help="rounds [5; --quick 1]")
+    parser.add_argument("--size", type=at_least_one, help="voxels along an edge [64; --quick 8]")
+    parser.add_argument("--batch", type=at_least_one, help="examples [2]", default=2)
+    parser.add_argument(
+        "--couplings", type=at_least_one, default=6, help="a level and side, even [6]"
+    )
+    parser.add_argument("--repeats", type=at_least_one, help="rounds [5; --quick 1]")
 
 
 def missing_packages() -> list[str]:

@@ -1,8 +1,10 @@
 """Networks compared across processes: parameters, peak of memory, median time."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from invseg_jax.benchmarks.timing import alternate, medians
@@ -75,10 +77,24 @@ def _measure(
                     worker.close()
             else:
                 workers[name] = worker
-        runs = {name: lambda worker=worker: worker.ask("step") for name, worker in workers.items()}
+
+        def take_step(name: str) -> float:
+            try:
+                return workers[name].ask("step")
+            except WorkerError as error:  # the others go on
+                rows[name].setdefault("remark", str(error))
+                return math.nan
+
+        runs = {name: partial(take_step, name) for name in workers}
         for name, seconds in medians(alternate(runs, repeats)).items():
-            row, peak = rows[name], workers[name].ask("peak") / MIB
-            row |= {"seconds": seconds, "peak_mib": peak, "grown_mib": peak - row["before_mib"]}
+            if "remark" in (row := rows[name]):
+                continue
+            try:
+                peak = workers[name].ask("peak") / MIB
+            except WorkerError as error:
+                row["remark"] = str(error)
+            else:
+                row |= {"seconds": seconds, "peak_mib": peak, "grown_mib": peak - row["before_mib"]}
     return list(rows.values())
 
 

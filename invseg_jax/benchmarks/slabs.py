@@ -16,6 +16,7 @@ import jax
 
 from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.compiled import bytes_of, peak_of_run
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
@@ -56,11 +57,11 @@ def defaults(quick: bool) -> Settings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
-    parser.add_argument("--size", type=int, help="voxels along an edge [64; --quick 8]")
-    parser.add_argument("--channels", type=int, help="[32; --quick 4]")
-    parser.add_argument("--couplings", type=int, help="[4; --quick 2]")
-    parser.add_argument("--slabs", type=int, nargs="+", help="[1 2 4 8; --quick 1 2]")
-    parser.add_argument("--repeats", type=int, help="rounds [3; --quick 1]")
+    parser.add_argument("--size", type=at_least_one, help="voxels along an edge [64; --quick 8]")
+    parser.add_argument("--channels", type=at_least_one, help="[32; --quick 4]")
+    parser.add_argument("--couplings", type=at_least_one, help="[4; --quick 2]")
+    parser.add_argument("--slabs", type=at_least_one, nargs="+", help="[1 2 4 8; --quick 1 2]")
+    parser.add_argument("--repeats", type=at_least_one, help="rounds [3; --quick 1]")
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:
@@ -73,9 +74,10 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
         tuple(options.slabs or usual.slabs),
         options.repeats or usual.repeats,
     )
-    if min(settings.slabs) < 1:
-        raise UserError(f"--slabs {min(settings.slabs)}: a branch has at least 1 piece")
-    yield table(settings, None)
+    try:
+        yield table(settings, None)
+    except ValueError as error:
+        raise UserError(f"chain: {error}") from error
 
 
 def table(settings: Settings, device: Device | None) -> Table:

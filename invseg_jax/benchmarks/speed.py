@@ -27,6 +27,7 @@ import jax
 from invseg_jax.benchmarks import spread
 from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.compiled import bytes_of
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
@@ -51,19 +52,22 @@ LOOPS = {"unrolled": "written out", "scan": "as loops"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the tables' own options."""
-    parser.add_argument("--size", type=int, help="voxels along an edge [48; --quick 8]")
+    parser.add_argument("--size", type=at_least_one, help="voxels along an edge [48; --quick 8]")
     parser.add_argument(
-        "--channels", type=int, nargs="+", help="of each level [32 64 128 256; --quick 4 8]"
+        "--channels",
+        type=at_least_one,
+        nargs="+",
+        help="of each level [32 64 128 256; --quick 4 8]",
     )
-    parser.add_argument("--couplings", type=int, help="a level and side [4; --quick 1]")
+    parser.add_argument("--couplings", type=at_least_one, help="a level and side [4; --quick 1]")
     parser.add_argument(
         "--loops", nargs="+", choices=tuple(LOOPS), help="[both on CPUs, scan elsewhere]"
     )
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="[float32]"
     )
-    parser.add_argument("--batch", type=int, default=2, help="examples [2]")
-    parser.add_argument("--repeats", type=int, help="rounds [5; --quick 1]")
+    parser.add_argument("--batch", type=at_least_one, default=2, help="examples [2]")
+    parser.add_argument("--repeats", type=at_least_one, help="rounds [5; --quick 1]")
 
 
 def prepare(options: argparse.Namespace) -> None:

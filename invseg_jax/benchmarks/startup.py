@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.errors import UserError
 
@@ -36,7 +37,7 @@ WARM_LIMIT = 12.0  # seconds, on two processor cores
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
-    parser.add_argument("--repeats", type=int, help="cold and warm starts [3; --quick 1]")
+    parser.add_argument("--repeats", type=at_least_one, help="cold and warm starts [3; --quick 1]")
     parser.add_argument("--config", metavar="FILE", help="[configs/iseg.py:quick]")
     parser.add_argument("--data", metavar="ROOT", help="[the embedded cohort]")
 

@@ -6,7 +6,8 @@
 Four modalities of 240 x 240 x 155 voxels, padded inside the network, batch 1. Two networks: the
 partially reversible U-Net of Brügger et al. 2019 (channels 60-120-240-360-480, as in
 configs/brugger.py) beside the same in PyTorch with memcnn, and FullInvRes of that width
-(60-120-240-480) beside iunets. Each gradient is also taken the ordinary way, in both frameworks.
+(60-120-240-480) beside iunets. Each gradient is also taken the ordinary way, in both frameworks:
+ours with its own branches, which evaluate norm, activation and convolution in one.
 
 Each runs in a process of its own, one after the other, and may run out of memory: that is a result.
 On GPUs the peak is what the framework's allocator gave out, on CPUs what the process has resident.
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.peers import missing_packages
 from invseg_jax.benchmarks.processes import JAX, TORCH, Candidates, in_processes
 from invseg_jax.benchmarks.table import Column, Table
@@ -30,7 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
     OURS: {"memory": "reversible"},
     "ours, reversible, fixed": {"memory": "reversible", "stream": "fixed"},
     "ours, remat": {"memory": "remat"},
-    "ours, plain JAX": {"memory": "plain"},
+    "ours, plain": {"memory": "plain"},
 }
 COLUMNS = (
     Column("network", "gradient"),
@@ -49,17 +51,23 @@ COLUMNS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the tables' own options."""
     parser.add_argument(
-        "--size", type=int, nargs=3, help="voxels [240 240 155; --quick 9 8 10]", metavar="VOXELS"
+        "--size",
+        type=at_least_one,
+        nargs=3,
+        help="voxels [240 240 155; --quick 9 8 10]",
+        metavar="VOXELS",
     )
-    parser.add_argument("--couplings", type=int, default=2, help="a level and side, even [2]")
-    parser.add_argument("--slabs", type=int, default=1, help="of ours, see `slabs` [1]")
+    parser.add_argument(
+        "--couplings", type=at_least_one, default=2, help="a level and side, even [2]"
+    )
+    parser.add_argument("--slabs", type=at_least_one, default=1, help="of ours, see `slabs` [1]")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="of ours [float32]"
     )
     parser.add_argument(
         "--networks", nargs="+", choices=("partial", "full"), default=("partial", "full")
     )
-    parser.add_argument("--repeats", type=int, help="rounds [5; --quick 1]")
+    parser.add_argument("--repeats", type=at_least_one, help="rounds [5; --quick 1]")
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:

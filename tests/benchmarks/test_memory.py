@@ -1,5 +1,6 @@
 import importlib.util
 
+import jax
 import pytest
 
 from invseg_jax.benchmarks.alternatives import Group, Way
@@ -63,6 +64,22 @@ def test_figures_and_bounds(measure, bounds, monkeypatch):
     assert {way.execution.loop for _, way in asked} == {"scan"}
     assert published["rows"][-1]["growth"] == pytest.approx(2.06 / 0.85 - 1)
     assert "Published, not measured here" in out
+
+
+def test_what_does_not_fit_is_a_result(measure, bounds, monkeypatch):
+    def some_bytes(subject, way, device):
+        if way.execution.memory == "plain" and way.group is None and subject.couplings > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 119 GiB")
+        return subject.couplings << 20
+
+    monkeypatch.setattr("invseg_jax.benchmarks.memory.temporary_bytes", some_bytes)
+    (chain, _), _ = measure("memory", "--subjects", "chain", "--depths", "1", "15")
+    rows = {row["candidate"]: row for row in chain["rows"]}
+    assert list(rows) == WAYS
+    assert rows["plain"] == {"candidate": "plain", "mib_1": 2, "remark": "15: out of memory"}
+    assert rows["remat"]["share"] == 1
+    said = bounds(chain)
+    assert "reversible / remat" in said and "reversible / plain" not in said
 
 
 @pytest.mark.slow

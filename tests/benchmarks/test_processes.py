@@ -32,14 +32,15 @@ def test_rows_and_ratios(tmp_path, monkeypatch, together):
             "ours": (function, {"parameters": 5, "peaks": [30], "seconds": [9, 9, 1, 3, 2]}),
             "greedy": (function, {"broken": True}),
             "theirs": (function, {"parameters": 6, "peaks": [60], "seconds": [9, 9, 6, 6, 5]}),
+            "late": (function, {"parameters": 7, "peaks": [60], "seconds": [9, 9, 6]}),
         },
         3,
         reference="ours",
         together=together,
         report=begun.append,
     )
-    assert begun == ["ours", "greedy", "theirs"]
-    ours, greedy, theirs = rows
+    assert begun == ["ours", "greedy", "theirs", "late"]
+    ours, greedy, theirs, late = rows
     assert ours == {
         "network": "ours",
         "parameters": 5,
@@ -52,6 +53,8 @@ def test_rows_and_ratios(tmp_path, monkeypatch, together):
         "time_ratio": 1,
     }
     assert greedy == {"network": "greedy", "remark": "out of memory"}
+    # One that fails on the way is no reason to lose the others.
+    assert late == {"network": "late", "parameters": 7, "before_mib": 10, "remark": "StopIteration"}
     assert (theirs["peak_ratio"], theirs["grown_ratio"], theirs["time_ratio"]) == (2, 2.5, 3)
 
 
@@ -87,7 +90,7 @@ def test_volume(monkeypatch, capsys, tmp_path):
     assert benchmark.main(arguments) == 0
     out, err = capsys.readouterr()
     assert "PartialInvRes, channels 4-8, 2 couplings a level and side: 4 x 5 x 4 x 6 voxels" in out
-    ways = ["ours, reversible", "ours, reversible, fixed", "ours, remat", "ours, plain JAX"]
+    ways = ["ours, reversible", "ours, reversible, fixed", "ours, remat", "ours, plain"]
     assert err.splitlines() == [f"partial: {way} ..." for way in ways]
     counts = {line.split("  ")[0]: line.split() for line in out.splitlines() if "ours," in line}
     assert list(counts) == ways
