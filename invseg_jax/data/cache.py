@@ -32,7 +32,7 @@ from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
 from invseg_jax.errors import UserError
 
-FORMAT = 3
+FORMAT = 4
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
 FOREGROUND_VOXELS = 10_000
 

@@ -32,7 +32,7 @@ class Geometry:
     Attributes:
         shape: (D, H, W) of the file, in voxels.
         affine: the file's, (4, 4) as nested tuples, voxel indices to mm.
-        oriented: whether the file says which side is left; Analyze files do not.
+        oriented: whether the file says which side is left, see `Volume`.
         axes: for each axis of the canonical frame, the file's axis that runs along it.
         mirrored: for each axis of the canonical frame, whether the file's runs the other way.
         start: first voxel of the crop, in the canonical frame.

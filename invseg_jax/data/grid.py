@@ -22,7 +22,7 @@ class Grid:
         path: the volume's file.
         shape: (D, H, W) in voxels.
         affine: (4, 4) float64, voxel indices to mm.
-        oriented: False for Analyze files, whose affine does not give the place.
+        oriented: whether the affine gives the place, see `Volume`.
     """
 
     path: Path

@@ -29,7 +29,7 @@ class LoadedCase:
         label: (D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None for a case
             without a label map.
         affine: (4, 4) float64, voxel indices to mm.
-        oriented: whether the file says which side is left; Analyze files do not.
+        oriented: whether the file says which side is left, see `Volume`.
     """
 
     id: str
@@ -89,9 +89,11 @@ def _read_images(
         volume = _read_image(path, expected)
         if reference is not None and Grid.of(grid).differs(Grid.of(volume)):
             if not grid.oriented or not volume.oriented:
+                lost = volume if grid.oriented else grid
                 raise UserError(
-                    f"{path}: cannot be brought onto the grid of {grid.path}, as an Analyze file "
-                    "does not say where it lies; convert both to NIfTI"
+                    f"{path}: cannot be brought onto the grid of {grid.path}, as the header of "
+                    f"{lost.path} does not say where it lies (Analyze, or neither sform nor "
+                    "qform); give both an sform"
                 )
             image[..., channel] = resample_onto(
                 volume.array,

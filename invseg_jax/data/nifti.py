@@ -1,17 +1,15 @@
 """NIfTI and Analyze volumes: read with every check the format allows, written atomically.
 
-The header is decoded by nibabel; the voxels are read here, because the usual readers accept
-damaged files: a flipped bit in a gzip stream goes unnoticed unless the stream is read to its end,
-where the checksum stands, and a short file whose header claims gigabytes is allocated first and
-found wanting later. What a header claims is therefore compared with a cap and with the size of
+nibabel decodes the header (`volume_header`); the voxels are read here, because the usual readers
+accept damaged files: a flipped bit in a gzip stream goes unnoticed unless the stream is read to its
+end, where the checksum stands, and a short file whose header claims gigabytes is allocated first
+and found wanting later. What a header claims is therefore compared with a cap and with the size of
 the file before a voxel is touched.
 """
 
 from __future__ import annotations
 
 import gzip
-import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from invseg_jax.atomic_file import write_atomically
-from invseg_jax.data.byte_stream import Stream, open_stream, read_to_end, read_voxels
+from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels
+from invseg_jax.data.volume_header import claims, is_oriented, read_affine, read_header
 from invseg_jax.errors import UserError
 
 # What one volume may take. A header may claim more than any machine holds, and a small compressed
@@ -32,10 +30,6 @@ MAX_BYTES = 4 << 30
 MAX_LABEL = 65_535
 
 _limit = MAX_BYTES
-
-# nibabel mends small header faults (pixdim 0, qfac) and says so on stderr, once a file.
-_QUIET = logging.Logger("invseg_jax.nifti")
-_QUIET.disabled = True
 
 
 @dataclass
@@ -47,8 +41,8 @@ class Volume:
             file is of a real type or scaled, else the file's integer type.
         affine: (4, 4) float64, voxel indices to mm.
         path: the file that was asked for.
-        oriented: False for Analyze 7.5, whose header has no orientation that can be trusted:
-            its affine gives the spacing, not the place of the volume.
+        oriented: False for Analyze 7.5, and for NIfTI with neither sform nor qform: the affine
+            gives the spacing, not the place of the volume.
     """
 
     array: np.ndarray
@@ -103,13 +97,18 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
     """The files that hold a volume, all of them there.
 
     Raises:
-        UserError: a file is missing, or the name is not one of a volume.
+        UserError: a file is missing or in a folder that is closed, or the name is not one of a
+            volume.
     """
     files = volume_files(path)
     for file in files:
-        if not file.is_file():
+        try:
+            if file.is_file():
+                continue
             what = "is a folder, not a file" if file.is_dir() else "no such file"
-            raise UserError(f"{file}: {what}; check the path")
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+        raise UserError(f"{file}: {what}; check the path")
     return files
 
 
@@ -133,8 +132,8 @@ def read_volume(path: str | Path) -> Volume:
     files = source_files(path)
     single = len(files) == 1
     with open_stream(files[0]) as stream:
-        header = _read_header(stream, path, single=single)
-        shape, dtype, offset, size = _claims(header, path)
+        header = read_header(stream, path, single=single)
+        shape, dtype, offset, size = claims(header, path, _limit)
         if single:
             skip = offset - header.sizeof_hdr
             voxels = read_voxels(stream, path, offset=offset, skip=skip, size=size)
@@ -144,7 +143,7 @@ def read_volume(path: str | Path) -> Volume:
     if not single:
         with open_stream(files[1]) as stream:
             voxels = read_voxels(stream, files[1], offset=offset, skip=offset, size=size)
-    affine = _affine(header, path)
+    affine = read_affine(header, path)
     array = voxels.view(dtype).reshape(shape, order="F")
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -153,7 +152,7 @@ def read_volume(path: str | Path) -> Volume:
             f"{path}: a volume needs 3 axes, or 4 with the modalities last; its shape is {shape}"
         )
     array = _real_values(array, header, path)
-    return Volume(array, affine, path, oriented=not isinstance(header, Spm2AnalyzeHeader))
+    return Volume(array, affine, path, oriented=is_oriented(header))
 
 
 def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) -> None:
@@ -192,94 +191,6 @@ def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) ->
     if not np.allclose(image.get_qform(), affine, atol=1e-3):
         image.set_qform(None)
     write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
-
-
-def _read_header(stream: Stream, path: Path, *, single: bool) -> Any:
-    """Decodes the header with nibabel; `single` tells `.nii` from a `.hdr` / `.img` pair."""
-    block = stream.read(348)
-    if not block:
-        raise UserError(f"{path}: the gzip stream holds nothing; fetch the file again")
-    not_image = f"{path}: not a NIfTI or Analyze image"
-    if len(block) < 348:
-        raise UserError(f"{not_image} (shorter than a header); check the file")
-    kinds: tuple[Any, ...] = (
-        (nib.Nifti1Header,) if single else (nib.Nifti1Pair.header_class, Spm2AnalyzeHeader)
-    )
-    if 540 in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")):
-        kinds = (nib.Nifti2Header if single else nib.Nifti2Pair.header_class,)
-        block += stream.read(540 - 348)
-    kind = next((kind for kind in kinds if kind.may_contain_header(block)), None)
-    if kind is None:
-        raise UserError(f"{not_image} (no such header); check the file")
-    header = kind(block, check=False)
-    if kind is not Spm2AnalyzeHeader:
-        magic = header["magic"].item()
-        if magic != (header.single_magic if single else header.pair_magic):
-            raise UserError(
-                f"{not_image} (magic {magic!r} does not go with the file's ending); "
-                "check the file's name"
-            )
-    try:
-        header.check_fix(logger=_QUIET, error_level=40)
-    except HeaderDataError as error:
-        raise UserError(f"{path}: the header is damaged ({error}); fetch the file again") from error
-    return header
-
-
-def _claims(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype, int, int]:
-    """What the header says of the voxels: shape, type, offset and size in bytes, all sane."""
-    # Not `get_data_shape`: for a first axis of -1 it guesses at a FreeSurfer surface.
-    dims = [int(n) for n in header["dim"]]
-    shape = tuple(dims[1 : dims[0] + 1]) if 1 <= dims[0] <= 7 else ()
-    if not shape or min(shape) < 1:
-        raise UserError(
-            f"{path}: the header's dimensions {dims} are not all positive; the file is "
-            "damaged or empty, fetch it again"
-        )
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise UserError(f"{path}: voxels of type {dtype} are not real numbers; convert the file")
-    size = math.prod(shape) * dtype.itemsize
-    if size > _limit:
-        raise UserError(
-            f"{path}: the header claims a volume of {shape}, {size / 2**20:,.1f} "
-            f"MiB, above the limit of {_limit / 2**20:,.1f} MiB; crop or resample it, or raise "
-            "config.data.max_bytes (of a trained run: in its config.json)"
-        )
-    try:
-        offset = int(header.get_data_offset())
-    except (ValueError, OverflowError):  # vox_offset is a float: NaN or infinity
-        offset = -1
-    if offset < 0:
-        raise UserError(
-            f"{path}: the header's vox_offset is not a place in a file; the file is "
-            "damaged, fetch it again"
-        )
-    return shape, dtype, offset, size
-
-
-def _affine(header: Any, path: Path) -> np.ndarray:
-    # An affine may be whole without it, but other programs take the spacing from here.
-    if not np.isfinite(header["pixdim"][1:4]).all():
-        raise UserError(
-            f"{path}: the header's pixdim, the spacing, is not finite "
-            f"({', '.join(f'{float(x):g}' for x in header['pixdim'][1:4])}); mend it"
-        )
-    try:
-        affine = np.array(header.get_best_affine(), np.float64)
-    except (HeaderDataError, ValueError) as error:  # a quaternion that is none
-        raise UserError(f"{path}: no usable affine ({error}); mend its sform or qform") from error
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
-    if (
-        not np.isfinite(affine).all()
-        or not spacing.all()
-        or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4
-    ):
-        raise UserError(
-            f"{path}: no usable affine (it is singular or not finite); mend its sform or pixdim"
-        )
-    return affine
 
 
 def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:

@@ -30,8 +30,8 @@ class Preprocessing:
         canonical: whether the axes are brought into the order and direction of RAS+: to the right,
             to the front, upwards, each the file's axis that runs nearest to it. Then a scan that
             is stored another way looks as those of the training did, and the axes of patches and
-            flips have the same meaning in all cases. Analyze files, which do not say which side is
-            left, stay as they are.
+            flips have the same meaning in all cases. Analyze files and those without sform and
+            qform, which do not say which side is left, stay as they are.
         spacing: of the voxels along the three axes, in mm; None: as in the file.
         interpolation: of intensities: "linear", or "cubic" splines, which are sharper and may
             overshoot at edges. Also of modalities that lie on another grid than the reference.

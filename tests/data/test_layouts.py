@@ -200,6 +200,20 @@ def test_folders_of_another_layout(tmp_path: Path, layout: str, looked_for: str)
         open_dataset(layout, tmp_path / "file")
 
 
+@pytest.mark.parametrize("closed", ["root", "imagesTr"])
+def test_a_folder_that_is_closed(
+    write_msd: Write, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_msd()
+
+    def refused(*_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(root))
+
+    monkeypatch.setattr(Path, "is_dir" if closed == "root" else "is_file", refused)
+    with pytest.raises(UserError, match=r"cannot be read \(.*Permission denied.*permissions"):
+        open_dataset("msd", root)
+
+
 def test_unknown_layout(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there are brats2020, iseg, .*: did you mean 'iseg'"):
         open_dataset("i-seg", tmp_path)

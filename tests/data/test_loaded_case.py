@@ -196,7 +196,7 @@ def test_an_analyze_file_has_no_place(tmp_path: Path, rng: np.random.Generator) 
     dataset = dataclasses.replace(write_pair(tmp_path, rng), reference=0)
     Spm2AnalyzeImage(np.ones((4, 3, 5), np.int16), np.eye(4)).to_filename(tmp_path / "pet.hdr")
     images = (dataset.cases[0].images[0], tmp_path / "pet.hdr")
-    with pytest.raises(UserError, match="pet.hdr: cannot be brought onto .*convert both to NIfTI"):
+    with pytest.raises(UserError, match="pet.hdr: cannot be brought onto .*give both an sform"):
         load_case(dataset, Case("pair", images, None))
 
 

@@ -103,6 +103,27 @@ def test_extensions_before_the_voxels_are_passed_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "extended.nii.gz").array, array)
 
 
+def test_an_affine_that_no_field_gives_is_made_up(tmp_path: Path) -> None:
+    content = bytearray(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), AFFINE).to_bytes())
+    for sform, qform in ((0, 0), (1, 0), (0, 1)):
+        content[252:256] = struct.pack("<hh", qform, sform)  # nibabel would set them by itself
+        (tmp_path / "a.nii").write_bytes(content)
+        volume = read_volume(tmp_path / "a.nii")
+        assert volume.oriented == (sform + qform > 0)
+        np.testing.assert_allclose(volume.spacing, (1.5, 2.0, 0.7), rtol=1e-6)
+
+
+def test_a_folder_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.nii", np.zeros((2, 3, 4), np.uint8))
+
+    def closed(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(UserError, match=r"a.nii: cannot be read \(Permission denied\)"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("asked", [".hdr", ".img"])
 def test_analyze_pair(tmp_path: Path, rng: np.random.Generator, asked: str) -> None:
     array = rng.integers(0, 900, (4, 5, 6, 1)).astype(np.int16)

@@ -7,6 +7,7 @@ is one volume.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -80,7 +81,7 @@ def check_case(dataset: Dataset, case: Case) -> list[Fault]:
 
 def shown_from(root: Path, text: str) -> str:
     """A text in which paths start from the data set's root."""
-    return text.replace(f"{root}{os.sep}", "")
+    return re.sub(rf"(?<![^\s'\"(]){re.escape(f'{root}{os.sep}')}", "", text)
 
 
 class _Found:
@@ -145,12 +146,15 @@ def _same_grid(found: _Found, first: Grid, second: Grid) -> None:
 
 
 def _overlap(found: _Found, reference: Grid, other: Grid) -> None:
-    """Two volumes of which one is to be resampled onto the other's grid."""
+    """Two volumes of which one is resampled onto the other's grid where it has another."""
+    if not reference.differs(other):
+        return
     if not (reference.oriented and other.oriented):
         found.add(
             "grid",
-            f"{(other if reference.oriented else reference).path}: an Analyze file does not say "
-            "where it lies, so nothing can be resampled by it; convert it to NIfTI",
+            f"{(other if reference.oriented else reference).path}: the header does not say where "
+            "it lies (Analyze, or neither sform nor qform), so nothing can be resampled by it; "
+            "give it an sform",
         )
         return
     corners = other.corners() @ np.linalg.solve(reference.affine, other.affine).T

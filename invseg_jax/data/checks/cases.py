@@ -56,7 +56,8 @@ def check_cases(
     first: dict[str, tuple[str, Path]] = {}  # where the content of an image was met first
     for number, case in enumerate(cases):
         contents = digests(case)
-        key = None if contents is None or sound is None else sound.key(dataset, contents, tolerate)
+        whole = sound is not None and None not in contents
+        key = sound.key(dataset, contents, tolerate) if sound is not None and whole else None
         if key is None or sound is None or not sound.remembers(key):
             if progress is not None:
                 progress(number, case)
@@ -64,7 +65,9 @@ def check_cases(
             faults += of_case
             if key is not None and sound is not None and not of_case:
                 sound.remember(key)
-        for path, content in zip(case.images, contents or (), strict=False):
+        for path, content in zip(case.images, contents, strict=False):
+            if content is None:  # a fault of the file
+                continue
             its_case, its_path = first.setdefault(content, (case.id, path))
             if its_path != path and "duplicate" not in tolerate:
                 whose = "" if its_case == case.id else f" of case {its_case}"

@@ -19,7 +19,7 @@ from invseg_jax.data.nifti import volume_limit
 from invseg_jax.errors import UserError
 
 # Of the checks; a change of what they find must change it.
-FORMAT = 1
+FORMAT = 2
 
 
 class SoundCases:
@@ -29,7 +29,9 @@ class SoundCases:
         """Opens the memory in `folder`, or in the cache."""
         self._folder = cache_root() / "sound" if folder is None else folder
 
-    def key(self, dataset: Dataset, contents: Sequence[str], tolerate: Collection[str]) -> str:
+    def key(
+        self, dataset: Dataset, contents: Sequence[str | None], tolerate: Collection[str]
+    ) -> str:
         """Names a case of these contents (see `digests`), checked as one of this data set."""
         against = {
             "format": FORMAT,
@@ -54,13 +56,15 @@ class SoundCases:
             (self._folder / key).touch()
 
 
-def digests(case: Case) -> list[str] | None:
+def digests(case: Case) -> list[str | None]:
     """The SHA-256 of each image of a case, then that of its label map, or "" where it has none.
 
-    None where a file cannot be read.
+    None in the place of a file that cannot be read.
     """
-    paths = (*case.images, case.label)
-    try:
-        return ["" if path is None else volume_digest(path) for path in paths]
-    except UserError:
-        return None
+    found: list[str | None] = []
+    for path in (*case.images, case.label):
+        try:
+            found.append("" if path is None else volume_digest(path))
+        except UserError:
+            found.append(None)
+    return found

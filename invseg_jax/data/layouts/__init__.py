@@ -7,8 +7,8 @@ the files that a case should have are there, shows when they are read (`data/che
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,23 @@ def find_layout(
         near = difflib.get_close_matches(layout, LAYOUTS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
         raise UserError(f"no data set layout {layout!r}; there are {', '.join(LAYOUTS)}: {hint}")
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise UserError(f"{root}: {what}; give the folder of the data set")
-    if layout == "plain":
-        return partial(plain.open_folder, root, plain.Patterns.read(settings))
-    return partial(LAYOUTS[layout], root)
+    with _readable(root):
+        if not root.is_dir():
+            what = "is a file, not a folder" if root.exists() else "no such folder"
+            raise UserError(f"{root}: {what}; give the folder of the data set")
+    patterns = (plain.Patterns.read(settings),) if layout == "plain" else ()
+
+    def open_folder() -> Dataset:
+        with _readable(root):
+            return LAYOUTS[layout](root, *patterns)
+
+    return open_folder
+
+
+@contextmanager
+def _readable(root: Path) -> Iterator[None]:
+    """A folder that is closed to the user is the user's to open."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{root}: cannot be read ({error}); check the permissions") from error

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import base_config
-from invseg_jax.data.checks.case import check_case
+from invseg_jax.data.checks.case import check_case, shown_from
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.source import labelled_cases
@@ -167,15 +167,23 @@ def test_an_analyze_file_cannot_be_resampled(write: Callable[..., Dataset]) -> N
     dataset = write({"case": GOOD["nothing_at_all"]})
     dataset, case = channels(dataset, dataset.cases[0])
     case = replace(case, images=(case.images[0], case.images[0].with_name("other.hdr")))
-    nib.AnalyzeImage(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(case.images[1])
+    nib.AnalyzeImage(np.ones((9, 4, 5), np.int16), np.eye(4)).to_filename(case.images[1])
     (fault,) = check_case(dataset, case)
-    assert "other.hdr: an Analyze file does not say where it lies" in fault.text
+    assert "other.hdr: the header does not say where it lies" in fault.text
+    # Of the same shape it is taken as it is, as `load_case` does.
+    nib.AnalyzeImage(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(case.images[1])
+    assert check_case(dataset, case) == []
+
+
+def test_paths_start_from_the_root() -> None:
+    text = "rawdata/a.nii: not data/a.nii but data/b.nii (data/c.nii)"
+    assert shown_from(Path("data"), text) == "rawdata/a.nii: not a.nii but b.nii (c.nii)"
 
 
 CHILD = """
 import re, sys
 from pathlib import Path
-from invseg_jax.data.checks.case import check_case
+from invseg_jax.data.checks.case import check_case, shown_from
 from invseg_jax.data.layouts import Case, Dataset
 root = Path(sys.argv[1])
 dataset = Dataset("bombs", root, ("a",), ("background", "b"), (0, 1), ())

@@ -46,12 +46,18 @@ def test_the_same_bytes_under_two_ids(dataset: Dataset) -> None:
     first, second, third = (case.images[0] for case in dataset.cases)
     shutil.copy(first, third)
     shutil.copy(first, second)
-    # Label maps may well be the same.
+    # A file that is missing hides no other fault; label maps may well be the same.
     labels = [case.label for case in dataset.cases if case.label]
     shutil.copy(labels[0], labels[1])
     faults = check_cases(dataset, dataset.cases)
     assert [(fault.case, fault.kind) for fault in faults] == [
         ("organ_2", "duplicate"),
+        ("organ_3", "duplicate"),
+    ]
+    (dataset.root / "labelsTr" / "organ_3.nii.gz").unlink()
+    assert [(fault.case, fault.kind) for fault in check_cases(dataset, dataset.cases)] == [
+        ("organ_2", "duplicate"),
+        ("organ_3", "file"),
         ("organ_3", "duplicate"),
     ]
     assert faults[1].text == (
@@ -131,7 +137,7 @@ def test_what_a_case_was_checked_against_counts(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, contents = SoundCases(), digests(dataset.cases[0])
-    assert contents is not None and len(contents) == 2
+    assert len(contents) == 2 and None not in contents
     keys = {
         sound.key(dataset, contents, ()),
         sound.key(replace(dataset, values=(0, 1, 3)), contents, ()),
