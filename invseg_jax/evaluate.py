@@ -81,7 +81,7 @@ def evaluate(
 
     from invseg_jax.data.checks.case import TOLERABLE
     from invseg_jax.data.checks.cases import refuse_faults
-    from invseg_jax.data.content import case_digest
+    from invseg_jax.data.content import case_digest, images_digest
     from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.regions import Regions
@@ -105,14 +105,15 @@ def evaluate(
             f"{dataset.root} has the modalities {', '.join(dataset.modalities)}; {workdir} was "
             f"trained on them in the order {', '.join(data.modalities)}"
         )
-    seen = {content for _, content in data.training}
-    # In the data of the training a case is known by its name too: one whose label map was mended
-    # since has been trained on all the same.
-    own = root is None or str(Path(root).absolute()) == data.root
+    # A case whose label map was mended since has been trained on all the same. Runs of earlier
+    # versions keep no digest of the images alone. In the data of the training a name counts too.
+    seen = {content for _, content in data.training} | set(data.images)
+    embedded = data.root is None
+    own = root is None or (not embedded and Path(root).resolve() == Path(data.root).resolve())
     names = {id for id, _ in data.training} if own else set()
 
     def trained_on(case: Case) -> bool:
-        return case.id in names or case_digest(case) in seen
+        return case.id in names or not seen.isdisjoint((case_digest(case), images_digest(case)))
 
     known = chosen_cases(config, dataset) if own else labelled_cases(dataset)
     cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
@@ -169,6 +170,7 @@ def evaluate(
         config=config.to_dict(),
         pictures=pictures,
         regions=region_names,
+        scored={"split": split, "data": str(dataset.root)},
     )
     console.print(*tables(results, data.classes, region_names), sep="\n")
     command.say(f"report: {output / 'report.html'}")

@@ -56,9 +56,9 @@ def predict(
         The label maps, in order.
 
     Raises:
-        UserError: no trained run, runs of different tasks or grids, no image, or an image that its
-            own label map would overwrite; or, with the others written, images that could not be
-            segmented.
+        UserError: no trained run, runs of different tasks or grids, no image, or an image or a
+            label map of the data that would be written over; or, with the others written, images
+            that could not be segmented.
     """
     import time
 
@@ -66,7 +66,7 @@ def predict(
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
     from invseg_jax.evaluation.case_files import make_output, write_case_files
-    from invseg_jax.inference.inputs import find_inputs
+    from invseg_jax.inference.inputs import cases_around, find_inputs
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
     if not source.exists():
@@ -76,7 +76,7 @@ def predict(
     settings, (_, config, data) = segmenters[0].settings, runs[0]
     limit_volumes(config.data.get("max_bytes", MAX_BYTES))
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
-        same = "segments", "classes", "values", "modalities", "reference"
+        same = "segments", "regions", "classes", "values", "modalities", "reference"
         if any(getattr(other, part) != getattr(data, part) for part in same):
             raise UserError(
                 f"{workdir} was trained for the {other.segments} of {', '.join(other.modalities)}, "
@@ -88,9 +88,19 @@ def predict(
                 f"{workdir} and {workdirs[0]} differ in what config.data.preprocess makes of the "
                 "grid (canonical, spacing, crop or margin); they cannot be averaged"
             )
+        # The other modalities come onto the reference's grid once, for all networks.
+        read = segmenter.settings.interpolation
+        if data.reference is not None and read != settings.interpolation:
+            raise UserError(
+                f"{workdir} was trained with config.data.preprocess.interpolation={read}, "
+                f"{workdirs[0]} with {settings.interpolation}; they cannot be averaged"
+            )
     cases = find_inputs(source, data.layout, data.modalities, config.data.get("plain"))
     targets = [output / f"{case.id}.nii.gz" for case in cases]
-    make_output(output, (case.id for case in cases), cases)
+    # The images alone may have been given, and the folder of their label maps as the output.
+    around = cases_around(output, data.layout, config.data.get("plain"))
+    labelled = (case for case in around if case.label is not None)
+    make_output(output, (case.id for case in cases), (*cases, *labelled))
     dataset = Dataset(
         name=str(source),
         root=source,

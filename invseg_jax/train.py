@@ -69,6 +69,7 @@ def train(
     import jax
 
     from invseg_jax.data.checks.cases import refuse_faults
+    from invseg_jax.data.content import images_digest
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
@@ -112,6 +113,7 @@ def train(
     check_stream(**stream)
     check_slices(config.data.annotated_slices)
     cases = chosen_cases(config, dataset)
+    by_id = {case.id: case for case in cases}
     hold_out(cases, config.data.folds, config.data.fold)
     refuse_faults(config, dataset, cases, command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
@@ -128,6 +130,7 @@ def train(
         reference=dataset.reference,
         ignore=dataset.ignore,
         regions=dataset.regions if config.loss.regions else (),
+        images=tuple(images_digest(by_id[case.id]) for case in training),
     )
 
     # The network, and its state on the devices.
@@ -165,7 +168,9 @@ def train(
                     refuse_divergence(metrics, step, checkpoints.latest(), config)
                 if step > first and saving:
                     checkpoints.save(step, state, batches)
-                if step > first and due and not stopping:
+                # A stop may have come between the last save and the validation due after it.
+                missed = step == first > 0 and not log.validated(step)
+                if (step > first or missed) and due and not stopping:
                     if held_out:
                         averaged = network.with_params(state.averaged)
                         some = held_out[: config.eval_cases or None]

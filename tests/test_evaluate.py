@@ -1,6 +1,7 @@
 """Cases are scored on the files' own grid, and known again whatever was done to them since."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import base_config
-from invseg_jax.data.content import case_digest
+from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import IGNORED, Dataset
 from invseg_jax.data.preprocess import Preprocessing
@@ -61,6 +62,7 @@ def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         dataset.values,
         training=tuple(keys[:2]),
         held_out=tuple(keys[2:]),
+        images=tuple(images_digest(case) for case in dataset.cases[:2]),
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
     run = Segmenter(Bright(), settings), base_config(), data
@@ -97,7 +99,7 @@ def test_scores_are_those_of_the_written_maps(dataset: Dataset, workdir: Path) -
 
 
 def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
-    dataset: Dataset, workdir: Path, tmp_path: Path
+    dataset: Dataset, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A label map that was mended since: the network has seen the image all the same.
     path = dataset.cases[0].label
@@ -111,14 +113,23 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
             "block_0",
             "block_1",
         ]
-    # Elsewhere a name says nothing, and the content all.
+    # Elsewhere a name says nothing, and the images all; earlier runs know whole cases alone.
     other = tmp_path / "other"
     dataset.root.rename(other)
-    assert ids(evaluate(workdir, tmp_path / "c", root=str(other))) == [
-        "block_0",
-        "block_2",
-        "block_3",
-    ]
+    summary = evaluate(workdir, tmp_path / "c", root=str(other))
+    assert ids(summary) == ["block_2", "block_3"]
+    assert summary["scored"] == {"split": "val", "data": str(other)}
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "2 cases the network was not trained on" in page and str(other) in page
+    segmenter, config, data = segmentation.load_segmenter(workdir)
+    earlier = segmenter, config, replace(data, images=())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: earlier)
+    assert ids(evaluate(workdir, tmp_path / "d", root=str(other)))[0] == "block_0"
+    # The embedded cohort has no folder that could be the one at hand.
+    embedded = segmenter, config, replace(data, root=None, images=())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: embedded)
+    monkeypatch.chdir(other)
+    assert ids(evaluate(workdir, tmp_path / "e", root="."))[0] == "block_0"
 
 
 def test_of_sparsely_annotated_cases_the_rest_is_scored(dataset: Dataset, sparse: Path) -> None:
@@ -150,7 +161,7 @@ def test_the_data_are_never_written_over(dataset: Dataset, workdir: Path, tmp_pa
     path = dataset.cases[0].label
     assert path is not None
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"labelsTr: block_0.nii.gz there is an input"):
+    with pytest.raises(UserError, match=r"labelsTr: block_0.nii.gz there belongs to the data"):
         evaluate(workdir, path.parent, split="all")
     assert path.read_bytes() == before
     (tmp_path / "file").touch()

@@ -103,6 +103,13 @@ def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Pat
 def test_prediction_refuses_to_overwrite_its_input(balls: Path, trained_run: Path):
     image = balls / "imagesTr" / "ball_003.nii.gz"
     before = image.read_bytes()
-    with pytest.raises(UserError, match="is an input"):
+    with pytest.raises(UserError, match="belongs to the data"):
         predict([trained_run], image, balls / "imagesTr")
     assert image.read_bytes() == before
+    # Nor the label maps of images that were given without them.
+    label = balls / "labelsTr" / "ball_003.nii.gz"
+    before = label.read_bytes()
+    for source in (image, balls / "imagesTr"):
+        with pytest.raises(UserError, match=r"labelsTr: ball_\d+.nii.gz there belongs to the data"):
+            predict([trained_run], source, balls / "labelsTr")
+    assert label.read_bytes() == before

@@ -88,6 +88,17 @@ def test_a_run_stopped_while_it_validates_is_saved(
     # The step after the validation is taken, and saved.
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
 
+    def validated() -> list[int]:
+        rows = map(json.loads, (tmp_path / "run" / "history.jsonl").read_text().splitlines())
+        return [row["step"] for row in rows if "val/dice/mean" in row]
+
+    assert validated() == [1]
+    # Its own is made up for, once.
+    monkeypatch.setattr(validate, "mean_dice", lambda *_: {"mean": 0.5})
+    for _ in range(2):
+        train(config, tmp_path / "run", str(balls))
+        assert validated() == list(range(1, config.steps + 1))
+
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_is_resumed_and_a_stopped_one_saves(

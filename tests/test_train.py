@@ -121,6 +121,10 @@ def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
     with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
         train(config, tmp_path / "run", str(balls))
     config.data.patch = (20, 20, 18)
+    config.inference.batch = 2
+    with pytest.raises(UserError, match="config.inference.batch is 2: CicekUNet3D normalises by"):
+        train(config, tmp_path / "run", str(balls))
+    config.inference.batch = 1
     train(config, tmp_path / "run", str(balls))
     for case in evaluate(tmp_path / "run", tmp_path / "eval")["cases"]:
         label_map = load(tmp_path / "eval" / f"{case['id']}.nii.gz")

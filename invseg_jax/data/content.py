@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case
@@ -29,6 +30,15 @@ def case_digest(case: Case) -> str:
     except UserError as error:
         raise UserError(f"case {case.id}: {error}") from error
     return digest.hexdigest()
+
+
+def images_digest(case: Case) -> str:
+    """SHA-256 of a case's images alone: it stays where the label map is mended.
+
+    Raises:
+        UserError: as `case_digest`.
+    """
+    return case_digest(replace(case, label=None))
 
 
 def volume_digest(path: Path) -> str:

@@ -28,7 +28,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
         target = folder / f"{id}.nii.gz"
         if target.resolve() in files:
             raise UserError(
-                f"--output {folder}: {target.name} there is an input; take another folder"
+                f"--output {folder}: {target.name} there belongs to the data; take another folder"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

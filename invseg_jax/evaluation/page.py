@@ -13,6 +13,13 @@ import numpy as np
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import nan_std
 
+# Of what the scores are, in words: those of cases trained on must not pass for others.
+_SPLITS = {
+    "val": " the network was not trained on",
+    "train": " the network was trained on",
+    "all": ", some of which the network was trained on",
+}
+
 
 def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     """Renders a summary as a page: the table of the Dice, the pictures, the configuration.
@@ -39,10 +46,13 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
         escape(f"{name} {version}") for name, version in summary["versions"].items() if version
     )
     number = f"{len(cases)} case" + ("" if len(cases) == 1 else "s")
+    scored = summary.get("scored") or {}
+    number += escape(_SPLITS.get(scored.get("split", ""), ""))
     return _PAGE.format(
         style=_STYLE,
         lead=f"{number}, mean Dice <strong>"
-        f"{_number(_float(summary['mean']['dice']['mean']))}</strong>",
+        f"{_number(_float(summary['mean']['dice']['mean']))}</strong>"
+        + (f" &middot; {escape(scored['data'])}" if scored.get("data") else ""),
         dice=_table(summary, "dice", places),
         regions=regions,
         figures=f"<h2>Pictures</h2>\n{figures}" if figures else "",

@@ -78,6 +78,7 @@ def write_report(
     config: Mapping[str, Any],
     pictures: Mapping[str, Path],
     regions: Sequence[str] = (),
+    scored: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes summary.json, cases.csv and report.html, each atomically.
 
@@ -93,6 +94,7 @@ def write_report(
         config: Settings of the run, recorded in the summary and the page.
         pictures: PNG or JPEG files by caption, embedded in the page.
         regions: Names.
+        scored: What the cases are: "data", the root of their data set, and "split", which of them.
 
     Returns:
         What summary.json holds.
@@ -121,6 +123,7 @@ def write_report(
                 }
                 for i, r in enumerate(results)
             ],
+            "scored": scored or {},
             "config": config,
             "versions": versions(),
         }

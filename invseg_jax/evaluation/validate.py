@@ -11,6 +11,7 @@ from flax import nnx
 
 from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.crops import centred_start, crop
+from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import confusion, dice_from_confusion, nan_mean
 from invseg_jax.inference.network import Network
 from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
@@ -27,10 +28,16 @@ def mean_dice(
         network: segments the whole volume of each case; where it segments regions, they are scored.
         cases: with label maps.
         classes: names, the background first.
+
+    Raises:
+        UserError: the network gives no numbers for a case.
     """
     regions, scores = network.regions, []
     for case in cases:
-        probabilities = network.probabilities(np.asarray(case.image))
+        try:
+            probabilities = network.probabilities(np.asarray(case.image))
+        except UserError as error:
+            raise UserError(f"held-out case {case.id}: {error}") from error
         found = regions.decide(probabilities) if regions else probabilities.argmax(axis=-1)
         counts = confusion(found, np.asarray(case.label), len(classes))
         scores.append(dice_from_confusion(counts, regions.members if regions else None))

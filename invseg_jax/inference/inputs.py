@@ -1,5 +1,6 @@
 """What `--input` of the predict command can be."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,26 @@ def find_inputs(
     return list(cases)
 
 
+def cases_around(
+    folder: Path, layout: str, settings: Mapping[str, Any] | None = None
+) -> tuple[Case, ...]:
+    """The cases of the data set that a folder is or lies in; none where there is none.
+
+    Args:
+        folder: need not be there.
+        layout: of the data set.
+        settings: `config.data.plain`, where that is the layout.
+    """
+    folder = folder.resolve()
+    for root in (folder, folder.parent):
+        with contextlib.suppress(UserError):
+            return open_dataset(layout, root, settings).cases
+    return ()
+
+
 def _within(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
     """The cases of the data set around a folder, those whose images all lie in it."""
-    folder = path.resolve()
-    try:
-        cases = open_dataset(layout, folder.parent, settings).cases
-    except UserError:
-        return ()
+    folder, cases = path.resolve(), cases_around(path, layout, settings)
     return tuple(case for case in cases if all(folder in image.parents for image in case.images))
 
 

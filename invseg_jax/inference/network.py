@@ -130,6 +130,11 @@ def build_model(
         built = models.build(model.name, modalities, outputs, settings, config.seed, execution, vae)
         if isinstance(built, models.CicekUNet3D):
             built.output_size(config.data.patch)
+            if model.settings.batch_norm and config.inference.batch != 1:
+                raise UserError(
+                    f"config.inference.batch is {config.inference.batch}: {model.name} normalises "
+                    "by the batch, so that windows would depend on one another; take 1"
+                )
         return built
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error

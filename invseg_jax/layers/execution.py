@@ -27,11 +27,15 @@ class Execution:
     Attributes:
         memory: how the gradient of invertible layers is had; see `reversible.run`.
         stream: what passes from layer to layer: float32, or fixed-point int32, in which the
-            inversion is exact bit for bit.
+            inversion is exact bit for bit. As plain or remat, where nothing is inverted, the same
+            steps are rounded to in float32, whose range has no end and which keeps them up to
+            2^(24 - fraction_bits).
         fraction_bits: of the fixed-point stream: its step is 2^-fraction_bits and its range
             +-2^(31 - fraction_bits).
-        precision: of the 3x3x3 convolutions' factors. Sums, statistics, parameters and the stream
-            are float32 (or fixed) in either case.
+        precision: of the 3x3x3 convolutions' factors. Statistics, parameters and the stream are
+            float32 (or fixed) in either case, and sums but for GPUs, whose bfloat16 convolutions
+            give bfloat16. What float32 factors are is the compiler's choice: TF32 on recent GPUs,
+            bfloat16 on TPUs.
         slabs: pieces along the depth in which GPUs evaluate a branch, as many as divide the depth,
             at most this; more take less memory. CPUs and TPUs go plane by plane in any case.
         loop: whether couplings of equal shape are one loop in the compiled program ("scan") or

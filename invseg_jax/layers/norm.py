@@ -46,7 +46,13 @@ class GroupNorm(nnx.Module):
     """
 
     def __init__(self, features: int, groups: int, *, epsilon: float = 1e-5):
-        """Takes as many groups as divide both `groups` and the features (their gcd)."""
+        """Takes as many groups as divide both `groups` and the features (their gcd).
+
+        Raises:
+            ValueError: fewer than one group.
+        """
+        if groups < 1:
+            raise ValueError(f"groups is {groups}; it must be at least 1")
         self.groups = math.gcd(features, groups)
         self.epsilon = epsilon
         self.scale = nnx.Param(constant(features, 1.0))

@@ -23,6 +23,6 @@ def pairs(modalities: int, channels: Sequence[int]) -> tuple[list[Pair], list[Pa
         channels: at the end of each level, finest first.
     """
     steps = list(zip(channels[:-1], channels[1:], strict=True))
-    encoder = [Pair(modalities, channels[0] // 2, channels[0])]
+    encoder = [Pair(modalities, max(channels[0] // 2, 1), channels[0])]
     encoder += [Pair(fine, max(coarse // 2, fine), coarse) for fine, coarse in steps]
     return encoder, [Pair(fine + coarse, fine, fine) for fine, coarse in steps]

@@ -78,12 +78,9 @@ class TrainingProgram:
             regions: what the outputs stand for, where that is not the classes.
 
         Raises:
-            UserError: the patch is no patch, or the settings of the loss, the optimiser or the
-                augmentation are out of range.
+            UserError: the settings of the loss, the optimiser or the augmentation are out of range.
         """
         patch = tuple(config.data.patch)
-        if len(patch) != 3 or min(patch) < 1:
-            raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
         settings = OptimiserSettings(**config.optimiser)
         augmentation = Augmentation(**config.augment)
         loss = partial(deeply_supervised, settings=LossSettings(**config.loss), regions=regions)

@@ -41,6 +41,8 @@ class DataDescription:
         reference: number of the modality onto whose grid the others are resampled, or None.
         ignore: label value on disk of voxels that nobody labelled, or None.
         regions: what it segments instead of the classes; none where it segments those.
+        images: digest of the images of each case that it was trained on, without label map; none
+            in runs of earlier versions.
     """
 
     layout: str
@@ -53,6 +55,7 @@ class DataDescription:
     reference: int | None = None
     ignore: int | None = None
     regions: tuple[Region, ...] = ()
+    images: tuple[str, ...] = ()
 
     @property
     def segments(self) -> str:
@@ -65,6 +68,7 @@ class DataDescription:
 # What must stay as it is for a run to go on. How the network is evaluated (memory, stream, ...) may
 # change: the parameters do not.
 _KEPT = (
+    "seed",
     "model.name",
     "model.settings",
     "vae.latent",
@@ -96,6 +100,11 @@ class RunFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def newest_step(self) -> int:
+        """The newest step that was saved; 0 where none was."""
+        found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
+        return max((int(path.name) for path in found if path.name.isdigit()), default=0)
+
     @contextlib.contextmanager
     def training(
         self, config: Config, data: DataDescription, fingerprint: Fingerprint, *, lock: bool
@@ -120,16 +129,29 @@ class RunFolder:
     ) -> None:
         """Writes the JSON files, unless the folder holds a run that this cannot resume.
 
+        Where nothing was saved yet there is nothing to resume. Where the last step was, nothing
+        will be trained any more: no setting may be written that the parameters have not seen.
+
         Raises:
-            UserError: the folder holds a run of another network, on other training cases or on the
-                same prepared another way or with other classes; nothing is written.
+            UserError: the folder holds a run of another network or seed, on other training cases or
+                on the same prepared another way or with other classes, of more steps, or a finished
+                one that was trained otherwise; nothing is written.
         """
         values = _plain(config.to_dict())
         described = _plain(asdict(data))
-        if (self.path / "config.json").exists():
+        saved = self.newest_step()
+        if saved > config.steps:
+            raise UserError(
+                f"{self.path} holds a run that was saved at step {saved}, beyond config.steps="
+                f"{config.steps}; take more steps to go on with it, or another --workdir"
+            )
+        if saved and (self.path / "config.json").exists():
             earlier = _read_json(self.path / "config.json")
             # The branch's dense layers are made for the patch.
-            kept = (*_KEPT, "data.patch") if config.vae.latent else _KEPT
+            kept = [*_KEPT, *(("data.patch",) if config.vae.latent else ())]
+            if saved == config.steps:
+                kept += _shared(earlier, values, ("optimiser", "loss", "augment", "vae"))
+                kept += ["data.batch", "data.patch", "data.foreground"]
             for part in kept:
                 if _at(earlier, part) != _at(values, part):
                     raise UserError(
@@ -137,7 +159,7 @@ class RunFolder:
                         f"{_difference(part, earlier, values)}; "
                         "use the same configuration to resume it, or another --workdir"
                     )
-        if (self.path / "data.json").exists():
+        if saved and (self.path / "data.json").exists():
             earlier = _read_json(self.path / "data.json")
             for part in ("modalities", "classes", "values", "reference", "ignore", "regions"):
                 # Runs of earlier versions have no regions.
@@ -262,6 +284,17 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         found = found.get(name, {}) if isinstance(found, Mapping) else {}
     return _BEFORE.get(path, {}) if found == {} else found
+
+
+def _shared(
+    earlier: Mapping[str, Any], values: Mapping[str, Any], sections: Sequence[str]
+) -> list[str]:
+    """The settings of sections that both have: runs of earlier versions lack some."""
+    return [
+        f"{section}.{name}"
+        for section in sections
+        for name in sorted({*_at(earlier, section)} & {*_at(values, section)})
+    ]
 
 
 def _difference(part: str, earlier: Mapping[str, Any], values: Mapping[str, Any]) -> str:

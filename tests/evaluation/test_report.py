@@ -39,7 +39,7 @@ def test_summary_holds_the_means_and_the_cases(tmp_path):
     folder = tmp_path / "new" / "eval"
     summary = write_report(folder, results=results(), classes=CLASSES, config=config, pictures={})
     assert read_json(folder / "summary.json") == summary
-    assert set(summary) == {"mean", "cases", "config", "versions"}
+    assert set(summary) == {"mean", "cases", "scored", "config", "versions"}
     assert summary["mean"]["dice"] == pytest.approx({"CSF": 0.85, "GM": 0.7, "mean": 0.775})
     iou = {"CSF": (9 / 11 + 8 / 12) / 2, "GM": 7 / 13}
     assert summary["mean"]["iou"] == pytest.approx(iou | {"mean": np.mean([*iou.values()])})

@@ -10,6 +10,7 @@ import pytest
 from invseg_jax import predict as command
 from invseg_jax.configuration import base_config
 from invseg_jax.data.layouts import open_dataset
+from invseg_jax.data.layouts.case import Region
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing
@@ -169,6 +170,20 @@ def test_runs_on_different_grids_cannot_be_averaged(
     monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: runs[workdir.name])
     scan.to_filename(tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match="b and .*a differ in what config.data.preprocess"):
+        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+    # What is resampled onto a reference, and how it is written where it overlaps.
+    segmenter, config, data = run_of(Preprocessing(interpolation="cubic"), Bright())
+    runs["b"] = segmenter, config, dataclasses.replace(data, reference=0)
+    runs["a"] = *runs["a"][:2], dataclasses.replace(data, reference=0)
+    with pytest.raises(UserError, match="interpolation=cubic, a with linear; they cannot be"):
+        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+    for name, written in (("a", 1), ("b", 0)):
+        region = Region("whole", data.values[1:], written)
+        runs[name] = (
+            *run_of(Preprocessing(), Bright())[:2],
+            dataclasses.replace(data, regions=(region,)),
+        )
+    with pytest.raises(UserError, match="or with other values; they cannot be averaged"):
         command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,15 @@ FINGERPRINT = Fingerprint(
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A folder that holds a run."""
+    """A folder that holds a run, saved at step 3."""
     run = RunFolder(tmp_path / "deep" / "run")
     run.write(base_config(), DATA)
+    saved(run, 3)
     return run
+
+
+def saved(run: RunFolder, step: int) -> None:
+    (run.checkpoints / str(step)).mkdir(parents=True)
 
 
 def contents(run: RunFolder) -> dict[Path, bytes]:
@@ -49,7 +55,7 @@ def test_what_is_written_is_read(run: RunFolder):
     assert read.to_dict() == base_config().to_dict()
     assert isinstance(read.data.patch, tuple)
     assert isinstance(read.model.settings.channels, tuple)
-    assert {p.name for p in run.path.iterdir()} == {"config.json", "data.json"}
+    assert {p.name for p in run.path.iterdir()} == {"config.json", "data.json", "checkpoints"}
 
 
 def test_regions_are_read_as_they_were_written(tmp_path: Path):
@@ -122,6 +128,7 @@ def test_the_fingerprint_is_written_and_read(run: RunFolder):
 def test_a_resumed_run_may_differ_in_how_it_is_trained(run: RunFolder):
     config = base_config()
     config.steps, config.optimiser.learning_rate, config.keep = 7, 0.5, 9
+    saved(run, 6)
     run.write(config, replace(DATA, root="/moved"))
     assert run.read_config().steps == 7
     assert run.read_data().root == "/moved"
@@ -142,6 +149,12 @@ def on_iseg() -> Config:
 def resampled() -> Config:
     config = base_config()
     config.data.preprocess.spacing = (1.0, 1.0, 2.0)
+    return config
+
+
+def changed(key: str, value: Any) -> Config:
+    config = base_config()
+    config.update_from_flattened_dict({key: value})
     return config
 
 
@@ -170,6 +183,8 @@ def test_a_resumed_run_may_be_evaluated_another_way(run: RunFolder):
         (resampled(), r"config\.data\.preprocess\.spacing \(None, now \[1\.0, 1\.0, 2\.0\]\)"),
         (on_iseg(), r"config\.data\.layout \(msd, now iseg\)"),
         (with_a_new_setting(), r"config\.model\.settings\.novelty \(absent, now 3\)"),
+        (changed("seed", 1), r"config\.seed \(0, now 1\)"),
+        (changed("steps", 2), r"saved at step 3, beyond config\.steps=2"),
     ],
 )
 def test_another_network_is_refused_and_nothing_changed(run: RunFolder, config, said: str):
@@ -179,6 +194,38 @@ def test_another_network_is_refused_and_nothing_changed(run: RunFolder, config, 
     assert str(run.path) in str(caught.value)
     assert "another --workdir" in str(caught.value)
     assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("optimiser.learning_rate", 0.5, r"optimiser\.learning_rate \(.*, now 0\.5\)"),
+        ("loss.dice", 0.0, r"loss\.dice \(1\.0, now 0\.0\)"),
+        ("data.patch", (32, 32, 32), r"data\.patch"),
+    ],
+)
+def test_a_finished_run_has_seen_what_its_file_says(run: RunFolder, key, value, said: str):
+    saved(run, base_config().steps)
+    before = contents(run)
+    with pytest.raises(UserError, match=rf"another config\.{said}.*another --workdir"):
+        run.write(changed(key, value), DATA)
+    assert contents(run) == before
+    # How it is evaluated may still change, and it may go on.
+    run.write(changed("inference.overlap", 0.75), DATA)
+    assert run.read_config().inference.overlap == 0.75
+    longer = changed(key, value)
+    longer.steps += 1
+    run.write(longer, DATA)
+
+
+def test_where_nothing_was_saved_there_is_nothing_to_resume(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    run.write(base_config(), DATA)
+    (run.checkpoints / "250.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert run.newest_step() == 0
+    run.write(wider(), replace(DATA, training=DATA.training[:1]))
+    assert tuple(run.read_config().model.settings.channels) == (8, 16)
+    assert run.read_data().training == DATA.training[:1]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +317,7 @@ def test_a_score_that_is_not_a_number(run: RunFolder):
 def test_the_vae_branch_is_made_for_its_patch(tmp_path: Path):
     run, config = RunFolder(tmp_path), base_config(vae=True)
     run.write(config, DATA)
+    saved(run, 1)
     config.data.patch = (96, 96, 96)
     with pytest.raises(UserError, match=r"another config.data.patch .*96"):
         run.write(config, DATA)
