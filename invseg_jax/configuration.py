@@ -182,9 +182,6 @@ def check_config(config: Config) -> None:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
     if config.data.batch < 1:
         raise UserError(f"config.data.batch is {config.data.batch}; it must be at least 1")
-    patch = tuple(config.data.patch)
-    if len(patch) != 3 or min(patch) < 1:
-        raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
     if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
         raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
     mirror = config.inference.mirror

@@ -108,8 +108,9 @@ def evaluate(
     # A case whose label map was mended since has been trained on all the same. Runs of earlier
     # versions keep no digest of the images alone. In the data of the training a name counts too.
     seen = {content for _, content in data.training} | set(data.images)
-    embedded = data.root is None
-    own = root is None or (not embedded and Path(root).resolve() == Path(data.root).resolve())
+    own = root is None
+    if root is not None and data.root is not None:  # None: the embedded cohort, which has no root
+        own = Path(root).resolve() == Path(data.root).resolve()
     names = {id for id, _ in data.training} if own else set()
 
     def trained_on(case: Case) -> bool:

@@ -113,9 +113,13 @@ def build_model(
         training: whether with the VAE branch, where there is one.
 
     Raises:
-        UserError: the configuration names no such network, or one that cannot be.
+        UserError: the configuration names no such network, or one that cannot be, or a patch that
+            is none.
     """
     model = config.model
+    patch = tuple(config.data.patch)
+    if len(patch) != 3 or min(patch) < 1:
+        raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
     try:
         execution = Execution(
             memory=model.memory,

@@ -62,9 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="[configs/hippocampus.py:cpu]")
     parser.add_argument("--data", metavar="ROOT", help="[made up without --config, else embedded]")
     parser.add_argument("--steps", type=at_least_one, help="for the waiting [40; --quick 4]")
-    parser.add_argument(
-        "--repeats", type=at_least_one, help="rounds, for the augmentation [15; --quick 2]"
-    )
+    parser.add_argument("--repeats", type=at_least_one, help="of augmentation [15; --quick 2]")
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -73,7 +73,6 @@ def test_a_network_of_arrays_gives_the_same_program(program: TrainingProgram):
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"data.patch": (4, 4)}, r"config.data.patch is \(4, 4\)"),
         ({"optimiser.clip": 0.0}, "config.optimiser.clip"),
         ({"augment.noise": (2.0, 1.0)}, "noise"),
     ],
