@@ -43,12 +43,14 @@ class Volume:
         path: the file that was asked for.
         oriented: False for Analyze 7.5, and for NIfTI with neither sform nor qform: the affine
             gives the spacing, not the place of the volume.
+        notes: what a user should be told of the header though the volume can be used, a line each.
     """
 
     array: np.ndarray
     affine: np.ndarray
     path: Path
     oriented: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
