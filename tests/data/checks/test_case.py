@@ -170,8 +170,11 @@ def test_an_analyze_file_cannot_be_resampled(write: Callable[..., Dataset]) -> N
     nib.AnalyzeImage(np.ones((9, 4, 5), np.int16), np.eye(4)).to_filename(case.images[1])
     (fault,) = check_case(dataset, case)
     assert "other.hdr: the header does not say where it lies" in fault.text
-    # Of the same shape it is taken as it is, as `load_case` does.
+    # Of the same shape and spacing it is taken as it is, as `load_case` does.
     nib.AnalyzeImage(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(case.images[1])
+    assert len(check_case(dataset, case)) == 1
+    scaled = np.diag(np.diag(AFFINE))
+    nib.AnalyzeImage(np.ones(SHAPE, np.int16), scaled).to_filename(case.images[1])
     assert check_case(dataset, case) == []
 
 
