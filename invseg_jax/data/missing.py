@@ -66,8 +66,7 @@ def _not_found(path: Path) -> str:
     else:
         return NO_SUCH_FILE
     where = f"a link that leads nowhere, to {os.readlink(link)}"
-    if link != path:
-        where = f"no such file, because {link} is {where}"
+    where = f"missing, {where}" if link == path else f"missing, because {link} is {where}"
     if any(_ANNEX.search(target) for target in (os.readlink(link), os.path.realpath(link))):
         return f"{where}; `git annex get {shlex.quote(str(path))}` fetches the file"
     return f"{where}; mend the link, or fetch what it stands for"
