@@ -108,7 +108,7 @@ def test_a_folder_before_the_first_star(tmp_path: Path) -> None:
     (tmp_path / "scans/a.nii").touch()
     (tmp_path / "labels").symlink_to("/gone/labels")
     settings = PLAIN | {"images": (("mr", "images/*.nii"),), "label": ""}
-    with pytest.raises(UserError, match=r"matches images/\*\.nii .*images: missing, a link .* to /"):
+    with pytest.raises(UserError, match=r"matches images/\*\.nii .*images: missing, a link "):
         open_dataset("plain", tmp_path, settings)
     settings = PLAIN | {"images": (("mr", "scans/*.nii"),), "label": "labels/*.nii"}
     (fault,) = open_dataset("plain", tmp_path, settings).faults
@@ -126,7 +126,7 @@ def test_the_decathlon(tmp_path: Path) -> None:
         ("t", "imagesTs/t.nii.gz"),
     ]
     annex(root / "dataset.json")
-    with pytest.raises(UserError, match=r"dataset\.json: missing, a link .*`git annex get /.*json`"):
+    with pytest.raises(UserError, match=r"dataset\.json: missing, a .*`git annex get /.*json`"):
         open_dataset("msd", root)
 
 
