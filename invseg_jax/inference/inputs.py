@@ -58,12 +58,10 @@ def find_inputs(
     if all(missing):
         files = [file for of_case in missing for file in of_case]
         reasons = {why_missing(file) for file in files}
-        plainly = f"no such file: {some(files)}"
+        said = f"no such file: {some(files)}"
         if reasons != {NO_SUCH_FILE}:
-            plainly = f"no file: {some(files)}; the first is not there: {why_missing(files[0])}"
-        raise UserError(
-            f"--input {path}: {plainly}; every case needs all of {', '.join(modalities)}"
-        )
+            said = f"no file: {some(files)}; of the first: {why_missing(files[0])}"
+        raise UserError(f"--input {path}: {said}; every case needs all of {', '.join(modalities)}")
     return list(cases)
 
 
