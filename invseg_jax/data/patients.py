@@ -18,7 +18,8 @@ _BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(_.*)?", re.DOTALL)
 _BIDS_GROUP = r"(sub-[^_]+)"
 # A word for one of several scans and its number at the end of an id, as in p7_visit2.
 _SCAN = re.compile(
-    r"(.+?)[_.-](ses|session|visit|scan|run|tp|time|timepoint|followup|baseline)[_-]?([0-9]*)",
+    r"(.+?)[_.-](ses|session|visit|scan|run|tp|time|timepoint|frame|phase|day|week|month|baseline|"
+    r"followup)[_-]?([0-9]*)",
     re.DOTALL | re.IGNORECASE,
 )
 _WITHOUT_NUMBER = ("baseline", "followup")

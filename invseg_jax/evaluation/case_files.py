@@ -27,7 +27,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
     """
     # File systems of macOS do not tell composed from decomposed letters.
     paths = (path for case in cases for path in (*case.images, case.label) if path)
-    files = {composed(str(path.resolve())) for path in paths}
+    files = {composed(os.path.realpath(path)) for path in paths}
     longest = _longest_name(folder) - len(f"..{'0' * 8}.tmp")  # of the temporary file
     for id in ids:
         target = folder / f"{id}.nii.gz"
@@ -36,7 +36,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
                 f"--output {folder}: the label map of case {id} would have a name of {size} bytes, "
                 f"and {longest} can be written there; shorten the names of its files"
             )
-        if composed(str(target.resolve())) in files:
+        if composed(os.path.realpath(target)) in files:
             raise UserError(
                 f"--output {folder}: {target.name} there belongs to the data; take another folder"
             )

@@ -1,6 +1,7 @@
 """What `--input` of the predict command can be."""
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def cases_around(
         layout: of the data set.
         settings: `config.data.plain`, where that is the layout.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # `resolve` fails where a link leads to itself
     for root in (folder, folder.parent):
         with contextlib.suppress(UserError):
             return open_dataset(layout, root, settings).cases

@@ -42,6 +42,7 @@ FORMS = [
     "p{p}_Session-{s}",
     "p{p}.run-{s}",
     "lung_{p}_timepoint_{s}",
+    "patient00{p}_frame1{s}",
 ]
 
 
@@ -80,11 +81,12 @@ def test_ids_that_end_in_other_words():
         # One name for all: the data set's, not a patient's.
         [f"lung_scan{number}" for number in range(8)],
         [f"Task07_scan{number}" for number in range(8)],
-        several("{p}_scan{s}", ("mr", "ct"), "1234"),
+        [f"{kind}_scan{number}" for kind in ("mr", "ct") for number in range(4)],
+        [f"video_frame{number}" for number in range(8)],
         several("{p}_{s}"),
         several("BraTS20_{p}_00{s}"),
         several("p{p}_t{s}"),
-        several("p{p}_scan"),
+        [f"p{number}_scan" for number in range(8)],
         several("p{p}_rescan{s}"),
         [f"sub-{number}" for number in range(8)],
         [f"sub-{number}_T1w" for number in range(8)],

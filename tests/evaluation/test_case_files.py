@@ -56,3 +56,14 @@ def test_the_data_are_not_written_over_in_another_spelling(tmp_path: Path) -> No
     with pytest.raises(UserError, match="there belongs to the data; take another folder"):
         make_output(tmp_path, [case.id], [case])
     make_output(tmp_path / "maps", [case.id], [case])
+
+
+def test_links_that_lead_to_themselves(tmp_path: Path) -> None:
+    loop = tmp_path / "a.nii.gz"
+    loop.symlink_to("a.nii.gz")
+    case = Case("a", (loop,), None)
+    make_output(tmp_path / "maps", [case.id], [case])
+    with pytest.raises(UserError, match="there belongs to the data; take another folder"):
+        make_output(tmp_path, [case.id], [case])
+    with pytest.raises(UserError, match="cannot be made"):
+        make_output(loop, [case.id], [case])

@@ -5,7 +5,7 @@ import pytest
 
 from invseg_jax.data.layouts import Case
 from invseg_jax.errors import UserError
-from invseg_jax.inference.inputs import find_inputs
+from invseg_jax.inference.inputs import cases_around, find_inputs
 
 ONE = ("MRI",)
 TWO = ("T1", "T2")
@@ -165,6 +165,16 @@ def test_links_that_lead_nowhere(tmp_path: Path):
     (tmp_path / "folder").symlink_to("nowhere")
     with pytest.raises(UserError, match="folder: missing, a link that leads nowhere, to nowhere;"):
         find_inputs(tmp_path / "folder", "msd", ONE)
+
+
+def test_the_data_set_around_a_folder(tmp_path: Path):
+    root = touch(tmp_path, "subject-2-T1.hdr", "subject-2-T2.hdr")
+    (root / "new").mkdir()
+    for folder in (root, root / "new", root / "none"):
+        assert [case.id for case in cases_around(folder, "iseg")] == ["subject-2"]
+    (tmp_path / "loop").symlink_to("loop")
+    assert [case.id for case in cases_around(tmp_path / "loop", "iseg")] == ["subject-2"]
+    assert cases_around(tmp_path / "loop" / "a" / "b", "iseg") == ()
 
 
 def test_halves_of_pairs(tmp_path: Path):

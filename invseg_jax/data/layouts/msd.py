@@ -36,6 +36,8 @@ def open_folder(root: Path) -> Dataset:
             1), names a file outside of the folder, or lists no case.
     """
     content, description = read_description(root, "Decathlon")
+    folders = Folders()
+    refuse_version_1(content, root, description, folders)
     if "modality" not in content and "channel_names" in content:
         raise UserError(
             f'{description}: has "channel_names", not "modality"; it is in the layout nnunet'
@@ -56,8 +58,6 @@ def open_folder(root: Path) -> Dataset:
     if len(set(classes)) < len(classes):
         raise UserError(f'{description}: "labels" has a name twice; give every class its own')
 
-    folders = Folders()
-    refuse_version_1(content, root, description, folders)
     cases = [
         *_training(content, root, description, folders),
         *_test(content, root, description, folders),
