@@ -90,7 +90,9 @@ def torn_patients(training: Sequence[str], held_out: Sequence[str]) -> str:
     torn = [ids for ids in several.values() if 0 < sum(id in held for id in ids) < len(ids)]
     if not torn:
         return ""
-    pattern = rf"(.+?)([_.-]({'|'.join(words)})[_-]?[0-9]*)?$" if words else _BIDS_GROUP
+    pattern = rf"(.+?)([_.-]({'|'.join(words)})[_-]?[0-9]*)?$"
+    if _BIDS.fullmatch(torn[0][0]):
+        pattern = _BIDS_GROUP
     return (
         f"{len(torn)} of {len(several)} patients with several scans, by their ids, are trained on "
         f"and held out at once, as {some(torn[0], 2)}; {_KEY}='{pattern}' keeps the scans of a "
