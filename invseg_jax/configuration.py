@@ -92,6 +92,9 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.data.annotated_slices = ()  # see data/sparse_annotation.py
     config.data.folds = 5  # one of them is held out; 1: nothing is
     config.data.fold = 0
+    # r"(sub-\d+)_ses-.*": finds the patient in a case's id; a patient's cases stay together.
+    config.data.group = ""
+    config.data.split = ""  # instead of folds: a JSON file like nnU-Net's splits_final.json
     config.data.patch = (64, 64, 64)  # voxels
     config.data.batch = 2  # patches at a time, over all devices; see optimiser.accumulate
     config.data.foreground = 0.33  # share of patches centred on a voxel of a random class

@@ -66,11 +66,10 @@ def predict(
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
     from invseg_jax.evaluation.case_files import make_output, write_case_files
-    from invseg_jax.inference.inputs import cases_around, find_inputs
+    from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
-    if not source.exists():
-        raise UserError(f"--input {source} does not exist")
+    refuse_missing_input(source)
     runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
     segmenters = [segmenter for segmenter, _, _ in runs]
     settings, (_, config, data) = segmenters[0].settings, runs[0]

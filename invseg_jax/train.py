@@ -70,12 +70,12 @@ def train(
 
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import images_digest
+    from invseg_jax.data.patients import torn_patients
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
-    from invseg_jax.data.source import chosen_cases, open_source, prepared_split
+    from invseg_jax.data.source import chosen_cases, chosen_split, open_source, prepared_split
     from invseg_jax.data.sparse_annotation import check_slices
-    from invseg_jax.data.split import hold_out
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
@@ -114,7 +114,11 @@ def train(
     check_slices(config.data.annotated_slices)
     cases = chosen_cases(config, dataset)
     by_id = {case.id: case for case in cases}
-    hold_out(cases, config.data.folds, config.data.fold)
+    sides = [[case.id for case in side] for side in chosen_split(config, dataset)]
+    if left_out := len(cases) - sum(map(len, sides)):
+        command.say(f"{left_out} of {len(cases)} labelled cases are not in config.data.split")
+    if not config.data.get("group", "") and (warning := torn_patients(*sides)):
+        command.say(f"warning: {warning}")
     refuse_faults(config, dataset, cases, command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     batches = training_batches(training, margin=margin(model), **stream)

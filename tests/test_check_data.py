@@ -107,6 +107,26 @@ def test_all_faults_are_in_the_table_and_in_the_file(check, data: Path, tmp_path
     assert status == 2 and "'file' cannot be tolerated" in err
 
 
+def test_links_that_lead_nowhere_are_faults(check, data: Path, tmp_path: Path) -> None:
+    key = "SHA256E-s9--0a1b.nii.gz"
+    for file in (data / "b [1]" / "mr.nii.gz", data / "c" / "tumour.nii.gz"):
+        file.unlink()
+        file.symlink_to(f"../../.git/annex/objects/aa/bb/{key}/{key}")
+    (data / "d").symlink_to("/disk/d")
+    status, out, _ = check(data, "--json", str(tmp_path / "faults.json"))
+    assert status == 1
+    assert out.endswith(f"{data}: 4 cases, 4 with a label map: 4 faults in 3 cases\n")
+    faults = json.loads((tmp_path / "faults.json").read_text())["faults"]
+    assert [(fault["case"], fault["fault"].partition(": ")[0]) for fault in faults] == [
+        ("b [1]", "b [1]/mr.nii.gz"),
+        ("c", "c/tumour.nii.gz"),
+        ("d", "d/mr.nii.gz"),
+        ("d", "d/tumour.nii.gz"),
+    ]
+    assert faults[0]["fault"].endswith("; `git annex get 'b [1]/mr.nii.gz'` fetches the file")
+    assert "because d is a link that leads nowhere, to /disk/d" in faults[2]["fault"]
+
+
 def test_the_size_of_a_volume_is_a_flag(check, data: Path) -> None:
     assert check(data, "--max_bytes=1KiB")[0] == 0
     status, out, _ = check(data, "--max_bytes=400")

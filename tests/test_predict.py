@@ -117,8 +117,9 @@ def test_plain_folders_are_trained_on_scored_and_segmented(balls: Path, tmp_path
     assert [target.name for target in targets] == [f"ball_{i:03}.nii.gz" for i in range(6)]
     (root / "ball_003" / "mr.nii.gz").unlink()
     (root / "ball_003" / "seg.nii.gz").touch()
-    with pytest.raises(UserError, match=r"no such file: .*ball_003/mr.nii.gz; every case needs"):
-        predict([tmp_path / "run"], root, tmp_path / "maps")
+    with pytest.raises(UserError, match=r"1 of 6 .* case ball_003: .*/mr.nii.gz: no such file"):
+        predict([tmp_path / "run"], root, tmp_path / "others")
+    assert len(list((tmp_path / "others").glob("*.nii.gz"))) == 5
     config.data.folds = 1  # few label maps are left
     with pytest.raises(UserError, match="a fault in the data, the first: case ball_003: ball_003/"):
         train(config, tmp_path / "run", str(root))
@@ -134,6 +135,45 @@ def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Pat
         predict([trained_run], images, tmp_path / "maps")
     written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))
     assert written == [f"ball_{i:03}.nii.gz" for i in (0, 2, 3, 4, 5)]
+
+
+def test_prediction_leaves_out_what_was_not_fetched(
+    balls: Path, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    root = tmp_path / "balls"
+    shutil.copytree(balls, root)
+    key = "SHA256E-s9--0a1b.nii.gz"
+    for number in (1, 4):
+        image = root / "imagesTr" / f"ball_{number:03}.nii.gz"
+        image.unlink()
+        image.symlink_to(f"../.git/annex/objects/aa/bb/{key}/{key}")
+    fetch = f"`git annex get {root}/imagesTr/ball_001.nii.gz` fetches the file"
+    for source in (root, root / "imagesTr"):
+        output = tmp_path / f"maps of {source.name}"
+        with pytest.raises(UserError, match=f"2 of 6 cases .*case ball_001: .*nowhere.*; {fetch}"):
+            predict([trained_run], source, output)
+        left_out = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+        assert [line.split()[:2] for line in left_out] == [["2/6", "ball_001"], ["5/6", "ball_004"]]
+        written = sorted(path.name for path in output.glob("*.nii.gz"))
+        assert written == [f"ball_{i:03}.nii.gz" for i in (0, 2, 3, 5)]
+    # A file alone, before the network is loaded; and a training.
+    image = root / "imagesTr" / "ball_001.nii.gz"
+    with pytest.raises(UserError, match=rf"^--input {image}: missing, a link .*; {fetch}$"):
+        predict([tmp_path / "no run"], image, tmp_path / "one")
+    with pytest.raises(UserError, match=r"2 faults in the data, the first: case ball_001: .*annex"):
+        train(tiny_config(), tmp_path / "run", str(root))
+
+
+def test_names_that_would_be_too_long_are_refused_first(
+    balls: Path, trained_run: Path, tmp_path: Path
+):
+    long = "b" * 250
+    (tmp_path / "images").mkdir()
+    shutil.copy(balls / "imagesTr" / "ball_003.nii.gz", tmp_path / "images" / f"{long}.nii")
+    shutil.copy(balls / "imagesTr" / "ball_003.nii.gz", tmp_path / "images" / "a.nii.gz")
+    with pytest.raises(UserError, match=f"case {long} would have a name of 257 bytes"):
+        predict([trained_run], tmp_path / "images", tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
 
 
 def test_prediction_refuses_to_overwrite_its_input(balls: Path, trained_run: Path):

@@ -1,6 +1,7 @@
 """Training end to end on tiny data: what it leaves, resuming, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,50 @@ def test_a_run_of_another_network_is_not_touched(balls: Path, trained_run: Path)
     with pytest.raises(UserError, match=r"model\.settings\.channels \(\[4, 8\], now \[8, 8\]\)"):
         train(other, trained_run, str(balls))
     assert {p: p.read_bytes() for p in trained_run.rglob("*") if p.is_file()} == before
+
+
+def visits(balls: Path, root: Path) -> Path:
+    """Six balls as two scans of each of three patients, of which one file is missing."""
+    shutil.copytree(balls, root)
+    description = (root / "dataset.json").read_text()
+    for number in range(6):
+        new = f"p{number // 2}_visit{number % 2}"
+        for folder in ("imagesTr", "labelsTr"):
+            file = root / folder / f"ball_{number:03}.nii.gz"
+            file.rename(root / folder / f"{new}.nii.gz")
+        description = description.replace(f"ball_{number:03}", new)
+    (root / "dataset.json").write_text(description)
+    (root / "imagesTr" / "p0_visit0.nii.gz").unlink()
+    return root
+
+
+def test_patients_on_both_sides_are_told(
+    balls: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    root, config = visits(balls, tmp_path / "visits"), tiny_config()
+
+    def told() -> list[str]:
+        """What is said before the missing file ends the training."""
+        with pytest.raises(UserError, match="p0_visit0.nii.gz: no such file"):
+            train(config, tmp_path / "run", str(root))
+        out = capsys.readouterr().out.splitlines()
+        return [line for line in out if "held out" in line or "data.split" in line]
+
+    (line,) = told()
+    assert line.startswith("warning: ") and "patients with several scans, by their ids" in line
+    assert "config.data.group='(.+?)([_.-](visit)[_-]?[0-9]*)?$' keeps the scans" in line
+    config.data.group = r"(p\d)_"
+    assert told() == []
+    config.data.group = "(p"
+    with pytest.raises(UserError, match="config.data.group: .* is no regular expression"):
+        train(config, tmp_path / "run", str(root))
+    # A split file is told too: it may tear patients apart, and leave cases out.
+    config.data.group, config.data.split = "", str(tmp_path / "splits.json")
+    entry = {"train": ["p0_visit0", "p1_visit0"], "val": ["p0_visit1", "p1_visit1"]}
+    (tmp_path / "splits.json").write_text(json.dumps([entry]))
+    left_out, line = told()
+    assert left_out == "2 of 6 labelled cases are not in config.data.split"
+    assert line.startswith("warning: 2 of 2 patients")
 
 
 def test_unexpected_labels_and_shapes_leave_no_run(balls: Path, tmp_path: Path):

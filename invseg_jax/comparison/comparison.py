@@ -19,6 +19,7 @@ from invseg_jax.comparison.run_state import (
 )
 from invseg_jax.comparison.step_memory import measure_run
 from invseg_jax.comparison.summary import Outcome, Summary
+from invseg_jax.data.split import holds_out
 from invseg_jax.errors import UserError
 from invseg_jax.folder_lock import folder_lock
 from invseg_jax.training.preemption import StopRequest
@@ -124,8 +125,8 @@ class Comparison:
             status = run_command("invseg_jax.train", arguments, stop)
             if status or not is_trained(path, config):
                 raise UserError(f"train ended with status {status}")
-        # Of one fold nothing is held out: what the cases' annotated slices leave is scored.
-        split = "train" if config.data.folds == 1 else "val"
+        # Where nothing is held out, what the cases' annotated slices leave is scored.
+        split = "val" if holds_out(config) else "train"
         output = path / SCORES_FOLDER
         arguments = [f"--workdir={path}", f"--split={split}", f"--output={output}"]
         status = run_command("invseg_jax.evaluate", arguments, stop)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invseg_jax.configuration import Config, check_config
 from invseg_jax.data.sparse_annotation import check_slices
-from invseg_jax.data.split import hold_out
+from invseg_jax.data.split import check_split, holds_out
 from invseg_jax.errors import UserError
 
 # A file of a configuration, and KEY=VALUE for what is changed in it.
@@ -145,7 +145,7 @@ class Grid:
                 if not check_slices(row.config.data.annotated_slices):
                     _refuse_no_fold(row)
                 for fold in folds:
-                    hold_out(range(row.config.data.folds), row.config.data.folds, fold)
+                    check_split(row.config, fold)
                 # Some file systems do not tell capital from small letters.
                 other = rows.setdefault(row.name.lower(), row)
                 if other is not row:
@@ -202,7 +202,7 @@ def _row(
 
 def _refuse_no_fold(row: Row) -> None:
     """Refuses a run that would be scored on the very voxels that it is trained on."""
-    if row.config.data.folds == 1:
+    if not holds_out(row.config):
         raise UserError(
             f"{_given(row)}: config.data.folds is 1, so nothing is left to be scored; hold a fold "
             "out, or give config.data.annotated_slices"

@@ -21,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels
+from invseg_jax.data.missing import why_missing
 from invseg_jax.data.placement import Placement
 from invseg_jax.data.volume_header import claims, header_notes, read_affine, read_header
 from invseg_jax.errors import UserError
@@ -111,13 +112,8 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
     """
     files = volume_files(path)
     for file in files:
-        try:
-            if file.is_file():
-                continue
-            what = "is a folder, not a file" if file.is_dir() else "no such file"
-        except OSError as error:
-            what = f"cannot be read ({error.strerror})"
-        raise UserError(f"{file}: {what}; check the path")
+        if reason := why_missing(file):
+            raise UserError(f"{file}: {reason}")
     return files
 
 

@@ -11,10 +11,11 @@ from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED, some
+from invseg_jax.data.layouts.names import composed
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
-from invseg_jax.data.split import hold_out
+from invseg_jax.data.split import split_cases
 from invseg_jax.errors import UserError
 
 Say = Callable[[str], None]
@@ -74,7 +75,8 @@ def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
         UserError: there is none, or none of a given id.
     """
     labelled = labelled_cases(dataset)
-    wanted = [str(id) for id in config.data.get("cases", ())]  # a flag's (1, 2) are numbers
+    # A flag's (1, 2) are numbers.
+    wanted = [composed(str(id)) for id in config.data.get("cases", ())]
     ids = {case.id for case in labelled}
     if missing := [id for id in wanted if id not in ids]:
         raise UserError(
@@ -84,13 +86,23 @@ def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
     return [case for case in labelled if not wanted or case.id in wanted]
 
 
+def chosen_split(config: Config, dataset: Dataset) -> tuple[list[Case], list[Case]]:
+    """The labelled cases to train on and those to hold out, each in order.
+
+    Raises:
+        UserError: as `chosen_cases` and `split.split_cases`.
+    """
+    known = [case.id for case in labelled_cases(dataset)]
+    return split_cases(config, chosen_cases(config, dataset), known)
+
+
 def prepared_split(
     config: Config, dataset: Dataset, say: Say
 ) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
     """The labelled cases, prepared: those to train on, and those held out.
 
     Args:
-        config: with `data.preprocess`, `data.cases`, `data.folds` and `data.fold`, and
+        config: with `data.preprocess`, `data.cases`, what `split.split_cases` takes, and
             `data.annotated_slices` of those to train on.
         dataset: of the cases.
         say: told now and then how far it is.
@@ -102,9 +114,7 @@ def prepared_split(
         UserError: a fault of the settings, a faulty case, or no labelled one.
     """
     settings = Preprocessing.of(config)
-    training, held_out = hold_out(
-        chosen_cases(config, dataset), config.data.folds, config.data.fold
-    )
+    training, held_out = chosen_split(config, dataset)
     tell = now_and_then(say)
     cache = _training_cache(config, dataset, tell)
     known = cache.fingerprint(training) if settings.measures else None
@@ -125,7 +135,7 @@ def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerpr
     Raises:
         UserError: as `prepared_split`.
     """
-    training, _ = hold_out(chosen_cases(config, dataset), config.data.folds, config.data.fold)
+    training, _ = chosen_split(config, dataset)
     return _training_cache(config, dataset, now_and_then(say)).fingerprint(training)
 
 

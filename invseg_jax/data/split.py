@@ -1,10 +1,14 @@
 """Which cases are trained on and which are held out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from invseg_jax.configuration import Config
+from invseg_jax.data.layouts.case import Case
+from invseg_jax.data.patients import patients_of
+from invseg_jax.data.split_file import read_split, refuse_unknown
 from invseg_jax.errors import UserError
 
 Item = TypeVar("Item")
@@ -14,7 +18,66 @@ Item = TypeVar("Item")
 _SEED = 12345
 
 
-def hold_out(cases: Sequence[Item], folds: int, fold: int) -> tuple[list[Item], list[Item]]:
+def split_cases(
+    config: Config, cases: Sequence[Case], known: Collection[str] | None = None
+) -> tuple[list[Case], list[Case]]:
+    """Splits cases as a configuration says.
+
+    Args:
+        config: with `data.folds` and `data.fold`; and `data.group`, a pattern of the patient in an
+            id, or `data.split`, a file that lists the ids of each fold.
+        cases: in order. Those that the file does not name are on neither side.
+        known: ids that the file may name; None: those of the cases.
+
+    Returns:
+        The cases to train on, and those held out, each in the given order.
+
+    Raises:
+        UserError: both keys are given; a pattern that is wrong or finds no patient; a file that is
+            wrong or names no case that there is; fewer cases or patients than folds, or a fold that
+            is not there.
+    """
+    group, file = _keys(config)
+    if not file:
+        patients = patients_of([case.id for case in cases], group) if group else None
+        return hold_out(cases, config.data.folds, config.data.fold, patients)
+    training, held_out = read_split(file, config.data.fold)
+    refuse_unknown(file, training | held_out, known or [case.id for case in cases])
+    sides = tuple([case for case in cases if case.id in ids] for ids in (training, held_out))
+    if not sides[0]:
+        raise UserError(
+            f"config.data.split: {file} has none of config.data.cases to train on in entry "
+            f"{config.data.fold}; name other cases"
+        )
+    return sides[0], sides[1]
+
+
+def check_split(config: Config, fold: int) -> None:
+    """Checks what can be said of a split before the cases are known.
+
+    Raises:
+        UserError: as `split_cases`.
+    """
+    group, file = _keys(config)
+    if file:
+        read_split(file, fold)
+        return
+    if group:
+        patients_of((), group)
+    hold_out(range(config.data.folds), config.data.folds, fold)
+
+
+def holds_out(config: Config) -> bool:
+    """Whether a training by this configuration holds cases out."""
+    return bool(_keys(config)[1]) or config.data.folds != 1
+
+
+def hold_out(
+    cases: Sequence[Item],
+    folds: int,
+    fold: int,
+    patients: Sequence[Hashable] | None = None,
+) -> tuple[list[Item], list[Item]]:
     """Splits cases for one fold of a shuffled k-fold cross-validation, as nnU-Net does.
 
     Equal to `sklearn.model_selection.KFold(folds, shuffle=True, random_state=12345)`: one shuffle,
@@ -25,12 +88,14 @@ def hold_out(cases: Sequence[Item], folds: int, fold: int) -> tuple[list[Item], 
         cases: sorted by identifier.
         folds: how many.
         fold: which, from 0.
+        patients: of each case. Patients are shuffled and divided in the place of cases, so that all
+            cases of one patient are on one side. None: each case is of another patient.
 
     Returns:
         The cases to train on, and those held out, each in the given order.
 
     Raises:
-        UserError: fewer cases than folds, or a fold that is not there.
+        UserError: fewer cases or patients than folds, or a fold that is not there.
     """
     if not 0 <= fold < folds:
         raise UserError(
@@ -39,13 +104,28 @@ def hold_out(cases: Sequence[Item], folds: int, fold: int) -> tuple[list[Item], 
         )
     if folds == 1:
         return list(cases), []
-    if len(cases) < folds:
+    units: Sequence[Hashable] = range(len(cases)) if patients is None else patients
+    distinct = list(dict.fromkeys(units))
+    if len(distinct) < folds:
+        what = "labelled cases" if patients is None else "patients (config.data.group)"
         raise UserError(
-            f"{len(cases)} labelled cases cannot be split into {folds} folds; "
+            f"{len(distinct)} {what} cannot be split into {folds} folds; "
             "lower config.data.folds or add cases"
         )
-    order = np.arange(len(cases))
+    order = np.arange(len(distinct))
     np.random.RandomState(_SEED).shuffle(order)
-    held = set(np.array_split(order, folds)[fold].tolist())
-    training = [case for i, case in enumerate(cases) if i not in held]
-    return training, [case for i, case in enumerate(cases) if i in held]
+    held = {distinct[i] for i in np.array_split(order, folds)[fold].tolist()}
+    sides: tuple[list[Item], list[Item]] = [], []
+    for case, unit in zip(cases, units, strict=True):
+        sides[unit in held].append(case)
+    return sides
+
+
+def _keys(config: Config) -> tuple[str, str]:
+    """`config.data.group` and `config.data.split`, of which runs of earlier versions have none."""
+    group, file = (config.data.get(key, "") for key in ("group", "split"))
+    if group and file:
+        raise UserError(
+            f"config.data.group is {group!r} and config.data.split is {file!r}; give one of them"
+        )
+    return group, file

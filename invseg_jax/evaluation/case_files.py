@@ -1,11 +1,13 @@
 """What is written of each segmented case: its label map and its picture."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from invseg_jax.data.layouts.case import IGNORED, Case
+from invseg_jax.data.layouts.names import composed
 from invseg_jax.data.nifti import write_label_map
 from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
@@ -21,13 +23,21 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
         cases: whose images and label maps must stay.
 
     Raises:
-        UserError: a label map would take the place of one of their files, or there can be no such
-            folder.
+        UserError: a label map would take the place of one of their files, its name would be too
+            long, or there can be no such folder.
     """
-    files = {path.resolve() for case in cases for path in (*case.images, case.label) if path}
+    # File systems of macOS do not tell composed from decomposed letters.
+    paths = (path for case in cases for path in (*case.images, case.label) if path)
+    files = {composed(os.path.realpath(path)) for path in paths}
+    longest = _longest_name(folder) - len(f"..{'0' * 8}.tmp")  # of the temporary file
     for id in ids:
         target = folder / f"{id}.nii.gz"
-        if target.resolve() in files:
+        if (size := len(os.fsencode(target.name))) > longest:
+            raise UserError(
+                f"--output {folder}: the label map of case {id} would have a name of {size} bytes, "
+                f"and {longest} can be written there; shorten the names of its files"
+            )
+        if composed(os.path.realpath(target)) in files:
             raise UserError(
                 f"--output {folder}: {target.name} there belongs to the data; take another folder"
             )
@@ -35,6 +45,16 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {folder} cannot be made: {error.strerror}") from error
+
+
+def _longest_name(folder: Path) -> int:
+    """How many bytes a name in a folder may have; the folder need not be there yet."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        return 255
 
 
 def write_case_files(

@@ -1,12 +1,15 @@
 """What `--input` of the predict command can be."""
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from invseg_jax.data.layouts import Case, nnunet, open_dataset
 from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
+from invseg_jax.data.layouts.names import ending_of, without_ending
+from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
@@ -32,16 +35,15 @@ def find_inputs(
         settings: `config.data.plain` of the training, where that is the layout.
 
     Returns:
-        Cases without regard to labels, in order.
+        Cases without regard to labels, in order. Of some, files may be missing.
 
     Raises:
-        UserError: nothing there, no image, a modality that is missing, or two images whose results
+        UserError: nothing there, no image, files missing of every case, or two images whose results
             would have the same name.
     """
-    if path.is_file():
-        return [Case(_id(path), (path,), None)]
+    refuse_missing_input(path)
     if not path.is_dir():
-        raise UserError(f"--input {path} does not exist")
+        return [Case(_id(path), (path,), None)]
     try:
         cases = open_dataset(layout, path, settings).cases
     except UserError as error:
@@ -53,20 +55,27 @@ def find_inputs(
                 f"images that each hold the {len(modalities)} modalities {', '.join(modalities)}"
             ) from error
     refuse_repeated_ids(cases, path)
-    # All at once, not the first after an hour.
-    missing = [
-        file
-        for case in cases
-        for image in case.images
-        for file in volume_files(image)
-        if not file.is_file()
-    ]
-    if missing:
-        raise UserError(
-            f"--input {path}: no such file: {some(missing)}; every case needs all of "
-            f"{', '.join(modalities)}"
-        )
+    missing = [_missing_files(case) for case in cases]
+    if all(missing):
+        files = [file for of_case in missing for file in of_case]
+        reasons = {why_missing(file) for file in files}
+        said = f"no such file: {some(files)}"
+        if reasons != {NO_SUCH_FILE}:
+            said = f"no file: {some(files)}; of the first: {why_missing(files[0])}"
+        raise UserError(f"--input {path}: {said}; every case needs all of {', '.join(modalities)}")
     return list(cases)
+
+
+def refuse_missing_input(path: Path) -> None:
+    """Refuses an `--input` that is neither a file nor a folder.
+
+    Raises:
+        UserError: it is not there, or leads nowhere.
+    """
+    reason = "" if path.is_dir() else why_missing(path)
+    if reason:
+        said = " does not exist" if reason == NO_SUCH_FILE else f": {reason}"
+        raise UserError(f"--input {path}{said}")
 
 
 def cases_around(
@@ -79,7 +88,7 @@ def cases_around(
         layout: of the data set.
         settings: `config.data.plain`, where that is the layout.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # `resolve` fails where a link leads to itself
     for root in (folder, folder.parent):
         with contextlib.suppress(UserError):
             return open_dataset(layout, root, settings).cases
@@ -99,16 +108,22 @@ def _images(path: Path, layout: str, modalities: Sequence[str]) -> tuple[Case, .
     # A folder of single files can only serve a network of one modality, or of 4-D files.
     if len(modalities) > 1 and layout != "msd":
         return ()
-    return ordered(Case(_id(file), (file,), None) for file in path.iterdir() if _is_image(file))
+    # A pair is one image, of which either half may be missing.
+    images = dict.fromkeys(volume_files(file)[0] for file in path.iterdir() if _is_image(file))
+    return ordered(Case(_id(image), (image,), None) for image in images)
+
+
+def _missing_files(case: Case) -> list[Path]:
+    return [file for image in case.images for file in volume_files(image) if why_missing(file)]
 
 
 def _is_image(path: Path) -> bool:
-    named = path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
-    return named and path.is_file()
+    """Whether a name is that of an image; a link that leads nowhere has one too."""
+    named = bool(ending_of(path.name)) and not path.name.startswith(".")
+    return named and not path.is_dir()
 
 
 def _id(path: Path) -> str:
-    for ending in (*ENDINGS, ".img"):
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
+    if ending_of(path.name):
+        return without_ending(path.name)
     raise UserError(f"--input {path} is no image: its name ends in none of {', '.join(ENDINGS)}")

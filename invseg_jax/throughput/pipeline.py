@@ -39,7 +39,7 @@ from invseg_jax.data.pipeline import training_batches
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import regions_to_segment
 from invseg_jax.data.source import open_source, prepared_split
-from invseg_jax.data.split import hold_out
+from invseg_jax.data.split import split_cases
 from invseg_jax.errors import UserError
 from invseg_jax.throughput.cohort import SHAPE, write_cohort
 from invseg_jax.throughput.host_augmentation import augment_on_host
@@ -158,7 +158,7 @@ def open_cases(
         return dataset, prepared_split(config, dataset, say)[0]
     count, shape = (config.data.folds, (9, 10, 8)) if options.quick else (CASES, SHAPE)
     dataset = open_dataset("msd", write_cohort(folder / "data", count, shape))
-    training, _ = hold_out(dataset.cases, config.data.folds, config.data.fold)
+    training, _ = split_cases(config, dataset.cases)
     cache = CaseCache(dataset, Preprocessing.of(config), folder / "cache")
     return dataset, cache.prepared(training)
 

@@ -66,6 +66,19 @@ def test_mistakes_are_told(make_grid: Callable[..., Grid], files, options, said:
     assert "\n" not in str(caught.value)
 
 
+def test_a_split_file_is_checked_and_holds_cases_out(make_grid: Callable[..., Grid], tmp_path):
+    file = tmp_path / "splits.json"
+    file.write_text('[{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]')
+    # The number of folds counts for nothing then.
+    changes = [f'data.split="{file}"', "data.folds=1"]
+    grid = make_grid("a.py", changes=changes, folds=(0, 1))
+    assert [run.fold for run in grid.runs()] == [0, 1]
+    with pytest.raises(UserError, match="config.data.fold 2: .* has 2 entries"):
+        make_grid("a.py", changes=changes, folds=(2,))
+    with pytest.raises(UserError, match=r"'\(' is no regular expression"):
+        make_grid("a.py", changes=['data.group="("'])
+
+
 def test_a_varied_setting_is_read():
     vary = Vary.parse("data.annotated_slices=(1,1,1)|(3,3,3)")
     assert (vary.key, vary.values) == ("data.annotated_slices", ("(1,1,1)", "(3,3,3)"))

@@ -74,6 +74,15 @@ def test_iseg_needs_both_modalities(write_iseg: Write, kept: str, missing: list[
     ]
 
 
+def test_iseg_endings_in_capital_letters(write_iseg: Write) -> None:
+    root = write_iseg(labelled=(1,))
+    for path in list(root.iterdir()):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    dataset = open_dataset("iseg", root)
+    assert dataset.cases[0].label == root / "subject-1-label.HDR"
+    assert check_cases(dataset, dataset.cases) == []
+
+
 def test_msd_reads_its_description(write_msd: Write) -> None:
     root = write_msd(
         ids=("organ_10", "organ_2"),

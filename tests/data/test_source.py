@@ -10,10 +10,12 @@ from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.source import (
     chosen_cases,
+    chosen_split,
     labelled_cases,
     now_and_then,
     open_source,
     prepared_split,
+    training_fingerprint,
 )
 from invseg_jax.data.sparse_annotation import keep_slices
 from invseg_jax.errors import UserError
@@ -110,6 +112,33 @@ def test_chosen_cases(config, said, write_iseg):
     config.data.cases = ("subject-1", "subject-7")
     with pytest.raises(UserError, match=r"no labelled case subject-7; there are subject-1, subje"):
         chosen_cases(config, dataset)
+
+
+def test_the_split_is_the_same_for_all_who_ask(config, said, write_iseg, tmp_path):
+    dataset = open_source(config, str(write_iseg(labelled=(1, 2, 3, 4))), said.append)
+    (tmp_path / "split.json").write_text(
+        '[{"train": ["subject-4", "subject-2"], "val": ["subject-1"]}]'
+    )
+    config.data.split = str(tmp_path / "split.json")
+    training, held_out = chosen_split(config, dataset)
+    assert [case.id for case in training] == ["subject-2", "subject-4"]
+    assert [case.id for case in held_out] == ["subject-1"]
+    prepared = [[case.id for case in part] for part in _split(config, dataset)]
+    assert prepared == [["subject-2", "subject-4"], ["subject-1"]]
+    fingerprint = training_fingerprint(config, dataset, said.append)
+    assert fingerprint.cases == ("subject-2", "subject-4")
+    # Of the cases that were chosen, those that the file names.
+    config.data.cases = ("subject-1", "subject-2")
+    training, held_out = chosen_split(config, dataset)
+    assert [case.id for case in (*training, *held_out)] == ["subject-2", "subject-1"]
+
+
+def test_chosen_cases_in_another_spelling(config, said, write_msd):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    config.data.layout = "msd"
+    dataset = open_source(config, str(write_msd(ids=(composed, "b"))), said.append)
+    config.data.cases = (decomposed,)
+    assert [case.id for case in chosen_cases(config, dataset)] == [composed]
 
 
 def test_slices_are_kept_of_the_training_cases_alone(config, said, write_iseg):

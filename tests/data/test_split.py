@@ -1,8 +1,14 @@
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invseg_jax.data.split import hold_out
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.data.layouts import Case
+from invseg_jax.data.split import check_split, hold_out, holds_out, split_cases
 from invseg_jax.errors import UserError
 
 
@@ -52,3 +58,157 @@ def test_the_same_each_time():
 def test_a_fold_that_is_not_there(folds: int, fold: int):
     with pytest.raises(UserError, match=rf"config\.data\.fold {fold} of {folds} folds"):
         hold_out(list(range(10)), folds, fold)
+
+
+# Of patients of up to five scans, the numbers of their scans.
+PATIENTS = st.lists(st.integers(1, 5), min_size=2, max_size=15)
+
+
+@given(PATIENTS, st.integers(2, 6), st.randoms(use_true_random=False))
+def test_a_patient_is_on_one_side(scans: list[int], folds: int, random):
+    cases = [f"sub-{p}_ses-{s}" for p, count in enumerate(scans) for s in range(count)]
+    random.shuffle(cases)
+    patients = [case.partition("_")[0] for case in cases]
+    if len(scans) < folds:
+        with pytest.raises(UserError, match=rf"{len(scans)} patients .*group.* into {folds} folds"):
+            hold_out(cases, folds, 0, patients)
+        return
+    held = []
+    for fold in range(folds):
+        training, held_out = hold_out(cases, folds, fold, patients)
+        sides = [{case.partition("_")[0] for case in side} for side in (training, held_out)]
+        assert sides[0].isdisjoint(sides[1])
+        assert len(scans) // folds <= len(sides[1]) <= -(-len(scans) // folds)
+        # Every case on one side, in the given order.
+        assert training == [case for case in cases if case not in held_out]
+        assert held_out == [case for case in cases if case not in training]
+        assert len(training) + len(held_out) == len(cases)
+        held += held_out
+    assert sorted(held) == sorted(cases)
+
+
+@given(st.integers(2, 30), st.integers(2, 6))
+def test_patients_with_one_scan_are_divided_as_cases_are(count: int, folds: int):
+    cases = [f"p{number}" for number in range(count)]
+    for fold in range(min(folds, count)):
+        if count >= folds:
+            assert hold_out(cases, folds, fold, cases) == hold_out(cases, folds, fold)
+
+
+def test_patients_are_shuffled_as_nnunet_shuffles_cases():
+    cases = [f"{p}{s}" for p in "abcdef" for s in "12"]
+    order = np.arange(6)
+    np.random.RandomState(12345).shuffle(order)
+    for fold in range(3):
+        held = {"abcdef"[i] for i in order[2 * fold : 2 * fold + 2]}
+        _, held_out = hold_out(cases, 3, fold, [case[0] for case in cases])
+        assert held_out == [case for case in cases if case[0] in held]
+
+
+@pytest.fixture
+def config() -> Config:
+    return base_config()
+
+
+@pytest.fixture
+def cases() -> list[Case]:
+    """Two scans of each of eight patients."""
+    return [Case(f"sub-{p}_ses-{s}", (), None) for p in range(8) for s in (1, 2)]
+
+
+def ids(sides: tuple[list[Case], list[Case]]) -> tuple[list[str], list[str]]:
+    training, held_out = ([case.id for case in side] for side in sides)
+    return training, held_out
+
+
+def test_without_keys_the_split_is_as_it_was(config: Config, cases: list[Case]):
+    for config.data.fold in range(5):
+        assert split_cases(config, cases) == hold_out(cases, 5, config.data.fold)
+    # As in runs of earlier versions, whose configuration has neither key.
+    with config.unlocked():
+        del config.data.group, config.data.split
+    assert split_cases(config, cases) == hold_out(cases, 5, 4)
+    assert holds_out(config)
+
+
+def test_a_pattern_of_the_patient(config: Config, cases: list[Case]):
+    config.data.group = r"(sub-\d+)_ses-.*"
+    training, held_out = ids(split_cases(config, cases))
+    patients = [{id[:5] for id in side} for side in (training, held_out)]
+    assert patients[0].isdisjoint(patients[1])
+    assert (len(training), len(held_out)) == (12, 4)  # two of eight patients
+    config.data.group = "sub-."  # as a whole
+    assert ids(split_cases(config, cases)) == (training, held_out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"group": "(sub-"}, r"group: '\(sub-' is no regular expression \(.*\); mend it"),
+        ({"group": r"sub-[1-7]"}, "finds no patient in the id of sub-0_ses-1, sub-0_ses-2; it"),
+        ({"group": r"x*"}, "finds no patient in the id of sub-0_ses-1, .* and 11 more"),
+        ({"group": r"(x)?sub"}, "finds no patient in the id of sub-0_ses-1"),
+        ({"group": "sub-.", "folds": 9}, r"8 patients \(config.data.group\) .* into 9 folds"),
+        ({"group": "sub-.", "fold": 5}, "config.data.fold 5 of 5 folds"),
+        ({"group": "sub-.", "split": "a.json"}, "is 'sub-.' and .*split is 'a.json'; give one"),
+        ({"split": "none.json"}, "config.data.split: none.json: no such file; check the path"),
+    ],
+)
+def test_keys_that_are_refused(
+    config: Config, cases: list[Case], changes: dict[str, object], match: str
+):
+    config.data.update(changes)
+    with pytest.raises(UserError, match=match) as caught:
+        split_cases(config, cases)
+    assert "\n" not in str(caught.value)
+    # Without the cases, what the keys alone tell.
+    if "no patient" in match or "8 patients" in match:
+        check_split(config, config.data.fold)
+    else:
+        with pytest.raises(UserError, match=match):
+            check_split(config, config.data.fold)
+
+
+def write(folder: Path, entries: object) -> str:
+    (folder / "splits_final.json").write_text(json.dumps(entries))
+    return str(folder / "splits_final.json")
+
+
+def test_a_split_file(config: Config, cases: list[Case], tmp_path: Path):
+    names = [case.id for case in cases]
+    entries = [
+        {"train": names[:10], "val": names[10:]},
+        {"train": names[:1:-1], "val": names[:1]},  # one is in neither, as nnU-Net allows
+        {"train": names, "val": []},
+    ]
+    config.data.split = write(tmp_path, entries)
+    config.data.folds = 1  # counts for nothing
+    assert holds_out(config)
+    for fold, expected in enumerate(
+        [(names[:10], names[10:]), (names[2:], names[:1]), (names, [])]
+    ):
+        config.data.fold = fold
+        assert ids(split_cases(config, cases)) == expected
+        check_split(config, fold)
+    with pytest.raises(UserError, match="config.data.fold 3: .*json has 3 entries; folds count fr"):
+        check_split(config, 3)
+
+
+def test_ids_of_a_split_file(config: Config, tmp_path: Path):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    config.data.split = write(tmp_path, [{"train": [decomposed, "a"], "val": ["b"]}])
+    cases = [Case(id, (), None) for id in ("a", "b", composed)]
+    assert ids(split_cases(config, cases)) == (["a", composed], ["b"])
+    with pytest.raises(UserError, match="names b, and the data set has no labelled case of that"):
+        split_cases(config, cases[::2])
+    # Of config.data.cases, fewer are chosen than there are.
+    assert ids(split_cases(config, cases[::2], ["a", "b", composed])) == (["a", composed], [])
+    with pytest.raises(UserError, match="has none of config.data.cases to train on in entry 0"):
+        split_cases(config, cases[1:2], ["a", "b", composed])
+
+
+def test_nothing_is_held_out(config: Config):
+    config.data.folds = 1
+    assert not holds_out(config)
+    config.data.group = "a"
+    assert not holds_out(config)

@@ -5,7 +5,7 @@ import pytest
 
 from invseg_jax.data.layouts import Case
 from invseg_jax.errors import UserError
-from invseg_jax.inference.inputs import find_inputs
+from invseg_jax.inference.inputs import cases_around, find_inputs
 
 ONE = ("MRI",)
 TWO = ("T1", "T2")
@@ -101,10 +101,17 @@ def test_a_folder_of_nnunet_channels(tmp_path: Path):
     cases = find_inputs(tmp_path, "nnunet", TWO)
     assert [case.id for case in cases] == ["a_1", "b"]
     assert cases[1].images == (tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz")
+    # A case that is incomplete does not stop the others.
     (tmp_path / "b_0001.nii.gz").unlink()
-    with pytest.raises(UserError, match=r"no such file: .*b_0001.nii.gz; .* all of T1, T2"):
+    assert find_inputs(tmp_path, "nnunet", TWO) == cases
+    (tmp_path / "a_1_0000.nii").unlink()
+    with pytest.raises(UserError) as caught:
         find_inputs(tmp_path, "nnunet", TWO)
-    (tmp_path / "b_0001.nii.gz").touch()
+    assert str(caught.value) == (
+        f"--input {tmp_path}: no such file: {tmp_path}/a_1_0000.nii, {tmp_path}/b_0001.nii.gz; "
+        "every case needs all of T1, T2"
+    )
+    touch(tmp_path, "b_0001.nii.gz", "a_1_0000.nii")
     for name in ("b_0002.nii.gz", "c.nii.gz"):  # no channel of two; no channel at all
         (tmp_path / name).touch()
         with pytest.raises(UserError, match=rf"{name}: .* channel, here 0000 to 0001"):
@@ -130,6 +137,65 @@ def test_the_folder_of_one_case(tmp_path: Path):
     plain["images"] = plain["images"][:1]
     (case,) = find_inputs(tmp_path / "a", "plain", ("mr",), plain)
     assert (case.id, len(case.images)) == ("a", 1)
+
+
+KEY = "SHA256E-s9--0a.nii.gz"
+
+
+def test_links_that_lead_nowhere(tmp_path: Path):
+    target = f".git/annex/objects/a/b/{KEY}/{KEY}"
+    (tmp_path / "a.nii.gz").symlink_to(target)
+    (tmp_path / "b.nii.gz").symlink_to(target)
+    fetch = f"a link that leads nowhere, to {target}; `git annex get {tmp_path}/a.nii.gz` fetches"
+    for path, said in (
+        (tmp_path / "a.nii.gz", f"{tmp_path}/a.nii.gz: missing, {fetch} the file"),
+        (
+            tmp_path,
+            f"{tmp_path}: no file: {tmp_path}/a.nii.gz, {tmp_path}/b.nii.gz; of the first: "
+            f"missing, {fetch} the file; every case needs all of MRI",
+        ),
+    ):
+        with pytest.raises(UserError) as caught:
+            find_inputs(path, "msd", ONE)
+        assert str(caught.value) == f"--input {said}"
+    # Beside an image that is there, they are cases that cannot be read.
+    touch(tmp_path, "c.nii.gz")
+    assert [case.id for case in find_inputs(tmp_path, "msd", ONE)] == ["a", "b", "c"]
+    assert [case.id for case in find_inputs(tmp_path, "iseg", ONE)] == ["a", "b", "c"]
+    (tmp_path / "folder").symlink_to("nowhere")
+    with pytest.raises(UserError, match="folder: missing, a link that leads nowhere, to nowhere;"):
+        find_inputs(tmp_path / "folder", "msd", ONE)
+
+
+def test_the_data_set_around_a_folder(tmp_path: Path):
+    root = touch(tmp_path, "subject-2-T1.hdr", "subject-2-T2.hdr")
+    (root / "new").mkdir()
+    for folder in (root, root / "new", root / "none"):
+        assert [case.id for case in cases_around(folder, "iseg")] == ["subject-2"]
+    (tmp_path / "loop").symlink_to("loop")
+    assert [case.id for case in cases_around(tmp_path / "loop", "iseg")] == ["subject-2"]
+    assert cases_around(tmp_path / "loop" / "a" / "b", "iseg") == ()
+
+
+def test_halves_of_pairs(tmp_path: Path):
+    touch(tmp_path, "a.hdr", "a.img", "b.img", "c.HDR")
+    cases = find_inputs(tmp_path, "msd", ONE)
+    assert [(case.id, case.images[0].name) for case in cases] == [
+        ("a", "a.hdr"),
+        ("b", "b.hdr"),
+        ("c", "c.HDR"),
+    ]
+
+
+def test_composed_and_decomposed_letters(tmp_path: Path):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    touch(tmp_path, f"{decomposed}.nii.gz", "b.NII.GZ")
+    cases = find_inputs(tmp_path, "msd", ONE)
+    assert [case.id for case in cases] == [composed, "b"]
+    assert cases[0].images == (tmp_path / f"{decomposed}.nii.gz",)
+    touch(tmp_path, f"{composed}.nii.gz")
+    with pytest.raises(UserError, match=f"ids that occur more than once: {composed};"):
+        find_inputs(tmp_path, "msd", ONE)
 
 
 def test_nothing_there(tmp_path: Path):

@@ -7,6 +7,7 @@ the files that a case should have are there, shows when they are read (`data/che
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from invseg_jax.data.layouts import brats2020, iseg, msd, nnunet, plain
 from invseg_jax.data.layouts.case import Case, Dataset
+from invseg_jax.data.missing import leads_nowhere
 from invseg_jax.errors import UserError
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "open_dataset"]
@@ -65,6 +67,8 @@ def find_layout(
     with _readable(root):
         if not root.is_dir():
             what = "is a file, not a folder" if root.exists() else "no such folder"
+            if leads_nowhere(root):
+                what = f"a link that leads nowhere, to {os.readlink(root)}"
             raise UserError(f"{root}: {what}; give the folder of the data set")
     patterns = (plain.Patterns.read(settings),) if layout == "plain" else ()
 

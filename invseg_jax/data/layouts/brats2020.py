@@ -10,10 +10,13 @@ regions that overlap (Menze et al., IEEE TMI 34(10), 2015; Bakas et al., arXiv:1
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, Region, ordered
+from invseg_jax.data.layouts.names import Folders
+from invseg_jax.data.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
@@ -40,37 +43,54 @@ def open_folder(root: Path) -> Dataset:
     Raises:
         UserError: there is no case.
     """
+    folders, faults = Folders(), []
+    places = (root, *(root / inner for inner in _ARCHIVES))
     cases = [
-        _case(folder, match[1] == "Training")
-        for place in (root, *(root / inner for inner in _ARCHIVES))
-        if place.is_dir()
-        for folder in place.iterdir()
-        if (match := _CASE.fullmatch(folder.name)) and folder.is_dir()
+        _case(folders, place / name, match[1] == "Training", faults)
+        for place in places
+        for name in folders.names(place)
+        if (match := _CASE.fullmatch(name))
+        and ((place / name).is_dir() or leads_nowhere(place / name))
     ]
+    above = dict.fromkeys(folder for place in places for folder in (place.parent, place))
+    faults += [f"{folder}: {why_missing(folder)}" for folder in above if leads_nowhere(folder)]
     if not cases:
+        reason = "".join(f" ({fault})" for fault in faults)
         raise UserError(
             f"{root}: no BraTS 2020 data set; looked for BraTS20_Training_NNN and "
-            f"BraTS20_Validation_NNN there and in {', '.join(_ARCHIVES)}"
+            f"BraTS20_Validation_NNN there and in {', '.join(_ARCHIVES)}{reason}"
         )
-    return Dataset("BraTS 2020", root, MODALITIES, CLASSES, VALUES, ordered(cases), regions=REGIONS)
+    return Dataset(
+        "BraTS 2020",
+        root,
+        MODALITIES,
+        CLASSES,
+        VALUES,
+        ordered(cases),
+        regions=REGIONS,
+        faults=tuple(faults),
+    )
 
 
-def _case(folder: Path, training: bool) -> Case:
+def _case(folders: Folders, folder: Path, training: bool, faults: list[str]) -> Case:
     label = None
     if training:
-        label = _file(folder, f"{folder.name}_seg")
-        odd = _file(folder, _ODD_LABEL)
-        if odd.is_file() and not label.is_file():
+        label = _file(folders, folder, f"{folder.name}_seg", faults)
+        odd = _file(folders, folder, _ODD_LABEL, faults)
+        if os.path.lexists(odd) and not os.path.lexists(label):
             label = odd
     return Case(
         folder.name,
-        tuple(_file(folder, f"{folder.name}_{name}") for name in MODALITIES),
+        tuple(_file(folders, folder, f"{folder.name}_{name}", faults) for name in MODALITIES),
         label,
         "training" if training else "test",
     )
 
 
-def _file(folder: Path, stem: str) -> Path:
+def _file(folders: Folders, folder: Path, stem: str, faults: list[str]) -> Path:
     """The file of this name, compressed or not; compressed where there is none."""
-    plain = folder / f"{stem}.nii"
-    return plain if plain.is_file() else folder / f"{stem}.nii.gz"
+    found = [path for end in (".nii", ".nii.gz") for path in folders.alike(folder, stem + end)]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        faults.append(f"{folder}: {names} stand for the same image; leave one of them there")
+    return found[0] if found else folder / f"{stem}.nii.gz"

@@ -6,9 +6,12 @@ It comes with the data, from elsewhere: whatever is used of it is checked first.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+from invseg_jax.data.layouts.names import Folders, ending_of
+from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.errors import UserError
 
 
@@ -27,9 +30,12 @@ def read_description(root: Path, whose: str) -> tuple[dict[str, Any], Path]:
     """
     description = root / "dataset.json"
     if not description.is_file():
+        if (reason := why_missing(description)) != NO_SUCH_FILE:
+            raise UserError(f"{description}: {reason}")
         raise UserError(f"{root}: no {whose} data set; looked for dataset.json there")
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
+        # From bytes, so that a byte order mark tells the encoding, as Windows writes it.
+        content = json.loads(description.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{description}: cannot be read as JSON ({error}); mend it") from error
     if not isinstance(content, dict):
@@ -80,3 +86,48 @@ def own_name(content: dict[str, Any], root: Path) -> str:
     """What the data set calls itself; its folder's name where it does not."""
     name = content.get("name")
     return name if isinstance(name, str) and name else root.resolve().name
+
+
+def is_path(entry: object) -> bool:
+    """Whether an entry is a text that can be the path of a file."""
+    if not isinstance(entry, str) or not entry or "\0" in entry:
+        return False
+    try:
+        os.fsencode(entry)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def refuse_version_1(
+    content: dict[str, Any], root: Path, description: Path, folders: Folders
+) -> None:
+    """Refuses a data set of nnU-Net's version 1.
+
+    Its `dataset.json` is like the Decathlon's and lists "./imagesTr/CASE.nii.gz", while the files
+    on disk have a channel in their names, as in version 2: imagesTr/CASE_0000.nii.gz.
+
+    Raises:
+        UserError: it is one. No listed image is there, and the first channel of one is.
+        OSError: a folder cannot be read.
+    """
+    if "modality" not in content:
+        return
+    entries = content.get("training")
+    first = None
+    for entry in entries if isinstance(entries, list) else []:
+        image = entry.get("image") if isinstance(entry, dict) else None
+        end = ending_of(image) if isinstance(image, str) and is_path(image) else ""
+        if not isinstance(image, str) or not end:
+            continue
+        if os.path.lexists(folders.find(root, image)):
+            return
+        channel = f"{image.removesuffix(end)}_0000{end}"
+        if first is None and os.path.lexists(folders.find(root, channel)):
+            first = image, channel
+    if first is not None:
+        raise UserError(
+            f"{description}: a data set of nnU-Net's version 1, which lists {first[0]} where the "
+            f"file is {first[1]}; convert it with nnU-Net's nnUNetv2_convert_old_nnUNet_dataset "
+            "and give the layout nnunet"
+        )

@@ -12,12 +12,15 @@ import re
 from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered
+from invseg_jax.data.layouts.names import Folders
+from invseg_jax.data.missing import leads_nowhere, why_missing
+from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
 MODALITIES = ("T1", "T2")
 CLASSES = ("background", "CSF", "GM", "WM")
 VALUES = (0, 10, 150, 250)
-_FILE = re.compile(r"(subject-[0-9]+)-(T1|T2|label)\.(?:hdr|img)")
+_FILE = re.compile(r"(subject-[0-9]+)-(T1|T2|label)\.(?:hdr|img|HDR|IMG)")
 
 
 def open_folder(root: Path) -> Dataset:
@@ -26,32 +29,37 @@ def open_folder(root: Path) -> Dataset:
     Raises:
         UserError: there is no subject.
     """
-    for folder in (root, root / "iSeg-2019-Training"):
+    inner = root / "iSeg-2019-Training"
+    for folder in (root, inner):
         subjects = _subjects(folder)
         if subjects:
             break
     else:
+        reason = f" ({inner}: {why_missing(inner)})" if leads_nowhere(inner) else ""
         raise UserError(
             f"{root}: no iSeg data set; looked for subject-N-T1.hdr, subject-N-T2.hdr "
-            "and subject-N-label.hdr there and in iSeg-2019-Training"
+            f"and subject-N-label.hdr there and in iSeg-2019-Training{reason}"
         )
     cases = (
         Case(
             subject,
-            tuple(folder / f"{subject}-{kind}.hdr" for kind in MODALITIES),
-            folder / f"{subject}-label.hdr" if "label" in kinds else None,
-            "training" if "label" in kinds else "test",
+            tuple(files.get(kind, folder / f"{subject}-{kind}.hdr") for kind in MODALITIES),
+            files.get("label"),
+            "training" if "label" in files else "test",
         )
-        for subject, kinds in subjects.items()
+        for subject, files in subjects.items()
     )
     return Dataset("iSeg-2019", root, MODALITIES, CLASSES, VALUES, ordered(cases))
 
 
-def _subjects(folder: Path) -> dict[str, set[str]]:
-    """What was found of each subject: {"subject-1": {"T1", "T2", "label"}, …}."""
-    subjects: dict[str, set[str]] = {}
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if match := _FILE.fullmatch(path.name):
-                subjects.setdefault(match[1], set()).add(match[2])
+def _subjects(folder: Path) -> dict[str, dict[str, Path]]:
+    """The headers of each subject: {"subject-1": {"T1": …, "T2": …, "label": …}, …}.
+
+    A header stands there too where only the voxels of its pair were found.
+    """
+    subjects: dict[str, dict[str, Path]] = {}
+    for name in Folders().names(folder):
+        if match := _FILE.fullmatch(name):
+            header = volume_files(folder / name)[0]
+            subjects.setdefault(match[1], {})[match[2]] = header
     return subjects

@@ -13,10 +13,13 @@ from typing import Any
 from invseg_jax.data.layouts.case import Case, Dataset, ordered, some
 from invseg_jax.data.layouts.description import (
     channel_names,
+    is_path,
     numbered_names,
     own_name,
     read_description,
+    refuse_version_1,
 )
+from invseg_jax.data.layouts.names import Folders, ending_of, without_ending
 from invseg_jax.data.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 
@@ -25,13 +28,20 @@ def open_folder(root: Path) -> Dataset:
     """Lists the cases: "training" with label maps, "test" without.
 
     The modalities of a case are the last axis of its one image file. Files whose name starts
-    with "._" (left by macOS archives) are passed over.
+    with "._" (left by macOS archives) are passed over. Names are found in any spelling (see
+    `names`).
 
     Raises:
-        UserError: `dataset.json` is missing or not as the Decathlon's, names a file outside of the
-            folder, or lists no case.
+        UserError: `dataset.json` is missing or not as the Decathlon's (as that of nnU-Net's version
+            1), names a file outside of the folder, or lists no case.
     """
     content, description = read_description(root, "Decathlon")
+    folders = Folders()
+    refuse_version_1(content, root, description, folders)
+    if "modality" not in content and "channel_names" in content:
+        raise UserError(
+            f'{description}: has "channel_names", not "modality"; it is in the layout nnunet'
+        )
     modalities = channel_names(content, "modality", description)
     labels = numbered_names(content, "labels", description)
     if 0 not in labels or not 2 <= len(labels) <= 256:
@@ -48,7 +58,10 @@ def open_folder(root: Path) -> Dataset:
     if len(set(classes)) < len(classes):
         raise UserError(f'{description}: "labels" has a name twice; give every class its own')
 
-    cases = [*_training(content, root, description), *_test(content, root, description)]
+    cases = [
+        *_training(content, root, description, folders),
+        *_test(content, root, description, folders),
+    ]
     if not cases:
         raise UserError(
             f'{description}: no case in "training" or "test"; is this the whole data set?'
@@ -63,26 +76,35 @@ def open_folder(root: Path) -> Dataset:
     )
 
 
-def _training(content: dict[str, Any], root: Path, description: Path) -> list[Case]:
+def _training(
+    content: dict[str, Any], root: Path, description: Path, folders: Folders
+) -> list[Case]:
     cases = []
     for i, entry in enumerate(_list(content, "training", description)):
         where = f'"training" entry {i}'
         if not isinstance(entry, dict):
             raise UserError(f'{description}: {where} is not an object of "image" and "label"')
-        image = _inside(root, entry.get("image"), f"{where}, image", description)
-        label = _inside(root, entry.get("label"), f"{where}, label", description)
+        image = _inside(root, entry.get("image"), f"{where}, image", description, folders)
+        label = _inside(root, entry.get("label"), f"{where}, label", description, folders)
         if not image.name.startswith("._"):
-            cases.append(Case(_id(image), (image,), label))
+            cases.append(Case(without_ending(image.name), (image,), label))
     return cases
 
 
-def _test(content: dict[str, Any], root: Path, description: Path) -> list[Case]:
+def _test(content: dict[str, Any], root: Path, description: Path, folders: Folders) -> list[Case]:
+    """The test cases. An entry is a path, or an object that names it as its "image"."""
     images = [
-        _inside(root, entry, f'"test" entry {i}', description)
+        _inside(
+            root,
+            entry.get("image") if isinstance(entry, dict) else entry,
+            f'"test" entry {i}' + (", image" if isinstance(entry, dict) else ""),
+            description,
+            folders,
+        )
         for i, entry in enumerate(_list(content, "test", description))
     ]
     return [
-        Case(_id(image), (image,), None, "test")
+        Case(without_ending(image.name), (image,), None, "test")
         for image in images
         if not image.name.startswith("._")
     ]
@@ -95,9 +117,9 @@ def _list(content: dict[str, Any], key: str, description: Path) -> list[Any]:
     return entries
 
 
-def _inside(root: Path, entry: object, where: str, description: Path) -> Path:
+def _inside(root: Path, entry: object, where: str, description: Path, folders: Folders) -> Path:
     """A listed path below `root`. Links inside the folder are the user's own and are followed."""
-    if not isinstance(entry, str) or not entry or "\0" in entry:
+    if not isinstance(entry, str) or not is_path(entry):
         raise UserError(f"{description}: {where} is not a path; mend it")
     inner = os.path.normpath(entry)
     if os.path.isabs(inner) or inner == ".." or inner.startswith(".." + os.sep):
@@ -105,10 +127,6 @@ def _inside(root: Path, entry: object, where: str, description: Path) -> Path:
             f"{description}: {where} leads out of the data set ({entry!r}); paths must "
             f"stay inside {root}"
         )
-    if not inner.endswith((".nii", ".nii.gz")):
+    if not ending_of(inner, (".nii.gz", ".nii")):
         raise UserError(f"{description}: {where} is no .nii or .nii.gz file ({entry!r}); mend it")
-    return root / inner
-
-
-def _id(image: Path) -> str:
-    return image.name.removesuffix(".gz").removesuffix(".nii")
+    return folders.find(root, inner)

@@ -4,18 +4,35 @@
                    imagesTs/CASE_0000.nii.gz …
 
 The four digits are the channel. Of `dataset.json` are read: `channel_names`, `labels`,
-`regions_class_order`, `file_ending`, `numTraining` and `name` (nnU-Net's
+`regions_class_order`, `file_ending`, `numTraining`, `dataset` and `name` (nnU-Net's
 documentation/reference/dataset-format.md, region_based_training.md, ignore_label.md).
+
+Where `dataset` is there, it lists the training cases in the place of imagesTr and labelsTr:
+
+    "dataset": {"CASE": {"images": ["../scans/7/ct.nii.gz", …], "label": "/data/7/seg.nii.gz"}, …}
+
+Each case has one image a channel. Paths start from the folder of `dataset.json` or are absolute,
+and environment variables in them are filled in. The key is there so that files can stay where they
+are: other than the Decathlon's paths, these may lead out of the data set.
 """
 
 from __future__ import annotations
 
-import re
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from invseg_jax.data.layouts.case import Case, Dataset, Region, ordered, some
-from invseg_jax.data.layouts.description import channel_names, own_name, read_description
+from invseg_jax.data.layouts.channel_files import ChannelFiles, names_ending
+from invseg_jax.data.layouts.description import (
+    channel_names,
+    is_path,
+    own_name,
+    read_description,
+    refuse_version_1,
+)
+from invseg_jax.data.layouts.names import Folders, composed, ending_of, without_ending
+from invseg_jax.data.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
 
 ENDINGS = (".nii.gz", ".nii")
@@ -24,16 +41,20 @@ _IGNORE = "ignore"
 
 
 def open_folder(root: Path) -> Dataset:
-    """Lists the cases of imagesTr, each with its label map in labelsTr, and of imagesTs.
+    """Lists the training cases, each with its label map, and those of imagesTs.
 
     Where a label of `dataset.json` is a list of values, the labels are regions: they become
-    `Dataset.regions`, and each value that occurs in one is a class.
+    `Dataset.regions`, and each value that occurs in one is a class. Names are found in any spelling
+    (see `names`).
 
     Raises:
-        UserError: `dataset.json` is missing or not as nnU-Net's, or there is no case.
+        UserError: `dataset.json` is missing or not as nnU-Net's (as that of its version 1), or
+            there is no case.
     """
     content, description = read_description(root, "nnU-Net")
+    folders, faults = Folders(), []
     if "channel_names" not in content and "modality" in content:
+        refuse_version_1(content, root, description, folders)
         raise UserError(
             f'{description}: has "modality", not "channel_names"; it is in the layout msd, or of '
             "nnU-Net's version 1"
@@ -41,17 +62,22 @@ def open_folder(root: Path) -> Dataset:
     channels = channel_names(content, "channel_names", description)
     classes, values, regions, ignore = _labels(content, description)
     ending = content.get("file_ending")
-    if ending not in ENDINGS:
+    if not isinstance(ending, str) or ending.lower() not in ENDINGS:
         raise UserError(
             f'{description}: "file_ending" is {ending!r}; {" and ".join(ENDINGS)} files are read'
         )
 
-    faults: list[str] = []
-    training = _cases(root, "Tr", len(channels), ending, faults)
-    test = _cases(root, "Ts", len(channels), ending, faults)
+    if "dataset" in content:
+        training = _listed(content["dataset"], root, description, folders)
+    else:
+        training = _training(root, len(channels), ending, folders, faults)
+    images = _channels(root / "imagesTs", len(channels), ending, folders, faults)
+    test = [case for id in images.ids for case in images.cases(id, (None,), "test")]
     if not training and not test:
+        reason = "".join(f" ({fault})" for fault in faults)
         raise UserError(
-            f"{root}: no case; looked for imagesTr/CASE_0000{ending} and imagesTs/CASE_0000{ending}"
+            f"{root}: no case; looked for imagesTr/CASE_0000{ending} and "
+            f"imagesTs/CASE_0000{ending}{reason}"
         )
     count = content.get("numTraining")
     if count != len(training):
@@ -85,63 +111,97 @@ def image_cases(folder: Path, channels: int) -> tuple[Case, ...]:
     Raises:
         UserError: some are, and others are not or have a channel that there is not.
     """
-    ids, strangers = set(), []
-    for ending in ENDINGS:
-        for name in _names(folder, ending):
-            match = re.fullmatch(rf"(.+)_([0-9]{{4}}){re.escape(ending)}", name)
-            if match and int(match[2]) < channels:
-                ids.add((match[1], ending))
-            else:
-                strangers.append(name)
-    if ids and strangers:
+    folders = Folders()
+    found = [ChannelFiles(folder, channels, ending, folders) for ending in ENDINGS]
+    strangers = [name for images in found for name in images.strangers]
+    if strangers and any(images.ids for images in found):
         raise UserError(
             f"{folder}: {some(sorted(strangers))}: in the nnunet layout four digits at the end of "
             f"a name are its channel, here 0000 to {channels - 1:04}, and every image has them; "
             "rename them, or put them into another folder"
         )
     return ordered(
-        Case(id, tuple(folder / f"{id}_{c:04}{ending}" for c in range(channels)), None, "test")
-        for id, ending in ids
+        case for images in found for id in images.ids for case in images.cases(id, (None,), "test")
     )
 
 
-def _cases(
-    root: Path, part: Literal["Tr", "Ts"], channels: int, ending: str, faults: list[str]
+def _training(
+    root: Path, channels: int, ending: str, folders: Folders, faults: list[str]
 ) -> list[Case]:
-    """The cases of one part: all that has an image there or, for training, a label map."""
-    numbered = re.compile(rf"(.+)_([0-9]{{4}}){re.escape(ending)}")
-    ids, strangers = set(), []
-    for name in _names(root / f"images{part}", ending):
-        match = numbered.fullmatch(name)
-        if match and int(match[2]) < channels:
-            ids.add(match[1])
-        else:
-            strangers.append(name)
-    if strangers:
-        faults.append(
-            f"{root / f'images{part}'}: files that are no channel from 0000 to {channels - 1:04}: "
-            f"{some(strangers)}; rename or remove them"
-        )
-    labels = root / f"labels{part}"
-    if part == "Tr":
-        ids |= {name.removesuffix(ending) for name in _names(labels, ending)}
+    """All cases that have an image in imagesTr or a label map in labelsTr."""
+    images = _channels(root / "imagesTr", channels, ending, folders, faults)
+    folder = root / "labelsTr"
+    labels: dict[str, list[Path]] = {}
+    for name in names_ending(folder, ending, folders):
+        labels.setdefault(without_ending(name), []).append(folder / name)
+    faults += _passed_over(folder, ending, folders)
     return [
-        Case(
-            id,
-            tuple(root / f"images{part}" / f"{id}_{c:04}{ending}" for c in range(channels)),
-            labels / f"{id}{ending}" if part == "Tr" else None,
-            "training" if part == "Tr" else "test",
-        )
-        for id in ids
+        case
+        for id in dict.fromkeys((*images.ids, *labels))
+        for case in images.cases(id, labels.get(id, [folder / f"{id}{ending}"]), "training")
     ]
 
 
-def _names(folder: Path, ending: str) -> list[str]:
-    """Names in a folder that may not be there; hidden ones, as of macOS archives, left out."""
-    if not folder.is_dir():
+def _channels(
+    folder: Path, channels: int, ending: str, folders: Folders, faults: list[str]
+) -> ChannelFiles:
+    """The images of a folder; what is there besides them becomes a fault."""
+    images = ChannelFiles(folder, channels, ending, folders)
+    if images.strangers:
+        faults.append(
+            f"{folder}: files that are no channel from 0000 to {channels - 1:04}: "
+            f"{some(images.strangers)}; rename or remove them"
+        )
+    faults += _passed_over(folder, ending, folders)
+    return images
+
+
+def _passed_over(folder: Path, ending: str, folders: Folders) -> list[str]:
+    """What would be missed in silence: images with another ending, a folder that is not there."""
+    if leads_nowhere(folder):
+        return [f"{folder}: {why_missing(folder)}"]
+    others = [
+        name
+        for name in folders.names(folder)
+        if (own := ending_of(name, ENDINGS)) and own.lower() != ending.lower()
+    ]
+    if not others:
         return []
-    names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if name.endswith(ending) and not name.startswith(".")]
+    return [
+        f'{folder}: files that do not end in {ending}, as "file_ending" says: {some(others)}; '
+        "convert or remove them"
+    ]
+
+
+def _listed(entries: object, root: Path, description: Path, folders: Folders) -> list[Case]:
+    """The cases of the key "dataset"."""
+    if not isinstance(entries, dict):
+        raise UserError(
+            f'{description}: "dataset" is not an object such as {{"case": {{"images": ["a.nii.gz"],'
+            ' "label": "b.nii.gz"}}; mend it'
+        )
+    cases = []
+    for name, entry in entries.items():
+        where = f'{description}: "dataset", {name!r}'
+        if not is_path(name) or "/" in name or name in (".", ".."):
+            raise UserError(f"{where} cannot be the name of a file; give the case another name")
+        images = entry.get("images") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(images, list) or not images:
+            raise UserError(f'{where} is not an object of "images", a list, and "label"')
+        paths = [_elsewhere(path, root, f"{where}, images", folders) for path in images]
+        label = _elsewhere(entry.get("label"), root, f"{where}, label", folders)
+        cases.append(Case(composed(name), tuple(paths), label))
+    return cases
+
+
+def _elsewhere(entry: object, root: Path, where: str, folders: Folders) -> Path:
+    """A path of the key "dataset", which may lead anywhere."""
+    if not isinstance(entry, str) or not is_path(entry):
+        raise UserError(f"{where}: {entry!r} is not a path; mend it")
+    path = os.path.normpath(os.path.expandvars(entry))
+    if not ending_of(path, ENDINGS):
+        raise UserError(f"{where}: {entry!r} is no .nii or .nii.gz file; mend it")
+    return folders.find(root, path)
 
 
 def _labels(

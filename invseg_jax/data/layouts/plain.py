@@ -9,25 +9,31 @@
 Here STS_002/mr_t1.nii.gz, STS_002/pet.nii.gz and STS_002/tumour.nii.gz are the case STS_002: what
 `*` stands for is the case's id. Several `*` in one pattern are joined with "_", and what repeats is
 taken once, so that `*/*_t1.nii.gz` finds BraTS_7/BraTS_7_t1.nii.gz as BraTS_7.
+
+A link that leads nowhere counts as the file or the folder that should be there, so that its case is
+listed, and found to be incomplete.
 """
 
 from __future__ import annotations
 
-import glob
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered
+from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
+from invseg_jax.data.missing import leads_nowhere, stands_for_file, why_missing
 from invseg_jax.data.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 
 _KEY = "config.data.plain"
 # The name in `classes` of the value that stands for voxels that nobody labelled.
 _IGNORE = "ignore"
+# Folders of the file system at the root of a disk, which are closed.
+_SYSTEM = ("lost+found", "System Volume Information")
 
 _File = TypeVar("_File", Path, Path | None)
 
@@ -91,19 +97,24 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
     """Lists the cases that the patterns find.
 
     A case without a file of the label's pattern has no label map. One without a file of a
-    modality's pattern has there the path where it would be.
+    modality's pattern has there the path where it would be. Names are found in any spelling (see
+    `names`).
 
     Raises:
         UserError: nothing matches a modality's pattern.
     """
     stars: dict[str, tuple[str, ...]] = {}  # what stands for every `*`, by the case's id
-    images = {name: _by_id(root, pattern, stars) for name, pattern in patterns.images.items()}
+    folders = Folders()
+    images = {
+        name: _by_id(folders, root, pattern, stars) for name, pattern in patterns.images.items()
+    }
     for name, found in images.items():
         if not found:
+            pattern = patterns.images[name]
             raise UserError(
-                f"{root}: nothing there matches {patterns.images[name]} ({_KEY}.images)"
+                f"{root}: nothing there matches {pattern} ({_KEY}.images){_link(root, pattern)}"
             )
-    labels = _by_id(root, patterns.label, stars) if patterns.label else {}
+    labels = _by_id(folders, root, patterns.label, stars) if patterns.label else {}
     # A wide pattern of the images, as "*.nii.gz", finds label maps too.
     maps = {path for paths in labels.values() for path in paths}
     images = {
@@ -115,6 +126,7 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
     known = {id for found in (*images.values(), labels) for id in found}
     stars = {id: parts for id, parts in stars.items() if id in known}
     no_label = f"nothing there matches {patterns.label} ({_KEY}.label)"
+    no_label += _link(root, patterns.label)
     cases = []
     for id, parts in stars.items():
         found = [
@@ -138,10 +150,12 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
     )
 
 
-def _by_id(root: Path, pattern: str, stars: dict[str, tuple[str, ...]]) -> dict[str, list[Path]]:
+def _by_id(
+    folders: Folders, root: Path, pattern: str, stars: dict[str, tuple[str, ...]]
+) -> dict[str, list[Path]]:
     """The files of a pattern by the case's id; what its `*` stand for goes into `stars`."""
     found: dict[str, list[Path]] = {}
-    for file, parts in _files(root, pattern):
+    for file, parts in sorted(_files(folders, root, pattern.split("/"), ())):
         id = "_".join(dict.fromkeys(parts))
         stars.setdefault(id, parts)
         found.setdefault(id, []).append(file)
@@ -152,24 +166,64 @@ def _kth(files: Sequence[_File], k: int) -> _File:
     return files[min(k, len(files) - 1)]
 
 
-def _files(root: Path, pattern: str) -> list[tuple[Path, tuple[str, ...]]]:
-    """The files that a pattern finds, each with what every `*` stands for."""
-    parts = pattern.split("*")
-    names = re.compile("([^/]+)".join(map(re.escape, parts)))
-    hidden = [part.startswith(".") for part in pattern.split("/")]
-    found = []
+def _files(
+    folders: Folders, folder: Path, parts: Sequence[str], stars: tuple[str, ...]
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The files that a pattern finds, each with what every `*` stands for.
+
+    Args:
+        folders: what was listed before.
+        folder: where the pattern starts.
+        parts: of the pattern, between its slashes.
+        stars: what was found for every `*` before.
+
+    Raises:
+        OSError: `folder` cannot be read.
+    """
+    part, *rest = parts
+    spelt = composed if rest else spelling
     # Only `*` is special: brackets and question marks occur in names.
-    for file in sorted(root.glob("*".join(map(glob.escape, parts)))):
-        relative = file.relative_to(root)
-        match = names.fullmatch(relative.as_posix())
-        # As in a shell, `*` finds nothing hidden, such as what macOS archives leave.
-        shown = all(
-            asked or not part.startswith(".")
-            for asked, part in zip(hidden, relative.parts, strict=True)
-        )
-        if match and shown and file.is_file():
-            found.append((file, match.groups()))
-    return found
+    names = re.compile("(.+)".join(map(re.escape, spelt(part).split("*"))), re.DOTALL)
+    # As in a shell, `*` finds nothing hidden, such as what macOS archives leave.
+    shown = folders.all_names(folder) if part.startswith(".") else folders.names(folder)
+    for name in shown:
+        match = names.fullmatch(spelt(name))
+        if not match:
+            continue
+        path, known = folder / name, (*stars, *match.groups())
+        if not rest:
+            yield path, known
+        elif path.is_dir():
+            try:
+                folders.names(path)
+            except PermissionError:
+                if not known:
+                    raise
+                if name not in _SYSTEM:
+                    yield _within(path, rest, known)
+            else:
+                yield from _files(folders, path, rest, known)
+        elif known and leads_nowhere(path) and not stands_for_file(path):
+            yield _within(path, rest, known)
+
+
+def _within(
+    folder: Path, rest: Sequence[str], stars: tuple[str, ...]
+) -> tuple[Path, tuple[str, ...]]:
+    """The file that a pattern would find in a folder that cannot be listed.
+
+    What stood for the last `*` is taken for those of `rest`, as in BraTS_7/BraTS_7_t1.nii.gz.
+    """
+    inner = "/".join(rest)
+    missing = stars[-1:] * inner.count("*")
+    return folder / _fill(inner, missing), (*stars, *missing)
+
+
+def _link(root: Path, pattern: str) -> str:
+    """Tells, for an error, that a folder before the first `*` is a link that leads nowhere."""
+    folder = root / pattern.partition("*")[0].rpartition("/")[0]
+    reason = why_missing(folder)
+    return f"; {folder}: {reason}" if "leads nowhere" in reason else ""
 
 
 def _fill(pattern: str, stars: tuple[str, ...]) -> str:
@@ -194,7 +248,7 @@ def _checked(key: str, text: str) -> str:
         raise UserError(
             f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is none"
         )
-    if not inner.endswith((".nii.gz", ".nii", ".hdr", ".img")):
+    if not ending_of(inner, ENDINGS):
         raise UserError(f"{key}: {text!r} must end in .nii.gz, .nii, .hdr or .img")
     return inner
 

@@ -94,3 +94,23 @@ def test_a_label_of_the_value_3_is_none(write: Write) -> None:
     dataset = open_dataset("brats2020", folder.parent)
     (fault,) = check_cases(dataset, dataset.cases)
     assert fault.kind == "label" and "holds 3, where only 0, 1, 2, 4 are" in fault.text
+
+
+def test_an_image_that_is_there_twice_is_told(write: Write) -> None:
+    folder = write("BraTS20_Training_001")
+    image = nib.Nifti1Image(np.ones((6, 5, 4), np.int16), np.eye(4))
+    image.to_filename(folder / f"{folder.name}_t1.nii")
+    (fault,) = open_dataset("brats2020", folder.parent).faults
+    assert fault == (
+        f"{folder}: {folder.name}_t1.nii, {folder.name}_t1.nii.gz stand for the same image; leave "
+        "one of them there"
+    )
+
+
+def test_endings_in_capital_letters(write: Write) -> None:
+    folder = write("BraTS20_Training_001")
+    for file in list(folder.iterdir()):
+        file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
+    dataset = open_dataset("brats2020", folder.parent)
+    assert dataset.cases[0].label == folder / f"{folder.name}_seg.NII.GZ"
+    assert check_cases(dataset, dataset.cases) == []

@@ -12,7 +12,7 @@ import pytest
 
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import Case, open_dataset
-from invseg_jax.data.layouts.case import Region
+from invseg_jax.data.layouts.case import Region, refuse_repeated_ids
 from invseg_jax.errors import UserError
 
 Write = Callable[..., Path]
@@ -181,3 +181,124 @@ def test_other_descriptions_and_empty_folders(write: Write, write_msd: Write) ->
         open_dataset("nnunet", write_msd())
     with pytest.raises(UserError, match="no case; looked for imagesTr/CASE_0000.nii.gz"):
         open_dataset("nnunet", write(training=()))
+
+
+@pytest.mark.parametrize(
+    ("said", "on_disk"), [(".NII.GZ", ".NII.GZ"), (".nii.gz", ".NII.GZ"), (".NII", ".nii")]
+)
+def test_endings_in_capital_letters(write: Write, said: str, on_disk: str) -> None:
+    root = write(ending=on_disk.lower(), file_ending=said)
+    for file in [*root.glob("*Tr/*")]:
+        file.rename(file.with_name(file.name.removesuffix(on_disk.lower()) + on_disk))
+    dataset = open_dataset("nnunet", root)
+    assert [case.id for case in dataset.cases] == ["lung_2", "lung_10"]
+    assert dataset.cases[0].images[1] == root / f"imagesTr/lung_2_0001{on_disk}"
+    assert check_cases(dataset, dataset.cases) == []
+
+
+def test_composed_and_decomposed_letters_are_one_case(write: Write) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    root = write(training=(composed, "b"), test=(decomposed + "2",))
+    (root / f"imagesTr/{composed}_0001.nii.gz").rename(root / f"imagesTr/{decomposed}_0001.nii.gz")
+    (root / f"labelsTr/{composed}.nii.gz").rename(root / f"labelsTr/{decomposed}.nii.gz")
+    dataset = open_dataset("nnunet", root)
+    assert [case.id for case in dataset.cases] == [composed, f"{composed}2", "b"]
+    assert check_cases(dataset, dataset.cases) == []
+    # Two files of one channel are two cases, of one id.
+    other = root / f"imagesTr/{composed}_0001.nii.gz"
+    other.write_bytes((root / f"imagesTr/{decomposed}_0001.nii.gz").read_bytes()[:-1])
+    dataset = open_dataset("nnunet", root)
+    assert [case.id for case in dataset.cases] == [composed, composed, f"{composed}2", "b"]
+    assert {case.images[1] for case in dataset.cases[:2]} == {
+        other,
+        root / f"imagesTr/{decomposed}_0001.nii.gz",
+    }
+    listing = [fault for fault in check_cases(dataset, dataset.cases) if fault.kind == "listing"]
+    assert [fault.case for fault in listing] == ["", composed]  # the first: numTraining
+    with pytest.raises(UserError, match="ids that occur more than once"):
+        refuse_repeated_ids(dataset.cases, root)
+
+
+def test_images_with_another_ending_are_told(write: Write) -> None:
+    root = write()
+    for file in ("imagesTr/lung_2_0000.nii", "imagesTr/lung_7_0000.NII", "labelsTr/lung_2.nii"):
+        (root / file).write_bytes(b"")
+    (root / "imagesTr/notes.txt").write_text("passed over")
+    first, second = open_dataset("nnunet", root).faults
+    assert first == (
+        f'{root / "imagesTr"}: files that do not end in .nii.gz, as "file_ending" says: '
+        "lung_2_0000.nii, lung_7_0000.NII; convert or remove them"
+    )
+    assert second.startswith(f"{root / 'labelsTr'}: files that do not end in .nii.gz")
+
+
+@pytest.fixture
+def elsewhere(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set whose images lie beside it and are listed by the key "dataset"."""
+    root = write()
+    (root / "imagesTr").rename(tmp_path / "scans")
+    (root / "labelsTr").rename(root / "maps")
+    monkeypatch.setenv("SCANS", str(tmp_path / "scans"))
+    places = {"lung_2": "../scans", "lung_10": "$SCANS"}
+    listed = {
+        id: {
+            "images": [f"{place}/{id}_{c:04}.nii.gz" for c in range(2)],
+            "label": str(root / f"maps/{id}.nii.gz") if id == "lung_2" else f"./maps/{id}.nii.gz",
+        }
+        for id, place in places.items()
+    }
+    description = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(description | {"dataset": listed}))
+    return root
+
+
+def change(root: Path, id: str, entry: object) -> None:
+    description = json.loads((root / "dataset.json").read_text())
+    description["dataset"] = {id: entry} if id else entry
+    (root / "dataset.json").write_text(json.dumps(description))
+
+
+def test_files_that_stay_where_they_are(elsewhere: Path, tmp_path: Path) -> None:
+    root = elsewhere
+    (root / "imagesTr").mkdir()
+    (root / "imagesTr/other_0000.nii.gz").touch()  # the list counts
+    dataset = open_dataset("nnunet", root)
+    assert [case.id for case in dataset.cases] == ["lung_2", "lung_10"]
+    for case in dataset.cases:
+        assert case.label is not None
+        assert [path.resolve() for path in (*case.images, case.label)] == [
+            tmp_path / f"scans/{case.id}_0000.nii.gz",
+            tmp_path / f"scans/{case.id}_0001.nii.gz",
+            root / f"maps/{case.id}.nii.gz",
+        ]
+    assert dataset.faults == () and check_cases(dataset, dataset.cases) == []
+    (tmp_path / "scans/lung_2_0001.nii.gz").unlink()
+    (fault,) = check_cases(dataset, dataset.cases)
+    assert fault.case == "lung_2" and "lung_2_0001.nii.gz: no such file" in fault.text
+
+
+IMAGES = ["a_0000.nii.gz", "a_0001.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("id", "entry", "match"),
+    [
+        ("", ["a"], '"dataset" is not an object such as'),
+        ("../a", {"images": IMAGES, "label": "a.nii.gz"}, "'../a' cannot be the name of a file"),
+        ("/tmp/a", {"images": IMAGES, "label": "a.nii.gz"}, "cannot be the name of a file"),
+        ("..", {"images": IMAGES, "label": "a.nii.gz"}, "cannot be the name of a file"),
+        ("a\0b", {"images": IMAGES, "label": "a.nii.gz"}, "cannot be the name of a file"),
+        ("a", ["a.nii.gz"], '\'a\' is not an object of "images", a list, and "label"'),
+        ("a", {"images": "a.nii.gz", "label": "a.nii.gz"}, "is not an object of"),
+        ("a", {"images": [], "label": "a.nii.gz"}, "is not an object of"),
+        ("a", {"images": [3], "label": "a.nii.gz"}, "'a', images: 3 is not a path"),
+        ("a", {"images": ["a.png"], "label": "a.nii.gz"}, "images: 'a.png' is no .nii or .nii.gz"),
+        ("a", {"images": IMAGES}, "'a', label: None is not a path"),
+    ],
+)
+def test_lists_that_are_refused(elsewhere: Path, id: str, entry: object, match: str) -> None:
+    change(elsewhere, id, entry)
+    with pytest.raises(UserError, match=match) as caught:
+        open_dataset("nnunet", elsewhere)
+    assert str(caught.value).startswith(str(elsewhere / "dataset.json"))
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,14 @@ def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
         labelled_cases(dataset)
     # Without label maps it can still be segmented.
     assert [case.id for case in find_inputs(tmp_path, "plain", ("mr", "pet"), settings())] == ["a"]
+    # One that is incomplete does not stop the others.
     touch(tmp_path, "b/mr.nii.gz")
-    with pytest.raises(UserError, match=r"no such file: .*b/pet\.nii\.gz; every case needs all"):
+    cases = find_inputs(tmp_path, "plain", ("mr", "pet"), settings())
+    assert [case.id for case in cases] == ["a", "b"]
+    (tmp_path / "a/pet.nii.gz").unlink()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "a/mr.nii.gz").rename(tmp_path / "c/pet.nii.gz")
+    with pytest.raises(UserError, match=r"no such file: .*b/pet\.nii\.gz, .*c/mr\.nii\.gz; every"):
         find_inputs(tmp_path, "plain", ("mr", "pet"), settings())
 
 
@@ -221,3 +228,58 @@ def test_a_wide_pattern_of_images_leaves_the_label_maps_out(tmp_path: Path) -> N
         ("p1", "p1_seg.nii.gz"),
         ("p2", None),
     ]
+
+
+COMPOSED, DECOMPOSED = "M\u00fcller", "Mu\u0308ller"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("on_disk", [COMPOSED, DECOMPOSED])
+def test_composed_and_decomposed_letters(tmp_path: Path, written: str, on_disk: str) -> None:
+    root = touch(tmp_path, f"{on_disk}/a.nii", f"{on_disk}/b.nii")
+    assert files(found(root, f"{written}/*.nii")) == {
+        "a": [f"{on_disk}/a.nii"],
+        "b": [f"{on_disk}/b.nii"],
+    }
+    # What `*` stands for, in the images and in the label maps.
+    touch(tmp_path, f"images/{on_disk}.nii", f"maps/{written}.nii")
+    dataset = found(root, "images/*.nii", "maps/*.nii")
+    assert files(dataset) == {COMPOSED: [f"images/{on_disk}.nii", f"maps/{written}.nii"]}
+
+
+def test_two_files_whose_names_look_the_same_are_two_cases(tmp_path: Path) -> None:
+    root = touch(tmp_path, f"{COMPOSED}/a.nii", f"{DECOMPOSED}/a.nii")
+    for pattern, id in ((f"{COMPOSED}/*.nii", "a"), ("*/a.nii", COMPOSED)):
+        dataset = found(root, pattern)
+        assert [case.id for case in dataset.cases] == [id, id]
+        assert {case.images[0].parent.name for case in dataset.cases} == {COMPOSED, DECOMPOSED}
+
+
+@pytest.mark.parametrize("pattern", ["*/mr.nii.gz", "*/mr.NII.GZ"])
+def test_endings_in_capital_letters(tmp_path: Path, pattern: str) -> None:
+    root = touch(tmp_path, "a/mr.nii.gz", "b/mr.NII.GZ", "c/mr.nii", "d/MR.nii.gz")
+    assert files(found(root, pattern)) == {"a": ["a/mr.nii.gz"], "b": ["b/mr.NII.GZ"]}
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/mr.nii", "b/mr.nii/mr.nii")
+    dataset = found(root, "*/mr.nii")
+    (fault,) = check_cases(dataset, dataset.cases[1:])
+    assert (fault.case, fault.text) == ("b", "b/mr.nii: is a folder, not a file; check the path")
+
+
+def test_a_folder_that_is_closed_makes_a_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch(tmp_path, "a/mr.nii", "b/mr.nii", "lost+found/x")
+    listdir = os.listdir
+
+    def closed(folder: Path) -> list[str]:
+        if folder.name in ("b", "lost+found"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    assert files(found(root, "*/mr.nii")) == {"a": ["a/mr.nii"], "b": ["b/mr.nii"]}
+    with pytest.raises(UserError, match="cannot be read .*denied.*check the permissions"):
+        found(root, "b/*.nii")

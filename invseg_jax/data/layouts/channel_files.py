@@ -1,0 +1,78 @@
+"""A folder of images as nnU-Net names them: CASE_0000.nii.gz, CASE_0001.nii.gz, one a channel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from invseg_jax.data.layouts.case import Case
+from invseg_jax.data.layouts.names import Folders, ending_of, without_ending
+
+
+class ChannelFiles:
+    """The images of a folder, by the id of their case and the number of their channel.
+
+    Attributes:
+        ids: of the cases that have an image there.
+        strangers: names of files that have the ending, and are no channel.
+    """
+
+    def __init__(self, folder: Path, channels: int, ending: str, folders: Folders):
+        """Lists a folder.
+
+        Args:
+            folder: need not be there.
+            channels: that a case has.
+            ending: of the images.
+            folders: what was listed before.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        self._folder, self._channels, self._ending = folder, channels, ending
+        self.strangers: list[str] = []
+        # Several files may have one name in different spellings.
+        self._files: dict[str, dict[int, list[Path]]] = {}
+        for name in names_ending(folder, ending, folders):
+            match = re.fullmatch(r"(.+)_([0-9]{4})", without_ending(name), re.DOTALL)
+            if match and int(match[2]) < channels:
+                of_case = self._files.setdefault(match[1], {})
+                of_case.setdefault(int(match[2]), []).append(folder / name)
+            else:
+                self.strangers.append(name)
+        self.ids = tuple(self._files)
+
+    def cases(
+        self, id: str, labels: Sequence[Path | None], split: Literal["training", "test"]
+    ) -> list[Case]:
+        """The case of an id, with the path where a channel would be that is not there.
+
+        Args:
+            id: of the case.
+            labels: its label map, or None; several where several files have its name.
+            split: of the case.
+
+        Returns:
+            One case. Where several files have one name, several, so that their ids repeat.
+        """
+        found = self._files.get(id, {})
+        images = [
+            found.get(c, [self._folder / f"{id}_{c:04}{self._ending}"])
+            for c in range(self._channels)
+        ]
+        return [
+            Case(
+                id,
+                tuple(files[min(k, len(files) - 1)] for files in images),
+                labels[min(k, len(labels) - 1)],
+                split,
+            )
+            for k in range(max(len(files) for files in (*images, labels)))
+        ]
+
+
+def names_ending(folder: Path, ending: str, folders: Folders) -> list[str]:
+    """Names in a folder with an ending, in whichever letter case; hidden ones are left out."""
+    return [name for name in folders.names(folder) if ending_of(name, (ending.lower(),))]
