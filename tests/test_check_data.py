@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> Path:
     root = tmp_path / "plain data"
     for id in ("a", "b [1]", "c"):
         (root / id).mkdir(parents=True)
-        image = rng.normal(size=(6, 5, 4)).astype(np.float32)
+        image = rng.uniform(1, 2, (6, 5, 4)).astype(np.float32)
         label = rng.integers(0, 2, (6, 5, 4)).astype(np.uint8)
         nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), root / id / "mr.nii.gz")
         nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), root / id / "tumour.nii.gz")
@@ -77,6 +77,7 @@ def test_a_sound_data_set(check, data: Path, tmp_path: Path) -> None:
         "cases": 3,
         "labelled": 3,
         "faults": [],
+        "warnings": [],
     }
 
 
