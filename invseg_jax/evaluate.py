@@ -164,7 +164,7 @@ def evaluate(
             classes=data.classes,
             values=data.values,
             affine=loaded.affine,
-            oriented=loaded.oriented,
+            placement=loaded.placement,
         )
         results.append(result)
         scores = "  ".join(

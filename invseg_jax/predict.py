@@ -130,7 +130,7 @@ def predict(
             classes=data.classes,
             values=data.values,
             affine=loaded.affine,
-            oriented=loaded.oriented,
+            placement=loaded.placement,
         )
         seconds = time.perf_counter() - begun
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")

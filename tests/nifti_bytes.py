@@ -28,8 +28,8 @@ METRE, MM, MICRON = 1, 2, 3  # of the field xyzt_units
 
 
 def affine(
-    spacing: Sequence[float] = (1, 1, 1),
-    origin: Sequence[float] = (0, 0, 0),
+    spacing: Sequence[float] | np.ndarray = (1, 1, 1),
+    origin: Sequence[float] | np.ndarray = (0, 0, 0),
     signs: Sequence[int] = (1, 1, 1),
 ) -> np.ndarray:
     """(4, 4): axes along those of the scanner, to the right, front and top where signs are 1."""
@@ -90,7 +90,7 @@ def header(
 def nifti(data: np.ndarray, matrix: np.ndarray, *, end: str = "<", **fields: Any) -> bytes:
     """The bytes of a .nii file; `fields` as of `header`."""
     data = np.asarray(data)
-    voxels = data.astype(data.dtype.newbyteorder(end)).tobytes("F")
+    voxels = data.astype(data.dtype.newbyteorder(end)).tobytes("F")  # pyright: ignore
     return header(data.shape, data.dtype, matrix, end=end, **fields) + bytes(4) + voxels
 
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.predict import predict
 from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
-from tests.tiny_run import load, tiny_config
+from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
+from tests.tiny_run import ball, load, tiny_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,6 +49,40 @@ def test_prediction_keeps_grid_and_affine(balls: Path, trained_run: Path, tmp_pa
     assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2}
     assert len(predict([trained_run], balls / "imagesTr", tmp_path / "folder")) == 6
     assert len(predict([trained_run], balls, tmp_path / "data set")) == 6
+
+
+@pytest.mark.parametrize(
+    ("units", "scale", "fields"),
+    [
+        (MM, 1.0, {"sform": 1, "qform": 1, "quat": (0, 1, 0), "qoff": (12, -13, -9)}),  # mirrored
+        (MICRON, 1e3, {"sform": 4, "qform": 1, "qoff": (-40, -20, -10)}),  # elsewhere
+        (METRE, 1e-3, {"sform": 0, "qform": 2, "qoff": (-11, -13, -9)}),
+        (0, 1.0, {"sform": 0, "qform": 0}),
+    ],
+)
+def test_a_predicted_label_map_has_the_header_of_its_image(
+    trained_run: Path, tmp_path: Path, units: int, scale: float, fields: dict
+):
+    """The image's own fields, and so its place in ITK; in all units the same prediction."""
+    voxels, _ = ball(3)
+    matrix = affine(np.array([1.5, 1.0, 2.0]) * scale, np.array([-7, 3, 11]) * scale)
+    fields = fields | {"qoff": np.array(fields.get("qoff", (0, 0, 0))) * scale}
+    image = save(tmp_path / "scan.nii.gz", nifti(voxels, matrix, units=units, **fields))
+    (target,) = predict([trained_run], image, tmp_path / "maps")
+    source, result = load(image).header, load(target).header
+    names = [f"srow_{x}" for x in "xyz"] + [f"qoffset_{x}" for x in "xyz"]
+    names += ["sform_code", "qform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d"]
+    for name in names:
+        np.testing.assert_array_equal(result[name], source[name], name)
+    here, there = sitk.ReadImage(str(image)), sitk.ReadImage(str(target))
+    for get in ("GetOrigin", "GetSpacing", "GetDirection", "GetSize"):
+        np.testing.assert_allclose(
+            getattr(there, get)(), getattr(here, get)(), rtol=1e-6, err_msg=get
+        )
+    found = np.asarray(load(target).dataobj)
+    save(tmp_path / "in_mm.nii.gz", nifti(voxels, affine((1.5, 1.0, 2.0), (-7, 3, 11))))
+    (plain,) = predict([trained_run], tmp_path / "in_mm.nii.gz", tmp_path / "maps")
+    np.testing.assert_array_equal(found, np.asarray(load(plain).dataobj))
 
 
 def test_cases_of_one_id_are_not_scored(balls: Path, trained_run: Path, tmp_path: Path):

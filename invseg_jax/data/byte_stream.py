@@ -7,6 +7,7 @@ it, and a flipped bit passes for an intensity.
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,17 @@ import numpy as np
 
 from invseg_jax.errors import UserError
 
-# Bytes tolerated between header and voxels (extensions) and, in a gzip stream, after the voxels.
+# Bytes tolerated between header and voxels: extensions.
 MAX_EXTRA = 64 << 20
+# Bytes tolerated after the voxels. More of them are voxels that the header does not know of: it
+# claims a smaller type, or fewer rows or slices, and what is read is not what was stored.
+MAX_PADDING = 15
 # Deflate cannot expand a byte to more than this (zlib's own technical notes say 1032 : 1).
 _DEFLATE_LIMIT = 1032
 _CHUNK = 1 << 20
-# How a file begins that git-lfs left in the place of the real one.
-_POINTER = b"version https://git-lfs"
+# How a file begins that git-lfs or git-annex left in the place of the real one.
+_LFS = b"version https://git-lfs"
+_ANNEX = re.compile(rb"/annex/objects/|(\.\./)*\.git/annex/objects/")
 
 Stream = gzip.GzipFile | BufferedReader
 
@@ -33,17 +38,22 @@ def open_stream(path: Path) -> Iterator[Stream]:
     """Opens a file for reading, through gzip where its first bytes say so.
 
     Raises:
-        UserError: the file is empty or a git-lfs pointer; in the body too, where it is truncated,
-            damaged or cannot be read.
+        UserError: the file is empty, or a pointer of git-lfs or git-annex; in the body too, where
+            it is truncated, damaged or cannot be read.
     """
     try:
         with open(path, "rb") as raw:
-            first = raw.read(len(_POINTER))
+            first = raw.read(256)
             raw.seek(0)
             if not first:
                 raise UserError(f"{path}: the file is empty; fetch it again")
-            if first == _POINTER:
+            if first.startswith(_LFS):
                 raise UserError(f"{path}: a git-lfs pointer, not an image; run `git lfs pull`")
+            # Where a file system has no links, git writes the path of a link's target as the file.
+            if _ANNEX.match(first):
+                raise UserError(
+                    f"{path}: a git-annex pointer, not an image; run `git annex get {path.name}`"
+                )
             if first.startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
                     yield stream
@@ -78,7 +88,8 @@ def read_voxels(stream: Stream, path: Path, *, offset: int, skip: int, size: int
         (size,) uint8.
 
     Raises:
-        UserError: the file holds fewer bytes, or a gzip stream far more; its checksum is wrong.
+        UserError: the file holds fewer bytes, or more than `MAX_PADDING` after the voxels; or a
+            gzip stream's checksum is wrong.
     """
     available = path.stat().st_size
     if isinstance(stream, gzip.GzipFile):
@@ -101,7 +112,7 @@ def read_voxels(stream: Stream, path: Path, *, offset: int, skip: int, size: int
         part = _some(stream, min(_CHUNK, size - done), path)
         view[done : done + len(part)] = part
         done += len(part)
-    read_to_end(stream, path)
+    read_to_end(stream, path, MAX_PADDING)
     return voxels
 
 
@@ -114,16 +125,27 @@ def _some(stream: Stream, count: int, path: Path) -> bytes:
     return part
 
 
-def read_to_end(stream: Stream, path: Path) -> None:
-    """Reads a gzip stream to its end, where its checksum and its length are compared.
+def read_to_end(stream: Stream, path: Path, padding: int = MAX_EXTRA) -> None:
+    """Reads on to the end; of a gzip stream, checksum and length are compared there.
+
+    Args:
+        stream: from `open_stream`.
+        path: what it was opened from.
+        padding: how many bytes may still come.
 
     Raises:
-        UserError: much more follows than a header accounts for.
+        UserError: more follows.
     """
-    if not isinstance(stream, gzip.GzipFile):
-        return
-    extra = 0
-    while part := stream.read(_CHUNK):
-        extra += len(part)
-        if extra > MAX_EXTRA:
-            raise UserError(f"{path}: holds far more than its header claims; check the file")
+    if isinstance(stream, gzip.GzipFile):
+        extra = 0
+        while extra <= padding and (part := stream.read(_CHUNK)):
+            extra += len(part)
+    else:
+        extra = path.stat().st_size - stream.tell()
+    if extra > padding:
+        more = "at least " if isinstance(stream, gzip.GzipFile) else ""
+        raise UserError(
+            f"{path}: {more}{extra:,} bytes follow the voxels that the header claims: its type or "
+            "its dimensions are too small for what is stored; mend the header, or fetch the file "
+            "again"
+        )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from invseg_jax.data.file_digest import case_file_digest, images_file_digest
-from invseg_jax.data.geometry import Geometry
+from invseg_jax.data.geometry import canonical_axes
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.nifti import Volume, read_volume
 from invseg_jax.data.scan_memory import file_states, keep, recall
@@ -84,16 +85,19 @@ class Content:
     def of(cls, volume: Volume) -> Content:
         """Takes the digests of a volume."""
         array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
-        geometry = Geometry.plan(
-            array.shape[:3], volume.affine, oriented=volume.oriented, canonical=True
-        )
-        spacing = [math.floor(math.log(s) / _STEP + _OFFSET) for s in geometry.spacing]
+        axes, mirrored = (0, 1, 2), (False, False, False)
+        if volume.oriented:
+            axes, mirrored = canonical_axes(volume.affine)
+        canonical = array.transpose(*axes, 3)[
+            tuple(slice(None, None, -1 if m else 1) for m in mirrored)
+        ]
+        own = volume.spacing
+        spacing = [str(math.floor(math.log(own[axis]) / _STEP + _OFFSET)) for axis in axes]
         channels = []
         for index in range(array.shape[3]):
-            channel = array[..., index]
-            voxels = _voxels_digest(geometry.cut(channel))
-            scan = _join((voxels, *map(str, spacing)))
-            channels.append(Channel(scan, float(channel.min()), float(channel.max())))
+            low, high = float(array[..., index].min()), float(array[..., index].max())
+            voxels = _voxels_digest(canonical[..., index], low, high)
+            channels.append(Channel(_join((voxels, *spacing)), low, high))
         affine = (volume.affine + 0.0).astype("<f8").tobytes().hex()  # + 0.0: no negative zero
         parts = (*(c.scan for c in channels), str(array.shape), affine, str(volume.oriented))
         return cls(tuple(channels), _join(parts), volume.oriented, tuple(volume.notes))
@@ -184,19 +188,49 @@ def _by_files(known_by: str) -> bool:
     return known_by == FILES
 
 
-def _voxels_digest(array: np.ndarray) -> str:
-    """SHA-256 of the values of an array (D, H, W), whatever its type and its order in memory."""
-    d, h, w = array.shape
-    digest = hashlib.sha256(f"{d} {h} {w}".encode())
-    planes = max(1, _SLAB // (d * h))
-    for first in range(0, w, planes):
-        slab = array[:, :, first : first + planes]
+def _voxels_digest(array: np.ndarray, low: float, high: float) -> str:
+    """SHA-256 of the values of an array (D, H, W), whatever its type and its order in memory.
+
+    They are brought to the smallest type that holds all of them: less is to be hashed.
+    """
+    for dtype in ("<u1", "<i2"):
+        limits = np.iinfo(dtype)
+        if limits.min <= low and high <= limits.max:
+            found = _whole_digest(array, dtype)
+            if found is not None:
+                return found
+            break
+    digest = _named("<f4", array)
+    for slab in _slabs(array):
         # + 0: no negative zero. In the order of most files, so that few are turned.
         values = np.add(slab, np.float32(0), dtype="<f4", order="F", casting="same_kind")
         digest.update(values.T.data)
-        if slab.dtype.kind in "iu" and slab.itemsize > 2:
+        if slab.dtype.kind in "iu":
             _add_what_float32_rounds(digest, slab, values)
     return digest.hexdigest()
+
+
+def _whole_digest(array: np.ndarray, dtype: str) -> str | None:
+    """SHA-256 of values as integers of a type; None where some are not whole numbers."""
+    digest = _named(dtype, array)
+    for slab in _slabs(array):
+        values = slab.astype(dtype, order="F")
+        if slab.dtype.kind == "f" and not np.array_equal(values, slab):
+            return None
+        digest.update(values.T.data)
+    return digest.hexdigest()
+
+
+def _named(dtype: str, array: np.ndarray) -> Any:
+    return hashlib.sha256(f"{dtype} {array.shape}".encode())
+
+
+def _slabs(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array some planes at a time."""
+    d, h, w = array.shape
+    planes = max(1, _SLAB // (d * h))
+    for first in range(0, w, planes):
+        yield array[:, :, first : first + planes]
 
 
 def _add_what_float32_rounds(digest: Any, slab: np.ndarray, values: np.ndarray) -> None:
@@ -209,6 +243,6 @@ def _add_what_float32_rounds(digest: Any, slab: np.ndarray, values: np.ndarray) 
         digest.update(np.asarray(slab, f"<{slab.dtype.kind}8", order="F").T.data)
 
 
-def _join(parts: Any) -> str:
+def _join(parts: Iterable[str]) -> str:
     """One digest of several texts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invseg_jax.data.nifti import Volume
+if TYPE_CHECKING:
+    from invseg_jax.data.nifti import Volume
 
-# How far two grids that should be one may lie apart at a corner, in mm. Writers round affines to
-# float32 and quaternions, so equality would refuse good files.
-CORNER_TOLERANCE_MM = 0.1
+# How far apart two places may be that should be one, as a fraction of a voxel. Writers round
+# affines to float32 and to quaternions, so equality would refuse good files; and a tenth of a
+# voxel is less than what a label map can say.
+PLACE_TOLERANCE = 0.1
+# How much two spacings may differ, as a fraction, where no place tells more: some writers round to
+# two digits.
+SPACING_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,26 +39,107 @@ class Grid:
 
     @classmethod
     def of(cls, volume: Volume) -> Grid:
-        """That of a volume, 3-D or 4-D."""
+        """The grid of a volume, 3-D or 4-D."""
         return cls(volume.path, volume.array.shape[:3], volume.affine, volume.oriented)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """(3,) distance between voxel centres along the axes, in mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def corners(self) -> np.ndarray:
         """The centres of the eight corner voxels, (8, 4), homogeneous, in voxels."""
-        corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)], np.float64)
-        corners[:, :3] *= np.array(self.shape) - 1
-        return corners
+        return corners(self.shape)
 
-    def differs(self, other: Grid) -> str | None:
-        """In which way the voxels of two volumes are not in the same places, or None."""
-        if other.shape != self.shape:
-            return f"shapes differ: {self.shape} in {self.path}, {other.shape} in {other.path}"
+    def axes_of(self, other: Grid) -> Axes | None:
+        """How the axes of another volume run along those of this one, if both have one lattice.
+
+        Files can store the same voxels in another order: axes exchanged, or counted from the
+        other end.
+
+        Args:
+            other: its voxels may be stored along other axes.
+
+        Returns:
+            What brings an array of `other` onto this grid; None where some voxel of one has no
+            voxel of the other in its place, to `PLACE_TOLERANCE`, or where a header does not say
+            where its volume lies.
+        """
         if not (self.oriented and other.oriented):
             return None
-        apart = self.corners() @ (self.affine - other.affine).T
-        distance = np.linalg.norm(apart[:, :3], axis=1).max()
-        if distance <= CORNER_TOLERANCE_MM:
+        mapping = np.linalg.solve(self.affine, other.affine)  # indices of other to our own
+        signed = np.rint(mapping[:3, :3])
+        order = np.abs(signed).argmax(axis=1)
+        # Every axis of one must run along one axis of the other.
+        if (
+            not (np.abs(signed).sum(axis=0) == 1).all()
+            or not (np.abs(signed).sum(axis=1) == 1).all()
+        ):
             return None
-        return (
-            f"the affines put a corner {distance:.3g} mm apart (at most {CORNER_TOLERANCE_MM} mm "
-            f"is allowed): {self.path} and {other.path}"
+        axes = Axes(
+            order=(int(order[0]), int(order[1]), int(order[2])),
+            reversed=tuple((signed.sum(axis=1) < 0).tolist()),
         )
+        if tuple(other.shape[axis] for axis in axes.order) != self.shape:
+            return None
+        exact = np.eye(4)
+        exact[:3, :3] = signed
+        exact[:3, 3] = np.where(axes.reversed, np.array(self.shape) - 1, 0)
+        apart = other.corners() @ (mapping - exact).T
+        return axes if np.abs(apart).max() <= PLACE_TOLERANCE else None
+
+    def differs(self, other: Grid) -> str | None:
+        """In which way the voxels of two volumes are not in the same places, or None.
+
+        The same voxels may be stored along other axes, see `axes_of`. Where a header does not say
+        where its volume lies, shapes and spacings are compared.
+        """
+        if self.oriented and other.oriented:
+            if self.axes_of(other) is not None:
+                return None
+            if other.shape == self.shape:
+                apart = self.corners() @ (self.affine - other.affine).T
+                distance = float(np.linalg.norm(apart[:, :3], axis=1).max())
+                return (
+                    f"the affines put a corner {distance:.3g} mm apart, with voxels of "
+                    f"{lengths(self.spacing)} mm (a tenth of a voxel is allowed): {self.path} and "
+                    f"{other.path}"
+                )
+        if other.shape != self.shape:
+            return f"shapes differ: {self.shape} in {self.path}, {other.shape} in {other.path}"
+        if (np.abs(other.spacing / self.spacing - 1) > SPACING_TOLERANCE).any():
+            return (
+                f"spacings differ: {lengths(self.spacing)} mm in {self.path}, "
+                f"{lengths(other.spacing)} mm in {other.path}"
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The order in which an array has the axes of another one.
+
+    Attributes:
+        order: for each axis of the other array, the axis of the array that runs along it.
+        reversed: for each axis of the other array, whether the array counts from the far end.
+    """
+
+    order: tuple[int, int, int]
+    reversed: tuple[bool, ...]
+
+    def bring(self, array: np.ndarray) -> np.ndarray:
+        """A view of an array (D, H, W, ...) along the axes of the other one."""
+        view = array.transpose(*self.order, *range(3, array.ndim))
+        return view[tuple(slice(None, None, -1 if back else 1) for back in self.reversed)]
+
+
+def corners(shape: Sequence[int]) -> np.ndarray:
+    """The centres of the eight corner voxels of a volume, (8, 4), homogeneous, in voxels."""
+    result = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)], np.float64)
+    result[:, :3] *= np.array(shape[:3]) - 1
+    return result
+
+
+def lengths(values: np.ndarray) -> str:
+    """Lengths along the axes, for a message: "1 x 1 x 3"."""
+    return " x ".join(f"{value:.4g}" for value in values)

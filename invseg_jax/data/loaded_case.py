@@ -15,6 +15,7 @@ from invseg_jax.data.grid import Grid
 from invseg_jax.data.label_values import class_indices
 from invseg_jax.data.layouts.case import Case, Dataset, some
 from invseg_jax.data.nifti import Volume, read_volume
+from invseg_jax.data.placement import Placement
 from invseg_jax.data.resampling import resample_onto
 from invseg_jax.errors import UserError
 
@@ -29,14 +30,25 @@ class LoadedCase:
         label: (D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None for a case
             without a label map.
         affine: (4, 4) float64, voxel indices to mm.
-        oriented: whether the file says which side is left, see `Volume`.
+        placement: where the file says that the image lies; of an image that is from no file, what
+            the affine says.
     """
 
     id: str
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
-    oriented: bool = True
+    placement: Placement = None  # pyright: ignore  (set below)
+
+    def __post_init__(self):
+        """Gives an image from no file its placement."""
+        if self.placement is None:
+            self.placement = Placement.of_affine(self.affine)
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the file says where the image lies and which side is left."""
+        return self.placement.oriented
 
 
 def load_case(dataset: Dataset, case: Case, interpolation: str = "linear") -> LoadedCase:
@@ -60,11 +72,10 @@ def load_case(dataset: Dataset, case: Case, interpolation: str = "linear") -> Lo
         label = None
         if case.label is not None:
             volume = read_volume(case.label)
-            label = class_indices(volume, dataset)
-            _same_grid(grid, volume)
+            label = np.ascontiguousarray(_along(grid, volume, class_indices(volume, dataset)))
     except UserError as error:
         raise UserError(f"case {case.id}: {error}") from error
-    return LoadedCase(case.id, image, label, grid.affine, grid.oriented)
+    return LoadedCase(case.id, image, label, grid.affine, grid.placement)
 
 
 def _read_images(
@@ -103,8 +114,7 @@ def _read_images(
                 interpolation=interpolation,
             )
         else:
-            _same_grid(grid, volume)
-            image[..., channel] = volume.array
+            image[..., channel] = _along(grid, volume, volume.array)
     return image, grid
 
 
@@ -121,7 +131,14 @@ def _read_image(path: Path, expected: int) -> Volume:
     return volume
 
 
-def _same_grid(image: Volume, other: Volume) -> None:
-    """Refuses two volumes whose voxels are not in the same places."""
-    if fault := Grid.of(image).differs(Grid.of(other)):
+def _along(image: Volume, other: Volume, array: np.ndarray) -> np.ndarray:
+    """An array (D, H, W) on the grid of `other`, along the axes of `image`.
+
+    Raises:
+        UserError: the two volumes do not have their voxels in the same places.
+    """
+    grid, others = Grid.of(image), Grid.of(other)
+    if fault := grid.differs(others):
         raise UserError(f"{fault}; bring both onto one grid")
+    axes = grid.axes_of(others)
+    return array if axes is None else axes.bring(array)

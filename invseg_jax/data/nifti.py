@@ -10,6 +10,7 @@ the file before a voxel is touched.
 from __future__ import annotations
 
 import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels
-from invseg_jax.data.volume_header import claims, is_oriented, read_affine, read_header
+from invseg_jax.data.placement import Placement
+from invseg_jax.data.volume_header import claims, header_notes, read_affine, read_header
 from invseg_jax.errors import UserError
 
 # What one volume may take. A header may claim more than any machine holds, and a small compressed
@@ -39,18 +41,23 @@ class Volume:
     Attributes:
         array: voxels (D, H, W) or (D, H, W, C) in the file's own axis order: float32 where the
             file is of a real type or scaled, else the file's integer type.
-        affine: (4, 4) float64, voxel indices to mm.
+        affine: (4, 4) float64, voxel indices to mm, whatever the header's unit.
         path: the file that was asked for.
-        oriented: False for Analyze 7.5, and for NIfTI with neither sform nor qform: the affine
-            gives the spacing, not the place of the volume.
+        placement: the header's own fields for the place. Of Analyze 7.5, and of NIfTI with neither
+            sform nor qform, the affine gives the spacing alone: they do not say where they lie.
         notes: what a user should be told of the header though the volume can be used, a line each.
     """
 
     array: np.ndarray
     affine: np.ndarray
     path: Path
-    oriented: bool = True
+    placement: Placement
     notes: tuple[str, ...] = ()
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the affine says where the volume lies and which side is left."""
+        return self.placement.oriented
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -117,7 +124,8 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
 def read_volume(path: str | Path) -> Volume:
     """Reads a NIfTI-1, NIfTI-2 or Analyze volume and verifies what can be verified.
 
-    Axes after the third that have length 1 at the end of the shape are dropped.
+    Axes after the third that have length 1 at the end of the shape are dropped, and so is a fourth
+    axis of length 1 before the components of a vector image (x, y, z, 1, C), as ITK writes it.
 
     Args:
         path: `.nii`, `.nii.gz`, `.hdr` or `.img`; for the latter two the other must lie beside it.
@@ -128,7 +136,8 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         UserError: the file is missing, empty, truncated, damaged (gzip checksum), no image, of a
             type that is not real numbers, has an axis of no positive length, claims more than
-            `volume_limit()`, has no usable affine or spacing, or holds NaN or infinity.
+            `volume_limit()` or less than it holds, has no usable affine or spacing, or holds NaN
+            or infinity.
     """
     path = Path(path)
     files = source_files(path)
@@ -137,7 +146,7 @@ def read_volume(path: str | Path) -> Volume:
         header = read_header(stream, path, single=single)
         shape, dtype, offset, size = claims(header, path, _limit)
         if single:
-            skip = offset - header.sizeof_hdr
+            skip = offset - header.size
             voxels = read_voxels(stream, path, offset=offset, skip=skip, size=size)
         else:
             # The header of a pair may be compressed too: read on, for its checksum.
@@ -149,31 +158,34 @@ def read_volume(path: str | Path) -> Volume:
     array = voxels.view(dtype).reshape(shape, order="F")
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
+    if array.ndim == 5 and array.shape[3] == 1:
+        array = array[:, :, :, 0]
     if not 3 <= array.ndim <= 4:
         raise UserError(
             f"{path}: a volume needs 3 axes, or 4 with the modalities last; its shape is {shape}"
         )
-    array = _real_values(array, header, path)
-    return Volume(array, affine, path, oriented=is_oriented(header))
+    array = _real_values(array, header.fields, path)
+    notes = header_notes(header, affine, array.shape[:3])
+    return Volume(array, affine, path, header.placement, notes)
 
 
-def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Writes a label map as NIfTI-1 (`.nii.gz`), atomically: uint8, or uint16 where it needs that.
+def write_label_map(path: str | Path, labels: np.ndarray, placement: Placement) -> None:
+    """Writes a label map as NIfTI (`.nii.gz`), atomically: uint8, or uint16 where it needs that.
 
     A reader sees either the file that was there or the whole new one. Equal label maps give equal
-    bytes.
+    bytes. It is NIfTI-1, or NIfTI-2 where an axis is too long for that.
 
     Args:
         path: the file to write; its folder is made if it is missing.
         labels: (D, H, W), integers in 0..65535.
-        affine: (4, 4), voxel indices to mm.
+        placement: of the image that was labelled: the label map lies where that does, for every
+            program, whichever fields it reads.
 
     Raises:
         UserError: the file cannot be written.
-        ValueError: the labels, the affine or the file's ending are not as above.
+        ValueError: the labels or the file's ending are not as above.
     """
-    path = Path(path)
-    labels, affine = np.asarray(labels), np.asarray(affine, np.float64)
+    path, labels = Path(path), np.asarray(labels)
     if not path.name.endswith(".nii.gz"):
         raise ValueError(f"{path}: a label map's name ends in .nii.gz")
     if labels.ndim != 3 or 0 in labels.shape or labels.dtype.kind not in "iu":
@@ -182,30 +194,32 @@ def write_label_map(path: str | Path, labels: np.ndarray, affine: np.ndarray) ->
         raise ValueError(
             f"labels reach from {labels.min()} to {labels.max()}, not within 0..{MAX_LABEL}"
         )
-    if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise ValueError("the affine is not (4, 4) finite numbers")
     kind = np.uint8 if labels.max() < 256 else np.uint16
-    image = nib.Nifti1Image(labels.astype(kind), affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code=1)
-    # Some viewers read the qform alone; it cannot hold a shear, and a wrong one is worse than none.
-    image.set_qform(affine, code=1)
-    if not np.allclose(image.get_qform(), affine, atol=1e-3):
-        image.set_qform(None)
-    write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+    long = max(labels.shape) > np.iinfo(np.int16).max
+    header = (nib.Nifti2Header if long else nib.Nifti1Header)(endianness="<")
+    header.set_data_shape(labels.shape)
+    header.set_data_dtype(np.dtype(kind).newbyteorder("<"))
+    placement.write_to(header)
+    header["vox_offset"], header["scl_slope"], header["scl_inter"] = header.single_vox_offset, 1, 0
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as stream:
+        stream.write(header.binaryblock + bytes(4))  # four flags: no extension follows
+        for k in range(labels.shape[2]):  # a copy of a plane at a time, not of the volume
+            stream.write(labels[..., k].astype(header.get_data_dtype()).tobytes("F"))
+    write_atomically(path, buffer.getvalue())
 
 
-def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
+def _real_values(array: np.ndarray, fields: Any, path: Path) -> np.ndarray:
     """Applies the header's scaling; float32, or the stored integers where there is none."""
     try:
         with np.errstate(all="ignore"):
-            slope, intercept = (0.0 if x is None else float(x) for x in header.get_slope_inter())
+            slope, intercept = (0.0 if x is None else float(x) for x in fields.get_slope_inter())
     except HeaderDataError as error:
         raise UserError(
             f"{path}: the header's scaling is damaged ({error}); fetch it again"
         ) from error
     # nibabel takes that for no scaling. NaN is how it writes that there is none.
-    if "scl_slope" in header.keys() and np.isinf(stored := float(header["scl_slope"])):
+    if "scl_slope" in fields.keys() and np.isinf(stored := float(fields["scl_slope"])):
         raise UserError(f"{path}: the header's scaling, {stored:g}, is not finite; mend scl_slope")
     scaled = slope != 0.0 and (slope, intercept) != (1.0, 0.0)
     if array.dtype.kind in "iu" and not scaled:

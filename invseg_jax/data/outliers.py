@@ -14,14 +14,17 @@ SHARE = 0.99
 # As many voxels can be outliers, and but for a single one no more than one in a thousand: more of
 # them may be a real structure.
 MOST, ONE_IN = 8, 1000
-_STRIDE = 4
+# Of a larger image, some voxels decide in nearly all cases.
+_SAMPLED = 1 << 14
 
 
-def outliers(channel: np.ndarray) -> list[Triple]:
+def outliers(channel: np.ndarray, minimum: float, maximum: float) -> list[Triple]:
     """The few voxels that make up `SHARE` of the variance of a channel.
 
     Args:
         channel: (D, H, W), real and finite.
+        minimum: its smallest value.
+        maximum: its largest value.
 
     Returns:
         Their indices, the most extreme one first; empty where there are none.
@@ -32,8 +35,8 @@ def outliers(channel: np.ndarray) -> list[Triple]:
     most = min(MOST, max(1, flat.size // ONE_IN))
     # A part of the voxels, about their own mean, cannot have more squares than all of them have:
     # where even that is too much for outliers, as in nearly all images, it is decided.
-    part = flat[::_STRIDE].astype(np.float64)
-    widest = (float(flat.max()) - float(flat.min())) ** 2
+    part = flat[:: max(1, flat.size // _SAMPLED)].astype(np.float64)
+    widest = (maximum - minimum) ** 2
     if most * widest < SHARE * part.size * part.var():
         return []
     squares = (flat - flat.mean(dtype=np.float64)) ** 2

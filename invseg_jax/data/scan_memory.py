@@ -2,7 +2,7 @@
 
 Each volume has a small record in the cache, named by the volume's path:
 
-    digests/SHA256_OF_PATH.json     the state of the files, what was found, a checksum of both
+    digests/SHA256_OF_PATH      a checksum of the rest; the state of the files, and what was found
 
 A record counts while its files have the same size, times and inode. Whatever is wrong with it, the
 volume is read again: that takes longer, and nothing else.
@@ -47,12 +47,13 @@ def file_states(path: str | Path) -> States | None:
 def recall(states: States) -> dict[str, Any] | None:
     """What was kept of a volume whose files were in these states, if anything was."""
     try:
-        content = json.loads(_record(states).read_bytes())
-        record = content["record"]
-        if content["sha256"] != _checksum(record) or record["format"] != FORMAT:
+        checksum, _, text = _place(states).read_bytes().partition(b"\n")
+        if checksum != _checksum(text):
             return None
+        record = json.loads(text)
         # JSON has no tuples.
-        return record["found"] if record["files"] == [list(state) for state in states] else None
+        same = record["files"] == [list(state) for state in states]
+        return record["found"] if same and record["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
         return None
 
@@ -67,30 +68,39 @@ def keep(states: States, found: dict[str, Any]) -> None:
     newest = max(time for _, _, *times, _ in states for time in times)
     if time.time_ns() - newest <= _SETTLED_NS:
         return
-    record = {"format": FORMAT, "files": states, "found": found}
-    content = json.dumps({"record": record, "sha256": _checksum(record)})
-    # Not waiting for the disk, of which hundreds of records would feel each one: a record that is
-    # lost or cut short is made again. Paths may name patients, so only the owner may read them.
+    text = json.dumps({"format": FORMAT, "files": states, "found": found}).encode()
     with contextlib.suppress(OSError, UserError):
-        path = _record(states)
+        path = _place(states)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _write(path, _checksum(text) + b"\n" + text)
 
 
-def _record(states: States) -> Path:
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, as far as this process goes.
+
+    It does not wait for the disk, as `write_atomically` does: hundreds of records would take
+    seconds, and one that is lost or cut short is made again. Paths may name patients, so only the
+    owner may read them.
+    """
+    temporary = path.with_name(f".{path.name[:16]}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _place(states: States) -> Path:
     """Where the record of a volume is."""
     # Not at the top: the prepared cases, in the same cache, are named by what is found here.
     from invseg_jax.data.cache import cache_root
 
-    paths = "\0".join(path for path, *_ in states)
-    return cache_root() / "digests" / f"{hashlib.sha256(os.fsencode(paths)).hexdigest()}.json"
+    paths = os.fsencode("\0".join(path for path, *_ in states))
+    return cache_root() / "digests" / hashlib.sha256(paths).hexdigest()
 
 
-def _checksum(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()

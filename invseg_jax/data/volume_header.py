@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,42 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from invseg_jax.data.byte_stream import Stream
+from invseg_jax.data.grid import PLACE_TOLERANCE, SPACING_TOLERANCE, corners, lengths
+from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
 
 # nibabel mends small header faults (pixdim 0, qfac) and says so on stderr, once a file.
 _QUIET = logging.Logger("invseg_jax.nifti")
 _QUIET.disabled = True
+# Voxels of a scanner or a microscope lie between these; others hint at a wrong unit.
+_LARGEST_MM, _SMALLEST_MM = 100.0, 1e-4
+# NIfTI's code for voxels of one bit each, which nibabel does not know either.
+_ONE_BIT = 1
 
 
-def read_header(stream: Stream, path: Path, *, single: bool) -> Any:
+@dataclass(frozen=True)
+class Header:
+    """A header that has been decoded.
+
+    Attributes:
+        fields: nibabel's header, its small faults mended.
+        placement: where the volume lies, by the fields as they are stored.
+        vox_offset: the byte at which the voxels start, as it is stored.
+        single: whether header and voxels are in one file.
+    """
+
+    fields: Any
+    placement: Placement
+    vox_offset: float
+    single: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes that the header takes."""
+        return int(self.fields.sizeof_hdr)
+
+
+def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
     """Decodes a header with nibabel.
 
     Args:
@@ -46,36 +75,49 @@ def read_header(stream: Stream, path: Path, *, single: bool) -> Any:
     kind = next((kind for kind in kinds if kind.may_contain_header(block)), None)
     if kind is None:
         raise UserError(f"{not_image} (no such header); check the file")
-    header = kind(block, check=False)
+    fields = kind(block, check=False)
     if kind is not Spm2AnalyzeHeader:
-        magic = header["magic"].item()
-        if magic != (header.single_magic if single else header.pair_magic):
+        magic = fields["magic"].item()
+        if magic != (fields.single_magic if single else fields.pair_magic):
             raise UserError(
                 f"{not_image} (magic {magic!r} does not go with the file's ending); "
                 "check the file's name"
             )
+    if int(fields["datatype"]) == _ONE_BIT:
+        raise UserError(
+            f"{path}: voxels of one bit each (datatype 1) are not read; convert the file to a "
+            "type of whole bytes, such as uint8"
+        )
+    placement, vox_offset = Placement.of(fields), float(fields["vox_offset"])
     try:
-        header.check_fix(logger=_QUIET, error_level=40)
+        # Read from 352 on whatever it says, see `claims`; nibabel would refuse the file.
+        if single and 0 < vox_offset < fields.single_vox_offset:
+            fields["vox_offset"] = 0
+        fields.check_fix(logger=_QUIET, error_level=40)
     except HeaderDataError as error:
         raise UserError(f"{path}: the header is damaged ({error}); fetch the file again") from error
-    return header
+    return Header(fields, placement, vox_offset, single)
 
 
-def claims(header: Any, path: Path, limit: int) -> tuple[tuple[int, ...], np.dtype, int, int]:
+def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.dtype, int, int]:
     """What a header says of the voxels: their shape, type, offset and size in bytes.
+
+    An axis after the third that is 0 long counts as 1 long. The voxels of a single file never start
+    before the end of the header and its four bytes of flags, whatever vox_offset says.
 
     Raises:
         UserError: that cannot be, or is more than `limit` bytes.
     """
     # Not `get_data_shape`: for a first axis of -1 it guesses at a FreeSurfer surface.
-    dims = [int(n) for n in header["dim"]]
+    dims = [int(n) for n in header.fields["dim"]]
     shape = tuple(dims[1 : dims[0] + 1]) if 1 <= dims[0] <= 7 else ()
+    shape = (*shape[:3], *(n or 1 for n in shape[3:]))
     if not shape or min(shape) < 1:
         raise UserError(
             f"{path}: the header's dimensions {dims} are not all positive; the file is "
             "damaged or empty, fetch it again"
         )
-    dtype = header.get_data_dtype()
+    dtype = header.fields.get_data_dtype()
     if dtype.kind not in "iuf":
         raise UserError(f"{path}: voxels of type {dtype} are not real numbers; convert the file")
     size = math.prod(shape) * dtype.itemsize
@@ -86,7 +128,7 @@ def claims(header: Any, path: Path, limit: int) -> tuple[tuple[int, ...], np.dty
             "config.data.max_bytes (of a trained run: in its config.json)"
         )
     try:
-        offset = int(header.get_data_offset())
+        offset = int(header.fields.get_data_offset())
     except (ValueError, OverflowError):  # vox_offset is a float: NaN or infinity
         offset = -1
     if offset < 0:
@@ -94,25 +136,39 @@ def claims(header: Any, path: Path, limit: int) -> tuple[tuple[int, ...], np.dty
             f"{path}: the header's vox_offset is not a place in a file; the file is "
             "damaged, fetch it again"
         )
+    if header.single:
+        offset = max(offset, int(header.fields.single_vox_offset))
     return shape, dtype, offset, size
 
 
-def read_affine(header: Any, path: Path) -> np.ndarray:
-    """(4, 4) float64, voxel indices to mm.
+def read_affine(header: Header, path: Path) -> np.ndarray:
+    """(4, 4) float64, voxel indices to mm: the sform, else the qform, else the spacing alone.
 
     Raises:
-        UserError: it is singular or not finite.
+        UserError: it is singular or not finite, or hangs on a spacing of 0.
     """
+    placement = header.placement
     # An affine may be whole without it, but other programs take the spacing from here.
-    if not np.isfinite(header["pixdim"][1:4]).all():
+    if not np.isfinite(placement.spacing).all():
         raise UserError(
             f"{path}: the header's pixdim, the spacing, is not finite "
-            f"({', '.join(f'{float(x):g}' for x in header['pixdim'][1:4])}); mend it"
+            f"({_numbers(placement.pixdim[1:])}); mend it"
+        )
+    if placement.sform is None and not placement.spacing.all():
+        raise UserError(
+            f"{path}: the header gives no spacing (pixdim {_numbers(placement.pixdim[1:])}), and "
+            "no sform that would; write the true spacing in mm into pixdim"
         )
     try:
-        affine = np.array(header.get_best_affine(), np.float64)
-    except (HeaderDataError, ValueError) as error:  # a quaternion that is none
+        affine = placement.sform
+        if affine is None:
+            affine = placement.qform
+    except ValueError as error:
         raise UserError(f"{path}: no usable affine ({error}); mend its sform or qform") from error
+    if affine is None:
+        # nibabel's: around the centre, or for Analyze around the origin that SPM keeps there.
+        affine = np.array(header.fields.get_best_affine(), np.float64)
+        affine[:3] *= placement.millimetres
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
     if (
@@ -126,12 +182,46 @@ def read_affine(header: Any, path: Path) -> np.ndarray:
     return affine
 
 
-def is_oriented(header: Any) -> bool:
-    """Whether the affine tells where the volume lies and which side is left.
+def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What a user should be told of a header though the volume can be used, a line each.
 
-    Analyze has no such field, and a NIfTI header whose sform and qform both have code 0 says no
-    more than Analyze does (nifti1.h, method 1): the spacing. The rest of its affine is made up.
+    Args:
+        header: of the volume.
+        affine: as it was read, voxel indices to mm.
+        shape: (D, H, W) in voxels.
     """
-    if isinstance(header, Spm2AnalyzeHeader):
-        return False
-    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+    placement, found = header.placement, []
+    if header.single and header.vox_offset < header.fields.single_vox_offset:
+        found.append(
+            f"vox_offset is {header.vox_offset:g}, within the header; the voxels are read "
+            f"from byte {header.fields.single_vox_offset} on, where those of a single file start"
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    try:
+        qform = placement.qform
+    except ValueError as error:
+        found.append(f"{error}; the sform is used, but other programs may fail")
+    else:
+        if placement.sform is not None and qform is not None:
+            apart = corners(shape) @ (placement.sform - qform).T
+            distance = float(np.linalg.norm(apart[:, :3], axis=1).max())
+            if distance > PLACE_TOLERANCE * spacing.min():
+                found.append(
+                    f"sform and qform put a corner {distance:.3g} mm apart; the sform is used, "
+                    "other programs may take the qform"
+                )
+    if (np.abs(placement.spacing / spacing - 1) > SPACING_TOLERANCE).any():
+        found.append(
+            f"pixdim gives voxels of {lengths(placement.spacing)} mm, the sform of "
+            f"{lengths(spacing)} mm; the sform is used, other programs may take pixdim"
+        )
+    if spacing.max() > _LARGEST_MM or spacing.min() < _SMALLEST_MM:
+        found.append(
+            f"voxels of {lengths(spacing)} mm (the header's unit is {placement.unit}): is the "
+            "unit right?"
+        )
+    return tuple(found)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -7,6 +7,7 @@ import numpy as np
 
 from invseg_jax.data.layouts.case import IGNORED, Case
 from invseg_jax.data.nifti import write_label_map
+from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.pictures import overlay
 
@@ -46,7 +47,7 @@ def write_case_files(
     classes: Sequence[str],
     values: Sequence[int],
     affine: np.ndarray,
-    oriented: bool,
+    placement: Placement,
 ) -> Path:
     """Writes ID.nii.gz, on the image's own grid, and ID.png.
 
@@ -59,12 +60,15 @@ def write_case_files(
         classes: names, the background first.
         values: the label value on disk of each class.
         affine: (4, 4), voxel indices to mm.
-        oriented: whether the affine says which side is left; if not, the picture letters no side.
+        placement: of the image; the label map gets the same. Where it does not say which side is
+            left, the picture letters no side.
 
     Returns:
         The picture.
     """
-    write_label_map(folder / f"{id}.nii.gz", np.asarray(values)[prediction], affine)
+    # The smallest type that holds all values: the map is as large as the image.
+    stored = np.asarray(values, np.uint8 if max(values) < 256 else np.uint16)
+    write_label_map(folder / f"{id}.nii.gz", stored[prediction], placement)
     if truth is not None and (ignored := truth == IGNORED).any():
         truth = np.where(ignored, 0, truth)
     picture = folder / f"{id}.png"
@@ -74,7 +78,7 @@ def write_case_files(
         prediction=prediction,
         truth=truth,
         classes=classes,
-        affine=affine if oriented else None,
+        affine=affine if placement.oriented else None,
         spacing=np.linalg.norm(affine[:3, :3], axis=0).tolist(),
     )
     return picture

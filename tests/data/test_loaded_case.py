@@ -16,6 +16,8 @@ from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import load_case
 from invseg_jax.errors import UserError
+from tests.nifti_bytes import METRE, MICRON, nifti, phantom, write_cases
+from tests.nifti_bytes import affine as nifti_affine
 
 Write = Callable[..., Path]
 
@@ -108,16 +110,16 @@ def test_label_of_another_place(write_msd: Write) -> None:
     root = write_msd()
     path, label = root / "labelsTr/organ_2.nii.gz", np.zeros((7, 6, 5), np.uint8)
     affine = np.diag([2.0, 1.0, 0.5, 1.0])
-    affine[0, 3] = 0.09
+    affine[0, 3] = 0.19  # of voxels of 2 mm: less than a tenth
     replace(path, label, affine)
     dataset = open_dataset("msd", root)
     load_case(dataset, dataset.cases[0])
-    affine[0, 3] = 0.11
+    affine[0, 3] = 0.21
     replace(path, label, affine)
-    refused("msd", root, "0.11 mm apart", "labelsTr/organ_2.nii.gz")
-    # Off by 0.02 mm a voxel: nothing at the first corner, 0.12 mm at the last.
-    replace(path, label, np.diag([2.02, 1.0, 0.5, 1.0]))
-    refused("msd", root, "0.12 mm apart")
+    refused("msd", root, "0.21 mm apart", "labelsTr/organ_2.nii.gz")
+    # Off by 0.04 mm a voxel: nothing at the first corner, 0.24 mm at the last.
+    replace(path, label, np.diag([2.04, 1.0, 0.5, 1.0]))
+    refused("msd", root, "0.24 mm apart")
 
 
 def test_analyze_origins_are_not_compared(write_iseg: Write) -> None:
@@ -232,3 +234,49 @@ def test_real_cases(hippocampus: Path) -> None:
             loaded.image,
             nib.Nifti1Image.from_filename(case.images[0]).get_fdata()[..., None],
         )
+
+
+def test_files_of_one_lattice_are_brought_onto_the_axes_of_the_image(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    affine = np.array(
+        [[1.9, 0.2, -0.1, 7], [-0.25, 1.4, 0.3, -20], [0.1, -0.2, 3, 4], [0, 0, 0, 1]]
+    )
+    first, second = rng.normal(size=(2, 7, 6, 5)).astype(np.float32)
+    label = rng.integers(0, 3, (7, 6, 5)).astype(np.uint8)
+    plain = {"images": (("a", "*_a.nii"), ("b", "*_b.nii")), "label": "*_l.nii"}
+    plain |= {"classes": (("front", 1), ("back", 2)), "reference": ""}
+    for turn in ([[0, -1], [1, -1], [2, 1]], [[2, 1], [0, 1], [1, -1]], [[1, 1], [0, 1], [2, -1]]):
+        nib.Nifti1Image(first, affine).to_filename(tmp_path / "x_a.nii")
+        for name, array in (("b", second), ("l", label)):
+            stored = nib.Nifti1Image(array, affine).as_reoriented(turn)
+            stored.to_filename(tmp_path / f"x_{name}.nii")
+        dataset = open_dataset("plain", tmp_path, plain)
+        loaded = load_case(dataset, dataset.cases[0])
+        np.testing.assert_array_equal(loaded.image[..., 0], first)
+        np.testing.assert_array_equal(loaded.image[..., 1], second)
+        np.testing.assert_array_equal(loaded.label, label)
+
+
+@pytest.mark.parametrize(("units", "scale"), [(METRE, 1e-3), (MICRON, 1e3)])
+def test_an_image_and_a_label_map_in_other_units(tmp_path: Path, units: int, scale: float) -> None:
+    here = nifti_affine((0.5, 0.5, 0.5), (-5.5, -6.5, -4.5))
+    there = nifti_affine(np.full(3, 0.5 * scale), np.array([-5.5, -6.5, -4.5]) * scale)
+    root = tmp_path / "units"
+    write_cases(
+        root, 1, image=lambda _, a: nifti(a, there, units=units), label=lambda _, a: nifti(a, here)
+    )
+    dataset = open_dataset("msd", root)
+    loaded = load_case(dataset, dataset.cases[0])
+    np.testing.assert_allclose(loaded.affine, here, rtol=1e-6)
+    image, label = phantom(200)
+    np.testing.assert_array_equal(loaded.image[..., 0], image)
+    np.testing.assert_array_equal(loaded.label, label)
+    # Shifted by its own length along x, in the image's unit: another place.
+    moved = there.copy()
+    moved[0, 3] += 23 * 0.5 * scale
+    write_cases(
+        root, 1, image=lambda _, a: nifti(a, moved, units=units), label=lambda _, a: nifti(a, here)
+    )
+    with pytest.raises(UserError, match=r"put a corner 11\.5 mm apart"):
+        load_case(dataset, dataset.cases[0])

@@ -10,12 +10,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from nibabel.nifti1 import Nifti1Extension
 from nibabel.spm2analyze import Spm2AnalyzeImage
 
 from invseg_jax.data import byte_stream
 from invseg_jax.data.nifti import read_volume, source_files, volume_files
 from invseg_jax.errors import UserError
+from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti
+from tests.nifti_bytes import save as write
 
 AFFINE = np.array(
     [[0.0, -2.0, 0.0, 10.0], [1.5, 0.0, 0.0, -4.0], [0.0, 0.0, 0.7, 3.0], [0.0, 0.0, 0.0, 1.0]]
@@ -156,7 +159,7 @@ def test_only_trailing_axes_of_one_are_dropped(
     np.testing.assert_array_equal(volume.array, array.reshape(expected))
 
 
-@pytest.mark.parametrize("stored", [(4, 3), (4, 3, 2, 1, 3)])
+@pytest.mark.parametrize("stored", [(4, 3), (4, 3, 2, 2, 3)])
 def test_refuses_too_few_or_too_many_axes(tmp_path: Path, stored: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="needs 3 axes"):
         read_volume(save(tmp_path / "a.nii", np.zeros(stored, np.uint8)))
@@ -260,9 +263,9 @@ def test_claims_are_checked_before_memory_is_taken(good: Path) -> None:
 
 
 def test_a_stream_that_never_ends_is_left(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "MAX_EXTRA", 1 << 20)
+    monkeypatch.setattr(byte_stream, "_CHUNK", 1 << 10)
     good.write_bytes(gzip.compress(gzip.decompress(good.read_bytes()) + bytes(4 << 20)))
-    with pytest.raises(UserError, match="far more than its header claims"):
+    with pytest.raises(UserError, match="at least 1,024 bytes follow the voxels"):
         read_volume(good)
 
 
@@ -343,3 +346,126 @@ def test_small_header_faults_are_mended_silently(
         volume.array, nib.Nifti1Image.from_filename(good).get_fdata(dtype=np.float32)
     )
     assert not caplog.records  # nibabel's logger prints to stderr
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dim": [3, 9, 8, 6, 1, 1, 1, 1]},  # a slice less
+        {"dim": [3, 9, 7, 7, 1, 1, 1, 1]},  # a row less in each slice
+        {"dim": [2, 9, 8, 7, 1, 1, 1, 1]},  # a slice
+        {"code": 2, "bitpix": 8},  # int16 taken for uint8
+        {"code": 256, "bitpix": 8},
+    ],
+)
+def test_a_header_that_claims_less_than_the_file_holds(
+    tmp_path: Path, rng: np.random.Generator, fields: dict, ending: str
+) -> None:
+    content = nifti(rng.integers(0, 99, (9, 8, 7)).astype(np.int16), AFFINE, **fields)
+    path = write(tmp_path / f"a{ending}", content)
+    with pytest.raises(UserError, match="bytes follow the voxels that the header claims"):
+        read_volume(path)
+    with pytest.raises(UserError, match="bytes follow the voxels"):
+        pair = content[:344] + b"ni1\0"
+        (tmp_path / "b.hdr").write_bytes(pair[:108] + bytes(4) + pair[112:])
+        read_volume(write(tmp_path / "b.img", content[352:]).with_suffix(".hdr"))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_little_padding_after_the_voxels_is_allowed(tmp_path: Path, ending: str) -> None:
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    path = write(tmp_path / f"a{ending}", nifti(array, AFFINE) + bytes(8))
+    np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("offset", [0, 1, 348, 351])
+def test_voxels_of_a_single_file_start_at_352_at_the_earliest(
+    tmp_path: Path, offset: float, ending: str
+) -> None:
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    volume = read_volume(write(tmp_path / f"a{ending}", nifti(array, AFFINE, vox_offset=offset)))
+    np.testing.assert_array_equal(volume.array, array)
+    (note,) = volume.notes
+    assert note.startswith(f"vox_offset is {offset}, within the header; the voxels are read from")
+    short = nifti(array, AFFINE, vox_offset=offset)[:-4]
+    with pytest.raises(UserError, match="truncated"):
+        read_volume(write(tmp_path / f"b{ending}", short))
+
+
+def test_axes_of_length_0_after_the_third_are_none(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    for dim in ([4, 5, 4, 3, 0, 0, 0, 0], [5, 5, 4, 3, 0, 1, 1, 1], [3, 5, 4, 3, 0, 0, 0, 0]):
+        path = write(tmp_path / "a.nii", nifti(array, AFFINE, dim=dim))
+        np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+def test_vectors_as_itk_writes_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    components = rng.normal(size=(5, 4, 3, 2)).astype(np.float32)
+    image = sitk.GetImageFromArray(components.transpose(2, 1, 0, 3), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "vectors.nii.gz"))
+    assert nib.Nifti1Image.from_filename(tmp_path / "vectors.nii.gz").shape == (5, 4, 3, 1, 2)
+    np.testing.assert_array_equal(read_volume(tmp_path / "vectors.nii.gz").array, components)
+
+
+@pytest.mark.parametrize("units, scale", [(METRE, 1e-3), (MM, 1.0), (MICRON, 1e3), (0, 1.0)])
+@pytest.mark.parametrize("form", ["sform", "qform", "neither"])
+def test_all_units_are_read_as_mm(tmp_path: Path, form: str, units: int, scale: float) -> None:
+    spacing = np.array([2.0, 1.5, 0.7])
+    place = affine(spacing * scale, np.array([10, -4, 3]) * scale)
+    fields = {"sform": int(form == "sform"), "qform": int(form == "qform"), "qoff": place[:3, 3]}
+    array = np.zeros((5, 4, 3), np.int16)
+    volume = read_volume(write(tmp_path / "a.nii", nifti(array, place, units=units, **fields)))
+    np.testing.assert_allclose(volume.spacing, spacing, rtol=1e-6)
+    if form != "neither":
+        np.testing.assert_allclose(volume.affine, affine(spacing, (10, -4, 3)), rtol=1e-6)
+    assert volume.notes == ()
+
+
+def test_a_unit_that_makes_no_sense_is_told(tmp_path: Path) -> None:
+    array = np.zeros((5, 4, 3), np.int16)
+    volume = read_volume(write(tmp_path / "a.nii", nifti(array, affine(), units=METRE)))
+    (note,) = volume.notes
+    assert note == "voxels of 1000 x 1000 x 1000 mm (the header's unit is m): is the unit right?"
+
+
+def test_a_spacing_of_0_is_told_and_not_taken_for_1_mm(tmp_path: Path) -> None:
+    array, zero = np.zeros((5, 4, 3), np.int16), [1, 2.0, 0, 0.7, 0, 0, 0, 0]
+    # The sform has the spacing.
+    volume = read_volume(write(tmp_path / "a.nii", nifti(array, AFFINE, pixdim=zero)))
+    np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-6)
+    (note,) = volume.notes
+    assert note.startswith("pixdim gives voxels of 2 x 0 x 0.7 mm, the sform of 1.5 x 2 x 0.7 mm")
+    for qform in (0, 1):
+        path = write(tmp_path / "b.nii", nifti(array, AFFINE, pixdim=zero, sform=0, qform=qform))
+        with pytest.raises(UserError, match=r"gives no spacing \(pixdim 2, 0, 0.7\)"):
+            read_volume(path)
+
+
+def test_files_that_stand_for_others_have_a_sentence_of_their_own(tmp_path: Path) -> None:
+    for text, said in (
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        ("/annex/objects/SHA256E-s9--0.nii.gz\n", "git annex get a.nii.gz"),
+        ("../../.git/annex/objects/aa/bb/SHA256E-s9--0.nii.gz", "git annex get a.nii.gz"),
+        (".git/annex/objects/aa/bb/SHA256E-s9--0.nii.gz", "git annex get a.nii.gz"),
+    ):
+        (tmp_path / "a.nii.gz").write_text(text)
+        with pytest.raises(UserError, match=said):
+            read_volume(tmp_path / "a.nii.gz")
+
+
+def test_voxels_of_one_bit_have_a_sentence_of_their_own(tmp_path: Path) -> None:
+    content = nifti(np.zeros((8, 4, 3), np.uint8), AFFINE, code=1, bitpix=1)
+    with pytest.raises(UserError, match=r"one bit each \(datatype 1\) are not read; convert"):
+        read_volume(write(tmp_path / "a.nii", content))
+
+
+def test_a_quaternion_that_is_far_too_long_is_no_rotation(tmp_path: Path) -> None:
+    array, quat = np.zeros((5, 4, 3), np.int16), (0.9, 0.5, 0.1)
+    with pytest.raises(UserError, match="the quaternion of its qform is 1.03441 long"):
+        read_volume(write(tmp_path / "a.nii", nifti(array, AFFINE, sform=0, qform=1, quat=quat)))
+    # With a sform it is used by other programs alone, and told.
+    volume = read_volume(write(tmp_path / "b.nii", nifti(array, AFFINE, qform=1, quat=quat)))
+    np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-6)
+    assert any("the quaternion of its qform is 1.03441 long" in note for note in volume.notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from invseg_jax.data.label_values import class_indices
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset, some
 from invseg_jax.data.nifti import Volume
 from invseg_jax.data.outliers import outliers
+from invseg_jax.data.resampling import Triple
 from invseg_jax.errors import UserError
 
 Kind = Literal[
@@ -141,7 +143,9 @@ def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
         if channel.minimum == channel.maximum:
             constant.setdefault(channel.minimum, []).append(index)
         else:
-            _check_outliers(found, path, array[..., index], index if array.shape[-1] > 1 else None)
+            places = outliers(array[..., index], channel.minimum, channel.maximum)
+            which = "" if array.shape[-1] == 1 else f" of channel {index}"
+            _add_outliers(found, path, array[..., index], places, which)
     for value, channels_of_it in constant.items():
         which = "" if array.shape[-1] == 1 else f", channels {some(channels_of_it)}"
         what = "zero" if value == 0 else f"{value:g}"
@@ -151,11 +155,11 @@ def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
     return Grid.of(volume)
 
 
-def _check_outliers(found: _Found, path: Path, channel: np.ndarray, index: int | None) -> None:
-    places = outliers(channel)
+def _add_outliers(
+    found: _Found, path: Path, channel: np.ndarray, places: Sequence[Triple], which: str
+) -> None:
     if not places:
         return
-    which = "" if index is None else f" of channel {index}"
     value = f"{float(channel[places[0]]):g} at {places[0]}"
     if len(places) == 1:
         text = f"one voxel{which}, {value}, makes up"

@@ -172,9 +172,11 @@ def test_an_analyze_file_cannot_be_resampled(write: Callable[..., Dataset]) -> N
     )
     (fault,) = check_case(dataset, case)
     assert "other.hdr: the header does not say where it lies" in fault.text
-    # Of the same shape it is taken as it is, as `load_case` does.
+    # Of the same shape and spacing it is taken as it is, as `load_case` does.
     array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
     nib.AnalyzeImage(array, np.eye(4)).to_filename(case.images[1])
+    assert len(check_case(dataset, case)) == 1
+    nib.AnalyzeImage(array, np.diag(np.diag(AFFINE))).to_filename(case.images[1])
     assert check_case(dataset, case) == []
 
 
