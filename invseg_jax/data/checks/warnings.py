@@ -60,9 +60,9 @@ def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[F
     """
     sides: dict[bool, list[KnownCase]] = {True: [], False: []}
     for one in known:
-        images = one.oriented(one.case.images)
-        if bool(images[True]) != bool(images[False]):  # else there is nothing, or it is named
-            sides[bool(images[True])].append(one)
+        files = one.oriented((*one.case.images, one.case.label))
+        if bool(files[True]) != bool(files[False]):  # else nothing is known, or both were told of
+            sides[bool(files[True])].append(one)
     add, found = _collector(dataset)
     few = len(sides[True]) < len(sides[False])
     others = len(sides[not few])
