@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import Config, base_config
-from invseg_jax.data import nifti, scan_memory
+from invseg_jax.data import nifti as volumes
+from invseg_jax.data import scan_memory
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
@@ -20,6 +21,7 @@ from invseg_jax.data.content import volume_content
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from tests.nifti_bytes import affine, nifti, phantom, save
 
 Write = Callable[..., Path]
 
@@ -71,6 +73,48 @@ def test_the_same_scan_under_two_ids(dataset: Dataset) -> None:
         "imagesTr/organ_3.nii.gz: the same scan as imagesTr/organ_1.nii.gz of case organ_1; leave "
         "one of them out"
     )
+
+
+def test_a_scan_stored_in_another_way_is_a_duplicate(tmp_path: Path) -> None:
+    place = affine((1, 0.9, 2.5), (-11, -13, -9))
+    scan, _ = phantom(200)
+    turned = place @ np.array([[-1, 0, 0, 23], [0, -1, 0, 27], [0, 0, 1, 0], [0, 0, 0, 1]])
+    moved = affine((1, 0.9, 2.5), (50, 0, 0))
+    stored = [
+        nifti(scan, place),
+        nifti(scan, place, descrip=b"exported 2024"),
+        nifti(scan.astype(np.float32), place),
+        nifti(scan[::-1, ::-1], turned),
+        nifti(scan * 2, place, slope=0.5),
+        nifti(scan, moved),  # at another origin, as where a header was mended
+        nifti(phantom(201)[0], place),
+        nifti(np.roll(scan, 1, axis=2), place),
+        nifti(scan, affine((1, 0.9, 2.7), (-11, -13, -9))),
+    ]
+    cases = []
+    for number, content in enumerate(stored):
+        sform = np.vstack([np.frombuffer(content[280:328], "<f4").reshape(3, 4), [0, 0, 0, 1]])
+        label = nifti(np.ones((24, 28, 20), np.uint8), sform)
+        images = (save(tmp_path / f"{number}.nii.gz", content, level=1 + number % 9),)
+        cases.append(Case(f"c{number}", images, save(tmp_path / f"label{number}.nii", label)))
+    plain = save(tmp_path / "plain.nii", stored[0])
+    cases.append(Case("plain", (plain,), cases[0].label))
+    data = Dataset("x", tmp_path, ("MR",), ("background", "a"), (0, 1), tuple(cases))
+    for sound in (SoundCases(), SoundCases(), None):
+        faults = check_cases(data, cases, sound=sound)
+        assert [(fault.case, fault.kind) for fault in faults] == [
+            (id, "duplicate") for id in ("c1", "c2", "c3", "c4", "c5", "plain")
+        ]
+        assert all("the same scan as 0.nii.gz of case c0;" in fault.text for fault in faults)
+
+
+def test_images_that_are_empty_are_not_one_scan_twice(dataset: Dataset) -> None:
+    """Modalities that were not taken are often files of zeros."""
+    for case in dataset.cases[:2]:
+        image = nib.Nifti1Image(np.zeros((7, 6, 5), np.int16), np.diag([2.0, 1, 0.5, 1]))
+        image.to_filename(case.images[0])
+    faults = check_cases(dataset, dataset.cases)
+    assert [fault.kind for fault in faults] == ["empty-image", "empty-image"]
 
 
 def test_headers_that_are_the_same_are_no_duplicate(write_iseg: Write) -> None:
@@ -165,7 +209,7 @@ def test_what_a_case_was_checked_against_counts(
         key(dataset, replace(case, images=(image, label), label=None)),
         key(dataset, case, "empty-label"),
     }
-    monkeypatch.setattr(nifti, "_limit", 5000)
+    monkeypatch.setattr(volumes, "_limit", 5000)
     keys.add(key())
     assert len(keys) == 9 and None not in keys
     assert key(replace(dataset, name="other", root=Path("/other")), replace(case, id="b")) in keys
@@ -212,15 +256,15 @@ def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> Non
 
 
 def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nifti, "_limit", nifti.MAX_BYTES)
-    nifti.limit_volumes(7 * 6 * 5 * 2 - 1)
+    monkeypatch.setattr(volumes, "_limit", volumes.MAX_BYTES)
+    volumes.limit_volumes(7 * 6 * 5 * 2 - 1)
     faults = check_cases(dataset, dataset.cases)
     assert [fault.kind for fault in faults] == ["file"] * 3
     assert "above the limit" in faults[0].text
-    nifti.limit_volumes(7 * 6 * 5 * 2)
+    volumes.limit_volumes(7 * 6 * 5 * 2)
     assert check_cases(dataset, dataset.cases) == []
     with pytest.raises(UserError, match="at least 1"):
-        nifti.limit_volumes(0)
+        volumes.limit_volumes(0)
 
 
 def test_the_real_hippocampus_data(hippocampus: Path) -> None:
