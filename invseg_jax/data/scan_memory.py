@@ -70,9 +70,12 @@ def keep(states: States, found: dict[str, Any]) -> None:
         return
     text = json.dumps({"format": FORMAT, "files": states, "found": found}).encode()
     with contextlib.suppress(OSError, UserError):
-        path = _place(states)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, _checksum(text) + b"\n" + text)
+        path, content = _place(states), _checksum(text) + b"\n" + text
+        try:
+            _write(path, content)
+        except FileNotFoundError:  # the first one
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(path, content)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -82,14 +85,14 @@ def _write(path: Path, content: bytes) -> None:
     seconds, and one that is lost or cut short is made again. Paths may name patients, so only the
     owner may read them.
     """
-    temporary = path.with_name(f".{path.name[:16]}.{secrets.token_hex(4)}.tmp")
+    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with open(descriptor, "wb") as file:
+        with open(descriptor, "wb", buffering=0) as file:
             file.write(content)
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        os.unlink(temporary)
         raise
 
 
