@@ -6,10 +6,11 @@
 
 Reads every file of every case to its end: that it is whole, that its voxels are finite, that images
 and label map lie on one grid, that the labels are those expected, that no scan is there twice. All
-that is wrong is printed. `train` checks the same of the cases that it reads.
+that is wrong is printed, and warnings: what one should know of data that can be used all the same.
+`train` checks the same of the cases that it reads.
 
 The exit status is 0 where nothing is wrong, 1 where something is, 2 for a mistake on the command
-line.
+line. Warnings do not change it; with --strict they are faults.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "tolerate",
     None,
-    "Kinds that are no fault, of empty-image, empty-label and duplicate; by default "
+    "Kinds that are no fault, of empty-image, empty-label, duplicate and outlier; by default "
     "config.data.tolerate.",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool("strict", False, "Take warnings for faults.", flag_values=FLAGS)
 flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 
@@ -62,7 +64,7 @@ def main(values: flags.FlagValues) -> None:
     """Runs the command line's check."""
     config = read_settings(values)
     output = None if values.json is None else Path(values.json)
-    if check_data(config, Path(values.data), output):
+    if check_data(config, Path(values.data), output, strict=values.strict):
         raise SystemExit(FAULTY)
 
 
@@ -86,21 +88,25 @@ def read_settings(values: flags.FlagValues) -> Config:
     return config
 
 
-def check_data(config: Config, root: Path, output: Path | None = None) -> list[Fault]:
-    """Checks a data set and prints what is wrong.
+def check_data(
+    config: Config, root: Path, output: Path | None = None, *, strict: bool = False
+) -> list[Fault]:
+    """Checks a data set and prints what is wrong, and what one should know of it.
 
     Args:
-        config: with `data.layout`, `data.plain` for that layout, `data.max_bytes` and
-            `data.tolerate`.
+        config: with `data.layout`, `data.plain` for that layout, `data.max_bytes`,
+            `data.tolerate` and `data.preprocess`.
         root: of the data set.
         output: the JSON file, or None.
+        strict: whether warnings are faults.
 
     Returns:
-        The faults.
+        The faults, without the warnings.
 
     Raises:
         UserError: no such layout or folder, a wrong setting, or the JSON file cannot be written.
     """
+    import dataclasses
     import json
 
     from rich.console import Console
@@ -111,6 +117,7 @@ def check_data(config: Config, root: Path, output: Path | None = None) -> list[F
     from invseg_jax.data.checks.report import as_json, summary, table
     from invseg_jax.data.layouts import find_layout
     from invseg_jax.data.nifti import limit_volumes
+    from invseg_jax.data.preprocess import Preprocessing
 
     limit_volumes(config.data.max_bytes)
     open_folder = find_layout(config.data.layout, root, config.data.plain)
@@ -120,15 +127,25 @@ def check_data(config: Config, root: Path, output: Path | None = None) -> list[F
     except UserError as error:
         faults = [Fault("", "listing", str(error))]
     else:
+        normalisation = Preprocessing.of(config).schemes(len(dataset.modalities))
         with _progress(len(dataset.cases)) as progress:
             faults = check_cases(
-                dataset, dataset.cases, tolerate=config.data.tolerate, progress=progress
+                dataset,
+                dataset.cases,
+                tolerate=config.data.tolerate,
+                progress=progress,
+                normalisation=normalisation,
             )
-    if faults:
-        Console(highlight=False).print(table(faults))
-    command.say(f"{root}: {summary(dataset, faults)}")
+    if strict:
+        faults = [dataclasses.replace(fault, warning=False) for fault in faults]
+    warnings = [fault for fault in faults if fault.warning]
+    faults = [fault for fault in faults if not fault.warning]
+    for title, found in (("Faults", faults), ("Warnings", warnings)):
+        if found:
+            Console(highlight=False).print(table(found, title))
+    command.say(f"{root}: {summary(dataset, faults, warnings)}")
     if output is not None:
-        content = as_json(config.data.layout, root, dataset, faults)
+        content = as_json(config.data.layout, root, dataset, faults, warnings)
         write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
     return faults
 

@@ -75,6 +75,7 @@ def evaluate(
         UserError: no trained run, no such data, data of other classes or modalities, no case in the
             split, or an output that would be written over the data.
     """
+    import functools
     import time
 
     from rich.console import Console
@@ -113,8 +114,15 @@ def evaluate(
         own = Path(root).resolve() == Path(data.root).resolve()
     names = {id for id, _ in data.training} if own else set()
 
+    @functools.cache
     def trained_on(case: Case) -> bool:
-        return case.id in names or not seen.isdisjoint((case_digest(case), images_digest(case)))
+        if case.id in names:
+            return True
+        try:
+            digests = case_digest(case, data.known_by), images_digest(case, data.known_by)
+        except UserError:  # a fault of a file, which is told below with all others
+            return False
+        return not seen.isdisjoint(digests)
 
     known = chosen_cases(config, dataset) if own else labelled_cases(dataset)
     cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]

@@ -68,8 +68,9 @@ def train(
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
 
+    from invseg_jax.data.cache import CachedCase
     from invseg_jax.data.checks.cases import refuse_faults
-    from invseg_jax.data.content import images_digest
+    from invseg_jax.data.content import VOXELS, case_digest, images_digest
     from invseg_jax.data.patients import torn_patients
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
@@ -123,18 +124,25 @@ def train(
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
+    known_by = run.known_by()
+
+    def identified(case: CachedCase) -> tuple[str, str]:
+        new = known_by == VOXELS
+        return case.id, case.content if new else case_digest(by_id[case.id], known_by)
+
     description = DataDescription(
         layout=config.data.layout,
         root=None if root is None else str(Path(root).absolute()),
         modalities=dataset.modalities,
         classes=dataset.classes,
         values=dataset.values,
-        training=tuple((case.id, case.content) for case in training),
-        held_out=tuple((case.id, case.content) for case in held_out),
+        training=tuple(identified(case) for case in training),
+        held_out=tuple(identified(case) for case in held_out),
         reference=dataset.reference,
         ignore=dataset.ignore,
         regions=dataset.regions if config.loss.regions else (),
-        images=tuple(images_digest(by_id[case.id]) for case in training),
+        images=tuple(images_digest(by_id[case.id], known_by) for case in training),
+        known_by=known_by,
     )
 
     # The network, and its state on the devices.

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from invseg_jax import command
-from invseg_jax.data import nifti
+from invseg_jax.data import nifti as volumes
+from tests.nifti_bytes import nifti, save
 
 
 @pytest.fixture(autouse=True)
 def limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test sets for its process, the next one does not find."""
-    monkeypatch.setattr(nifti, "_limit", nifti.MAX_BYTES)
+    monkeypatch.setattr(volumes, "_limit", volumes.MAX_BYTES)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def data(tmp_path: Path) -> Path:
     root = tmp_path / "plain data"
     for id in ("a", "b [1]", "c"):
         (root / id).mkdir(parents=True)
-        image = rng.normal(size=(6, 5, 4)).astype(np.float32)
+        image = rng.uniform(1, 2, (6, 5, 4)).astype(np.float32)
         label = rng.integers(0, 2, (6, 5, 4)).astype(np.uint8)
         nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), root / id / "mr.nii.gz")
         nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), root / id / "tumour.nii.gz")
@@ -46,12 +47,14 @@ PLAIN = (
 def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, repository: Path):
     """Runs the command line; returns its status and what it printed."""
 
-    def run(root: Path, *arguments: str, config: bool = True) -> tuple[object, str, str]:
+    def run(
+        root: Path, *arguments: str, config: bool = True, changes: tuple[str, ...] = ()
+    ) -> tuple[object, str, str]:
         # Flags are parsed once in a process.
         module = importlib.reload(importlib.import_module("invseg_jax.check_data"))
         argv = ["check_data", "--data", str(root), *arguments]
         if config:
-            argv += ["--config", str(repository / "configs" / "sarcoma.py"), *PLAIN]
+            argv += ["--config", str(repository / "configs" / "sarcoma.py"), *PLAIN, *changes]
         # Overrides are looked for in the process's own arguments.
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as caught:
@@ -77,6 +80,7 @@ def test_a_sound_data_set(check, data: Path, tmp_path: Path) -> None:
         "cases": 3,
         "labelled": 3,
         "faults": [],
+        "warnings": [],
     }
 
 
@@ -125,6 +129,58 @@ def test_links_that_lead_nowhere_are_faults(check, data: Path, tmp_path: Path) -
     ]
     assert faults[0]["fault"].endswith("; `git annex get 'b [1]/mr.nii.gz'` fetches the file")
     assert "because d is a link that leads nowhere, to /disk/d" in faults[2]["fault"]
+
+
+def test_warnings_do_not_fail_unless_asked_to(check, data: Path, tmp_path: Path) -> None:
+    image = data / "b [1]" / "mr.nii.gz"
+    values = nibabel.Nifti1Image.from_filename(image).get_fdata() - 1.5
+    save(image, nifti(values.astype(np.float32), np.eye(4), sform=0, qform=0))
+    output = tmp_path / "found.json"
+    status, out, _ = check(data, "--json", str(output))
+    assert status == 0 and "Faults" not in out and " Warnings " in out
+    assert out.endswith("3 cases, 3 with a label map: no fault, 2 warnings\n")
+    written = json.loads(output.read_text())
+    assert written["faults"] == []
+    assert [(entry["case"], entry["kind"]) for entry in written["warnings"]] == [
+        ("b [1]", "orientation"),
+        (None, "air"),
+    ]
+    assert written["warnings"][1]["warning"].startswith("modality mr: values below 0 in 1 of 3")
+    assert "b [1]/mr.nii.gz: the header" in out
+
+    status, out, _ = check(data, "--json", str(output), "--strict")
+    assert status == 1 and " Faults " in out and "Warnings" not in out
+    assert out.endswith("2 faults in 1 case\n")
+    strict = json.loads(output.read_text())
+    assert strict["warnings"] == []
+    assert [entry["kind"] for entry in strict["faults"]] == ["orientation", "air"]
+    # The normalisation of the configuration counts.
+    changes = ("--config.data.preprocess.normalisation=z_score",)
+    assert check(data, "--json", str(output), changes=changes)[0] == 0
+    assert len(json.loads(output.read_text())["warnings"]) == 1
+    # Faults stay faults, beside warnings.
+    (data / "c" / "mr.nii.gz").unlink()
+    status, out, _ = check(data)
+    assert status == 1 and out.endswith("1 fault in 1 case, 2 warnings\n")
+
+
+def test_constant_images_and_outliers_are_faults(check, data: Path, tmp_path: Path) -> None:
+    for id, value in (("a", None), ("c", 3e38)):
+        path = data / id / "mr.nii.gz"
+        array = np.array(nibabel.Nifti1Image.from_filename(path).get_fdata(), np.float32)
+        if value is None:
+            array[:] = 7
+        else:
+            array[1, 2, 3] = value
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    output = tmp_path / "faults.json"
+    assert check(data, "--json", str(output))[0] == 1
+    constant, outlier = json.loads(output.read_text())["faults"]
+    assert (constant["case"], constant["kind"]) == ("a", "empty-image")
+    assert constant["fault"].startswith("a/mr.nii.gz: all voxels are 7; ")
+    assert (outlier["case"], outlier["kind"]) == ("c", "outlier")
+    assert outlier["fault"].startswith("c/mr.nii.gz: one voxel, 3e+38 at (1, 2, 3), makes up 99 %")
+    assert check(data, "--tolerate=empty-image,outlier")[0] == 0
 
 
 def test_the_size_of_a_volume_is_a_flag(check, data: Path) -> None:

@@ -1,12 +1,16 @@
 """Cases are scored on the files' own grid, and known again whatever was done to them since."""
 
+import gzip
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from invseg_jax.configuration import base_config
 from invseg_jax.data.content import case_digest, images_digest
@@ -19,6 +23,8 @@ from invseg_jax.evaluation.metrics import confusion
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter
 from invseg_jax.training.run_folder import DataDescription
+from tests.nifti_bytes import nifti, save
+from tests.tiny_run import load
 
 AFFINE = np.array([[0, -1.0, 0, 3], [0, 0, 1.5, 4], [-2.0, 0, 0, 5], [0, 0, 0, 1]])
 
@@ -50,10 +56,16 @@ def dataset(tmp_path: Path) -> Dataset:
     return open_dataset("msd", root)
 
 
-@pytest.fixture
-def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that was trained on the first two."""
-    keys = [(case.id, case_digest(case)) for case in dataset.cases]
+@pytest.fixture(params=["voxels"])
+def workdir(
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Path:
+    """A run that was trained on the first two; one of an earlier version knows them by files."""
+    known_by = request.param
+    keys = [(case.id, case_digest(case, known_by)) for case in dataset.cases]
     data = DataDescription(
         "msd",
         str(dataset.root),
@@ -62,7 +74,8 @@ def workdir(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         dataset.values,
         training=tuple(keys[:2]),
         held_out=tuple(keys[2:]),
-        images=tuple(images_digest(case) for case in dataset.cases[:2]),
+        images=tuple(images_digest(case, known_by) for case in dataset.cases[:2]),
+        known_by=known_by,
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
     run = Segmenter(Bright(), settings), base_config(), data
@@ -98,6 +111,7 @@ def test_scores_are_those_of_the_written_maps(dataset: Dataset, workdir: Path) -
         assert result["dice"]["organ"] > 0.9
 
 
+@pytest.mark.parametrize("workdir", ["voxels", "files"], indirect=True)
 def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
     dataset: Dataset, workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +144,83 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
     monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: embedded)
     monkeypatch.chdir(other)
     assert ids(evaluate(workdir, tmp_path / "e", root="."))[0] == "block_0"
+
+
+def compressed_anew(path: Path) -> None:
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+
+
+def described_otherwise(path: Path) -> None:
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[148:158] = b"exported 2"
+    path.write_bytes(gzip.compress(content))
+
+
+def as_double(path: Path) -> None:
+    image = load(path)
+    nib.Nifti1Image(image.get_fdata(), image.affine).to_filename(path)
+
+
+def in_other_axes(path: Path) -> None:
+    image, orientation = load(path), np.array([[1, -1], [2, 1], [0, -1]])
+    array = apply_orientation(image.get_fdata(), orientation)
+    place = np.asarray(image.affine) @ inv_ornt_aff(orientation, image.shape)
+    nib.Nifti1Image(array.astype(np.float32), place).to_filename(path)
+
+
+def as_scaled_integers(path: Path) -> None:
+    image = load(path)
+    values = (image.get_fdata() * 2).astype(np.int16)
+    save(path, nifti(values, np.asarray(image.affine), slope=0.5, end=">"))
+
+
+def at_another_origin(path: Path) -> None:
+    image = load(path)
+    moved = np.array(image.affine)
+    moved[:3, 3] += (5, -80, 300)
+    nib.Nifti1Image(image.get_fdata(), moved).to_filename(path)
+
+
+def uncompressed(path: Path) -> None:
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        compressed_anew,
+        described_otherwise,
+        as_double,
+        in_other_axes,
+        as_scaled_integers,
+        at_another_origin,
+        uncompressed,
+    ],
+)
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_training_set_stored_another_way_is_never_scored_as_held_out(
+    dataset: Dataset, workdir: Path, tmp_path: Path, store: Callable, mended: bool
+) -> None:
+    other = shutil.copytree(dataset.root, tmp_path / "other")
+    for case in dataset.cases:
+        image = other / "imagesTr" / f"{case.id}.nii.gz"
+        label = other / "labelsTr" / f"{case.id}.nii.gz"
+        if mended:
+            content = load(label)
+            array = content.get_fdata().astype(np.uint8)
+            array[0, 0, :3] = 1
+            nib.Nifti1Image(array, content.affine).to_filename(label)
+        for path in (image, label):
+            store(path)
+    if store is uncompressed:
+        listed = (other / "dataset.json").read_text().replace(".nii.gz", ".nii")
+        (other / "dataset.json").write_text(listed)
+    found = ids(evaluate(workdir, tmp_path / "a", root=str(other)))
+    assert found == ["block_2", "block_3"]
+    found = ids(evaluate(workdir, tmp_path / "b", root=str(other), split="train"))
+    assert found == ["block_0", "block_1"]
 
 
 def test_of_sparsely_annotated_cases_the_rest_is_scored(dataset: Dataset, sparse: Path) -> None:

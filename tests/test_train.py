@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import base_config
+from invseg_jax.data import nifti, scan_memory
+from invseg_jax.data.content import case_digest, images_digest
+from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.models.vae import VAEBranch
@@ -20,6 +23,21 @@ from invseg_jax.training import compilation_cache
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
 from tests.tiny_run import TINY, ball, command, load, parameters, tiny_config
+
+# What data.json of an earlier version holds.
+DESCRIBED_BEFORE = (
+    "layout",
+    "root",
+    "modalities",
+    "classes",
+    "values",
+    "training",
+    "held_out",
+    "reference",
+    "ignore",
+    "regions",
+    "images",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,6 +89,55 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)
     rows = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4]
+
+
+def test_a_second_start_reads_no_file(
+    balls: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What is in the files is known, what is prepared is in the cache."""
+    monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(scan_memory, "_SETTLED_NS", 0)
+    opened: list[str] = []
+    open_stream = nifti.open_stream
+
+    def open_and_tell(path: Path):
+        opened.append(path.name)
+        return open_stream(path)
+
+    monkeypatch.setattr(nifti, "open_stream", open_and_tell)
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    train(tiny_config(), run, str(balls))
+    # Once for all checks and digests, once to prepare the cases.
+    assert len(opened) == 2 * 12
+    opened.clear()
+    train(tiny_config(), run, str(balls))
+    assert opened == []
+
+
+def test_a_run_of_an_earlier_version_knows_its_cases_by_files(
+    balls: Path, trained_run: Path, tmp_path: Path
+):
+    new = json.loads((trained_run / "data.json").read_text())
+    assert new["known_by"] == "voxels"
+    cases = {case.id: case for case in open_dataset("msd", balls).cases}
+    assert new["training"] == [[id, case_digest(cases[id])] for id, _ in new["training"]]
+    assert new["images"] == [images_digest(cases[id]) for id, _ in new["training"]]
+    earlier = {name: new[name] for name in DESCRIBED_BEFORE}
+    for name in ("training", "held_out"):
+        earlier[name] = [[id, case_digest(cases[id], "files")] for id, _ in new[name]]
+    earlier["images"] = [images_digest(cases[id], "files") for id, _ in new["training"]]
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "data.json").write_text(json.dumps(earlier))
+    train(tiny_config(), run, str(balls))
+    resumed = json.loads((run / "data.json").read_text())
+    assert resumed["known_by"] == "files"
+    assert {name: resumed[name] for name in DESCRIBED_BEFORE} == earlier
+    # On other data it is refused, as before.
+    copy = shutil.copytree(balls, tmp_path / "copy")
+    path = copy / "imagesTr" / f"{new['training'][0][0]}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(load(path).get_fdata() + 1, load(path).affine), path)
+    with pytest.raises(UserError, match="holds a run on other data"):
+        train(tiny_config(), run, str(copy))
 
 
 def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(

@@ -1,8 +1,8 @@
 """Prepared cases and their measurements on disk.
 
-An entry is named by the SHA-256 of everything it depends on: the bytes of the source files, the
-settings and this format's version. A changed file or setting is therefore another entry, and a
-stale one is never found; what does not depend on it stays.
+An entry is named by the SHA-256 of everything it depends on: the voxels and the geometry of the
+source files, the settings and this format's version. A changed file or setting is therefore another
+entry, and a stale one is never found; what does not depend on it stays.
 
     cases/KEY/image.npy             (D, H, W, C) float32, prepared
     cases/KEY/label.npy             (D, H, W) uint8, absent for a case without a label map
@@ -24,12 +24,19 @@ import numpy as np
 
 from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
 from invseg_jax.data.content import case_digest
-from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
+from invseg_jax.data.fingerprint import (
+    SAMPLED_VOXELS,
+    WHOLE_VOXELS,
+    Fingerprint,
+    Measurement,
+    measure,
+)
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
+from invseg_jax.data.vanished_classes import KEY, vanished_classes
 from invseg_jax.errors import UserError
 
 FORMAT = 4
@@ -82,7 +89,7 @@ class CachedCase:
 
     @property
     def content(self) -> str:
-        """The digest of its source files, see `case_digest`."""
+        """The digest of its source, see `case_digest`."""
         return describe(self.folder)["content"]
 
     def foreground(self, index: int) -> np.ndarray:
@@ -205,6 +212,7 @@ class CaseCache:
         }
         if data.reference is not None:
             reading["interpolation"] = self._settings.interpolation
+            reading["outside"] = "air"  # of a volume that is resampled onto a larger grid
         if self._slices:
             reading["slices"] = self._slices
         return reading
@@ -221,7 +229,7 @@ class CaseCache:
         return _key(self._digest(case), self._reading() | settings)
 
     def _measurement_path(self, case: Case) -> Path:
-        settings = self._reading() | {"sampled": SAMPLED_VOXELS}
+        settings = self._reading() | {"sampled": SAMPLED_VOXELS, "whole": WHOLE_VOXELS}
         return self._folder / "measurements" / _key(self._digest(case), settings)
 
     def _write_case(
@@ -233,9 +241,12 @@ class CaseCache:
         except UserError as error:
             raise UserError(f"case {case.id}: {error}") from error
         arrays = {"image": prepared.image}
-        if prepared.label is not None:
+        description = {"geometry": asdict(prepared.geometry), "content": self._digest(case)}
+        if prepared.label is not None and loaded.label is not None:
+            classes = len(self._dataset.classes)
+            description[KEY] = vanished_classes(loaded.label, prepared.label, classes)
             lost = (prepared.label == IGNORED).all()
-            if lost and loaded.label is not None and (loaded.label != IGNORED).any():
+            if lost and (loaded.label != IGNORED).any():
                 raise UserError(
                     f"case {case.id}: no voxel of its label map is annotated on the network's "
                     "grid; annotate more slices, leave the case out, or take a finer "
@@ -243,11 +254,10 @@ class CaseCache:
                 )
             arrays["label"] = prepared.label
             rng = _rng(path)
-            for index in range(1, len(self._dataset.classes)):
+            for index in range(1, classes):
                 voxels = _foreground(prepared.label, index, rng)
                 if len(voxels):  # an empty array cannot be mapped
                     arrays[f"foreground-{index}"] = voxels
-        description = {"geometry": asdict(prepared.geometry), "content": self._digest(case)}
         write_entry(path, description, arrays, f"preparing case {case.id}")
         return description
 

@@ -7,6 +7,7 @@ map written through that view is back on the file's grid, exactly.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,11 +78,8 @@ class Geometry:
         """
         affine = np.asarray(affine, np.float64)
         axes, mirrored = np.arange(3), np.zeros(3, bool)
-        orientation = io_orientation(affine)
-        # An axis of a sheared affine can be nearest to none.
-        if canonical and oriented and np.isfinite(orientation).all():
-            axes = np.argsort(orientation[:, 0])
-            mirrored = orientation[axes, 1] < 0
+        if canonical and oriented:
+            axes, mirrored = map(np.array, canonical_axes(affine))
         full = np.array(shape)[axes]
         start, stop = np.zeros(3, int), full
         if crop is not None:
@@ -178,6 +176,30 @@ class Geometry:
                 slab = resample(probabilities, back, self.extent, planes=planes)
             inside[planes] = slab.argmax(axis=-1) if decide is None else decide(slab)
         return result
+
+
+def canonical_axes(affine: np.ndarray) -> tuple[Triple, tuple[bool, bool, bool]]:
+    """How the axes of a volume come into the canonical frame: right, anterior, superior.
+
+    Args:
+        affine: (4, 4) float64, voxel indices to mm.
+
+    Returns:
+        For each axis of the frame the volume's axis that runs nearest to it, and whether it runs
+        the other way. An axis of a sheared affine can be nearest to none: all stay as they are.
+    """
+    return _canonical_axes(affine[:3, :3].tobytes())
+
+
+@functools.lru_cache(maxsize=1024)  # the cases of a data set share a few
+def _canonical_axes(matrix: bytes) -> tuple[Triple, tuple[bool, bool, bool]]:
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(matrix, np.float64).reshape(3, 3)
+    orientation = io_orientation(affine)
+    if not np.isfinite(orientation).all():
+        return (0, 1, 2), (False, False, False)
+    axes = np.argsort(orientation[:, 0])
+    return _ints(axes), tuple((orientation[axes, 1] < 0).tolist())
 
 
 def nonzero_box(image: np.ndarray) -> Box:

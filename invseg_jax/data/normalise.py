@@ -8,6 +8,8 @@ import numpy as np
 
 # How a modality can be normalised; see `normalise`.
 SCHEMES = ("z_score_nonzero", "z_score", "ct")
+# The difference of two intensities beyond this may be more than float32 holds.
+_LARGE = 1e38
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def normalise(
         assert intensities is not None
         clipped = np.clip(channel.astype(np.float32), intensities.low, intensities.high)
         # A foreground of one intensity tells nothing of the scale.
-        return (clipped - np.float32(intensities.mean)) / np.float32(intensities.std or 1.0)
+        deviation = np.float32(intensities.std) or np.float32(1.0)
+        if max(abs(intensities.low), abs(intensities.high)) > _LARGE:
+            return ((clipped.astype(np.float64) - intensities.mean) / deviation).astype(np.float32)
+        return (clipped - np.float32(intensities.mean)) / deviation
     result = np.zeros(channel.shape, np.float32)
     inside = channel != 0 if scheme == "z_score_nonzero" else np.ones(channel.shape, bool)
     values = channel[inside].astype(np.float64)

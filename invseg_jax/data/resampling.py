@@ -155,20 +155,24 @@ def resample_onto(
         interpolation: one of `ORDERS`.
 
     Returns:
-        (*shape) float32; 0 where the new voxel's centre lies in no voxel of the volume.
+        (*shape) float32. Where the new voxel's centre lies in no voxel of the volume, it is air: 0,
+        or in a volume with values below 0, such as a CT in Hounsfield units, the smallest one.
     """
+    air = min(0.0, float(array.min()))
     mapping = np.linalg.solve(affine, target)  # from the new grid's indices to the old one's
     matrix, offset = mapping[:3, :3], mapping[:3, 3]
     # How far a step in the new grid moves along each axis of the old one.
     array = _smoothed(array, np.linalg.norm(matrix, axis=1))
     result = _sample(array, matrix, offset, tuple(shape), interpolation)
+    # A spline through the largest values that float32 holds goes beyond them.
+    np.nan_to_num(result, copy=False)
     d, h, w = (np.arange(n) for n in shape)
     for row, start, size in zip(matrix, offset, array.shape, strict=True):
         along = start + row[1] * h[:, None] + row[2] * w
         for plane, there in zip(result, row[0] * d, strict=True):
             # A voxel reaches half its width beyond its centre; rounding must not cut the border.
             outside = np.abs(along + there - (size - 1) / 2) > size / 2 + 1e-6
-            plane[outside] = 0
+            plane[outside] = air
     return result
 
 

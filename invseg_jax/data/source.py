@@ -16,6 +16,7 @@ from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.split import split_cases
+from invseg_jax.data.vanished_classes import tell_vanished
 from invseg_jax.errors import UserError
 
 Say = Callable[[str], None]
@@ -105,13 +106,14 @@ def prepared_split(
         config: with `data.preprocess`, `data.cases`, what `split.split_cases` takes, and
             `data.annotated_slices` of those to train on.
         dataset: of the cases.
-        say: told now and then how far it is.
+        say: told now and then how far it is, and of each case from which a class has vanished.
 
     Returns:
         The two, and the fingerprint of the first.
 
     Raises:
-        UserError: a fault of the settings, a faulty case, or no labelled one.
+        UserError: a fault of the settings, a faulty case, no labelled one, or a class that has
+            vanished from all training cases.
     """
     settings = Preprocessing.of(config)
     training, held_out = chosen_split(config, dataset)
@@ -125,6 +127,7 @@ def prepared_split(
     # Those held out keep their whole label maps: they are scored.
     dense = CaseCache(dataset, settings, progress=tell)
     held_out = dense.prepared(held_out, known)
+    tell_vanished(prepared, held_out, dataset, settings, say)
     # Where nothing needs it beforehand, the cases were measured as they were read.
     return prepared, held_out, known or cache.fingerprint(training)
 

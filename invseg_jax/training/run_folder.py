@@ -43,6 +43,8 @@ class DataDescription:
         regions: what it segments instead of the classes; none where it segments those.
         images: digest of the images of each case that it was trained on, without label map; none
             in runs of earlier versions.
+        known_by: what the digests are of, "voxels" or "files" (see `content`); those of earlier
+            versions are of files.
     """
 
     layout: str
@@ -56,6 +58,7 @@ class DataDescription:
     ignore: int | None = None
     regions: tuple[Region, ...] = ()
     images: tuple[str, ...] = ()
+    known_by: str = "files"
 
     @property
     def segments(self) -> str:
@@ -104,6 +107,13 @@ class RunFolder:
         """The newest step that was saved; 0 where none was."""
         found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
         return max((int(path.name) for path in found if path.name.isdigit()), default=0)
+
+    def known_by(self) -> str:
+        """What the digests are of in a run that can be resumed here, else those of a new run."""
+        file = self.path / "data.json"
+        if not self.newest_step() or not file.exists():
+            return "voxels"
+        return _read_json(file).get("known_by", "files")
 
     @contextlib.contextmanager
     def training(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -128,6 +129,27 @@ def test_a_change_of_source_or_settings_is_another_entry(
     assert case_digest(two) != case_digest(dataset.cases[0])
 
 
+def test_a_file_compressed_anew_is_the_same_entry(dataset: Dataset, folder: Path) -> None:
+    """The voxels and the place count, not how they are stored."""
+    first = fill(dataset, folder)[0]
+    path = dataset.cases[0].images[0]
+    image = nib.Nifti1Image.from_filename(path)
+    array, place = image.get_fdata(), np.asarray(image.affine)
+    nib.Nifti1Image(array.astype(np.float32), place).to_filename(path)
+    assert fill(dataset, folder) == (first, [])
+    # Along other axes the prepared arrays may be the same, the way back to the file is not.
+    mirror = np.diag([-1.0, 1, 1, 1])
+    mirror[0, 3] = array.shape[0] - 1
+    nib.Nifti1Image(array[::-1], place @ mirror).to_filename(path)
+    assert len(fill(dataset, folder)[1]) == 1
+    nib.Nifti1Image(array, place).to_filename(path)
+    assert fill(dataset, folder) == (first, [])
+    moved = place.copy()
+    moved[:3, 3] += 1e-3
+    nib.Nifti1Image(array, moved).to_filename(path)
+    assert len(fill(dataset, folder)[1]) == 1
+
+
 def test_only_settings_that_change_a_case_make_another_entry(
     write_msd: Write, folder: Path
 ) -> None:
@@ -172,10 +194,11 @@ def path_shape(path: Path) -> tuple[int, int, int]:
 def test_both_files_of_an_analyze_pair_count(write_iseg: Write, folder: Path) -> None:
     dataset = open_dataset("iseg", write_iseg(labelled=(1,)))
     fill(dataset, folder)
-    for ending in ("hdr", "img"):
+    # In the header a bit of the spacing, and one of a voxel.
+    for ending, place in (("hdr", 82), ("img", 200)):
         path = dataset.root / f"subject-1-T2.{ending}"
         content = bytearray(path.read_bytes())
-        content[200] ^= 1
+        content[place] ^= 1
         path.write_bytes(content)
         assert len(fill(dataset, folder)[1]) == 1
     assert fill(dataset, folder)[1] == []

@@ -93,6 +93,24 @@ def test_label_values_with_round_off_of_a_scale_factor(write_msd: Write) -> None
     assert (loaded[0] == 1).all() and (loaded[1:] == 2).all()
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "float32"])
+def test_the_type_of_a_label_map_does_not_count(write_msd: Write, dtype: str) -> None:
+    """That of one byte, which is the usual one, is looked up in a table."""
+    root = write_msd(labels={"0": "background", "9": "far", "100": "farther"})
+    path = root / "labelsTr/organ_2.nii.gz"
+    label = np.random.default_rng(0).choice([0, 9, 100], (7, 6, 5))
+    dataset = open_dataset("msd", root)
+    for kind in ("uint8", dtype):
+        replace(path, label.astype(kind))
+        loaded = load_case(dataset, dataset.cases[0]).label
+        assert loaded is not None and loaded.dtype == np.uint8 and loaded.flags.c_contiguous
+        np.testing.assert_array_equal(loaded, np.searchsorted([0, 9, 100], label))
+        bad = label.copy()
+        bad[1, 2, 3] = 7
+        replace(path, bad.astype(kind))
+        refused("msd", root, "holds 7", "only 0, 9, 100 are expected")
+
+
 def test_label_of_four_axes(write_msd: Write) -> None:
     root = write_msd()
     replace(root / "labelsTr/organ_2.nii.gz", np.zeros((7, 6, 5, 2), np.uint8))
@@ -192,6 +210,21 @@ def test_modalities_on_other_grids(tmp_path: Path, rng: np.random.Generator) -> 
     np.testing.assert_array_equal(loaded.image[..., 1], pet.get_fdata())
     np.testing.assert_array_equal(loaded.affine, pet.affine)
     assert loaded.image[..., 0].min() >= 1
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_beyond_the_view_of_a_ct_is_air(
+    tmp_path: Path, rng: np.random.Generator, interpolation: str
+) -> None:
+    dataset = dataclasses.replace(write_pair(tmp_path, rng), reference=0)
+    pet = nib.Nifti1Image.from_filename(tmp_path / "pet.nii.gz")
+    reached = load_case(dataset, dataset.cases[0]).image[..., 1] != 0
+    hounsfield = rng.integers(-1024, 1500, pet.shape).astype(np.int16)
+    hounsfield[1, 1, 1] = -1024
+    replace(tmp_path / "pet.nii.gz", hounsfield, np.asarray(pet.affine))
+    ct = load_case(dataset, dataset.cases[0], interpolation).image[..., 1]
+    assert (~reached).any() and (ct[~reached] == -1024).all()
+    assert np.unique(ct[reached]).size > 50
 
 
 def test_an_analyze_file_has_no_place(tmp_path: Path, rng: np.random.Generator) -> None:

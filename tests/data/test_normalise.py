@@ -80,3 +80,27 @@ def test_ct_is_clipped_and_on_the_scale_of_the_training_cases(rng: np.random.Gen
     # One intensity in the foreground, and so no scale.
     flat = Intensities(mean=40.0, std=0.0, median=40.0, low=40.0, high=40.0)
     assert not normalise(hounsfield, "ct", flat).any()
+
+
+@pytest.mark.parametrize("scheme", ["z_score_nonzero", "z_score", "ct"])
+@pytest.mark.parametrize("extreme", [3e38, -3e38, 1e-42])
+@pytest.mark.parametrize("voxels", [1, 500])
+def test_extreme_voxels_give_finite_values(
+    rng: np.random.Generator, scheme: str, extreme: float, voxels: int
+) -> None:
+    channel = rng.normal(100, 15, (10, 10, 10)).astype(np.float32)
+    channel.reshape(-1)[:voxels] = extreme
+    values = channel.astype(np.float64)
+    # The widest that percentiles can be, and a deviation that float32 cannot hold.
+    for deviation in (values.std(), 1e-60):
+        seen = Intensities(values.mean(), deviation, 100.0, min(extreme, 0.0), max(extreme, 120.0))
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            result = normalise(channel, scheme, seen)
+        assert result.dtype == np.float32 and np.isfinite(result).all()
+
+
+def test_ct_of_both_extremes_is_as_in_float64() -> None:
+    channel = np.linspace(-3.3e38, 3.3e38, 27, dtype=np.float32).reshape(3, 3, 3)
+    seen = Intensities(-3e38, 1e38, 0.0, -3.2e38, 3.2e38)
+    clipped = np.clip(channel.astype(np.float64), -3.2e38, 3.2e38)
+    np.testing.assert_allclose(normalise(channel, "ct", seen), (clipped + 3e38) / 1e38, rtol=1e-6)

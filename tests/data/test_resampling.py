@@ -59,7 +59,7 @@ def test_onto_another_grid_is_what_nibabel_gives(rng, interpolation: str, order,
     found = nib.Nifti1Image(image, OBLIQUE)
     expected = resample_from_to(found, (shape, target), order=order).get_fdata()
     inside = depth(image.shape, OBLIQUE, target, shape)
-    assert (inside < -1).any() and not result[inside < -1].any()
+    assert (inside < -1).any() and (result[inside < -1] == image.min()).all()
     inside = inside >= least
     assert inside.mean() > (0.6 if order == 1 else 0.02)
     np.testing.assert_allclose(result[inside], expected[inside], atol=1e-5 if order == 1 else 1e-3)
@@ -87,6 +87,30 @@ def test_beyond_the_other_image_there_is_nothing() -> None:
     reached = (np.arange(14) - 3 >= -1) & (np.arange(14) - 3 <= 7)
     expected = np.where(reached[:, None, None] & (np.arange(6) <= 4), 5.0, 0.0)
     np.testing.assert_array_equal(result, np.broadcast_to(expected, (14, 7, 6)))
+
+
+@pytest.mark.parametrize("offset, air", [(1.0, 0.0), (0.0, 0.0), (-1000.0, -1000.0)])
+def test_what_lies_outside_is_air(rng, offset: float, air: float) -> None:
+    """Of a CT it is not 0, which is water, but the smallest value."""
+    image = rng.integers(1, 90, (4, 4, 4)).astype(np.float32)
+    image[1, 1, 1] = 0
+    image += np.float32(offset)
+    target = np.eye(4)
+    target[:3, 3] = -2
+    result = resample_onto(image, np.eye(4), target, (8, 8, 8))
+    expected = np.full((8, 8, 8), air, np.float32)
+    expected[2:6, 2:6, 2:6] = image
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_the_largest_values_stay_finite(interpolation: str) -> None:
+    image = np.zeros((6, 6, 6), np.float32)
+    image[2:4] = np.finfo(np.float32).max
+    image[4] = np.finfo(np.float32).min
+    target = np.diag([0.4, 0.4, 0.4, 1.0])
+    result = resample_onto(image, np.eye(4), target, (14, 14, 14), interpolation=interpolation)
+    assert np.isfinite(result).all() and result.max() > 1e38
 
 
 def test_the_same_grid_changes_nothing(rng) -> None:

@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from invseg_jax.data.content import Content, read_with_content
 from invseg_jax.data.grid import Grid
 from invseg_jax.data.label_values import class_indices
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset, some
-from invseg_jax.data.nifti import Volume, read_volume
+from invseg_jax.data.nifti import Volume
+from invseg_jax.data.outliers import outliers
+from invseg_jax.data.resampling import Triple
 from invseg_jax.errors import UserError
 
-Kind = Literal["listing", "file", "grid", "label", "empty-image", "empty-label", "duplicate"]
-# What can be meant: a scan without the organ, a channel that was not taken, a scan listed twice.
-TOLERABLE: tuple[Kind, ...] = ("empty-image", "empty-label", "duplicate")
+Kind = Literal[
+    "listing",
+    "file",
+    "grid",
+    "label",
+    "empty-image",
+    "empty-label",
+    "duplicate",
+    "outlier",
+    "header",
+    "orientation",
+    "air",
+]
+# What can be meant: a scan without the organ, a channel that was not taken, a scan listed twice, a
+# marker in the image.
+TOLERABLE: tuple[Kind, ...] = ("empty-image", "empty-label", "duplicate", "outlier")
 
 
 @dataclass(frozen=True)
@@ -32,27 +49,33 @@ class Fault:
     Attributes:
         case: its id; "" for the data set as a whole.
         kind: "listing" (which files there are), "file" (missing, damaged, no finite image), "grid"
-            (shape, affine, channels), "label" (its values), or one of `TOLERABLE`.
+            (shape, affine, channels), "label" (its values), or one of `TOLERABLE`. Of warnings:
+            "header", "orientation" and "air".
         text: what is wrong, where, and what to do, in one line; paths from the data set's root.
+        warning: whether the case can be used all the same, and a user should only know.
     """
 
     case: str
     kind: Kind
     text: str
+    warning: bool = False
 
 
-def check_case(dataset: Dataset, case: Case) -> list[Fault]:
+def check_case(
+    dataset: Dataset, case: Case, contents: dict[Path, Content] | None = None
+) -> list[Fault]:
     """Reads every file of a case.
 
     Args:
         dataset: says how many channels there are, which values a label map holds, and whether the
             images lie on one grid or are resampled onto that of `dataset.reference`.
         case: one of its cases.
+        contents: receives what is in each file that can be read.
 
     Returns:
         The faults, at most one of a file that cannot be read; none for a sound case.
     """
-    found = _Found(dataset, case)
+    found = _Found(dataset, case, {} if contents is None else contents)
     alone = len(case.images) == 1
     if not alone and len(case.images) != len(dataset.modalities):
         found.add(
@@ -85,10 +108,10 @@ def shown_from(root: Path, text: str) -> str:
 
 
 class _Found:
-    """Collects the faults of a case."""
+    """Collects the faults of a case, and what is in its files."""
 
-    def __init__(self, dataset: Dataset, case: Case):
-        self.dataset, self.case = dataset, case
+    def __init__(self, dataset: Dataset, case: Case, contents: dict[Path, Content]):
+        self.dataset, self.case, self.contents = dataset, case, contents
         self.faults: list[Fault] = []
 
     def add(self, kind: Kind, text: str) -> None:
@@ -97,10 +120,11 @@ class _Found:
     def read(self, path: Path) -> Volume | None:
         """Reads a volume; what is wrong with the file is a fault."""
         try:
-            return read_volume(path)
+            volume, self.contents[path] = read_with_content(path)
         except UserError as error:
             self.add("file", str(error))
             return None
+        return volume
 
 
 def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
@@ -114,11 +138,38 @@ def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
             f"{path}: holds {array.shape[-1]} channels (shape {volume.array.shape}), {channels} "
             "expected; give one file a modality, or one 4-D file with the modalities last",
         )
-    empty = [channel for channel in range(array.shape[-1]) if not array[..., channel].any()]
-    if empty:
-        which = "" if array.shape[-1] == 1 else f", channels {some(empty)}"
-        found.add("empty-image", f"{path}: all voxels are zero{which}; fetch or leave out the case")
+    constant: dict[float, list[int]] = {}
+    for index, channel in enumerate(found.contents[path].channels):
+        if channel.minimum == channel.maximum:
+            constant.setdefault(channel.minimum, []).append(index)
+        else:
+            places = outliers(array[..., index], channel.minimum, channel.maximum)
+            which = "" if array.shape[-1] == 1 else f" of channel {index}"
+            _add_outliers(found, path, array[..., index], places, which)
+    for value, channels_of_it in constant.items():
+        which = "" if array.shape[-1] == 1 else f", channels {some(channels_of_it)}"
+        what = "zero" if value == 0 else f"{value:g}"
+        found.add(
+            "empty-image", f"{path}: all voxels are {what}{which}; fetch or leave out the case"
+        )
     return Grid.of(volume)
+
+
+def _add_outliers(
+    found: _Found, path: Path, channel: np.ndarray, places: Sequence[Triple], which: str
+) -> None:
+    if not places:
+        return
+    value = f"{float(channel[places[0]]):g} at {places[0]}"
+    if len(places) == 1:
+        text = f"one voxel{which}, {value}, makes up"
+    else:
+        text = f"{len(places)} voxels{which}, of which the first is {value}, make up"
+    found.add(
+        "outlier",
+        f"{path}: {text} 99 % of the variance of the image, so all others are equal to a network; "
+        "mend the voxel or leave out the case",
+    )
 
 
 def _check_label(found: _Found, path: Path, image: Grid | None) -> None:

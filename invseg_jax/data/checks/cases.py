@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from invseg_jax.configuration import Config
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
-from invseg_jax.data.checks.sound import SoundCases, digests
+from invseg_jax.data.checks.sound import SoundCases
+from invseg_jax.data.checks.warnings import (
+    AIR,
+    KnownCase,
+    air_warnings,
+    case_warnings,
+    orientation_warnings,
+)
+from invseg_jax.data.content import Content, known_content
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
 from invseg_jax.data.nifti import MAX_BYTES
+from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
@@ -25,6 +35,7 @@ def check_cases(
     tolerate: Collection[str] = (),
     sound: SoundCases | None = None,
     progress: Progress | None = None,
+    normalisation: Sequence[str] = (),
 ) -> list[Fault]:
     """Checks a data set.
 
@@ -35,9 +46,10 @@ def check_cases(
         sound: where cases that were found without fault are remembered by their content; those
             are not read again. None to read all of them.
         progress: is told of every case before it is read.
+        normalisation: of each modality, which is to suit its values; none: that is not looked at.
 
     Returns:
-        All faults: of the listing, then case by case.
+        All faults and warnings: of the listing, then case by case, then warnings of many cases.
 
     Raises:
         UserError: `tolerate` names something else.
@@ -53,27 +65,49 @@ def check_cases(
         files = dict.fromkeys(str(f) for case in same for f in (*case.images, case.label) if f)
         text = f"{len(same)} cases have this id: {some(list(files))}; give every case its own"
         faults.append(Fault(id, "listing", shown_from(dataset.root, text)))
-    first: dict[str, tuple[str, Path]] = {}  # where the content of an image was met first
+    first: dict[str, tuple[str, Path]] = {}  # where a scan was met first
+    known = []
     for number, case in enumerate(cases):
-        contents = digests(case)
-        whole = sound is not None and None not in contents
-        key = sound.key(dataset, contents, tolerate) if sound is not None and whole else None
-        if key is None or sound is None or not sound.remembers(key):
-            if progress is not None:
-                progress(number, case)
-            of_case = [fault for fault in check_case(dataset, case) if fault.kind not in tolerate]
-            faults += of_case
-            if key is not None and sound is not None and not of_case:
-                sound.remember(key)
-        for path, content in zip(case.images, contents, strict=False):
-            if content is None:  # a fault of the file
+        tell = functools.partial(progress, number, case) if progress is not None else None
+        contents, of_case = _check_once(dataset, case, tolerate, sound, tell)
+        faults += of_case
+        known.append(KnownCase(case, contents))
+        faults += case_warnings(dataset, known[-1])
+        for path in case.images:
+            scan = contents[path].scan if path in contents else None
+            if scan is None:  # a fault of the file, or no scan that could be told from another
                 continue
-            its_case, its_path = first.setdefault(content, (case.id, path))
+            its_case, its_path = first.setdefault(scan, (case.id, path))
             if its_path != path and "duplicate" not in tolerate:
                 whose = "" if its_case == case.id else f" of case {its_case}"
-                text = f"{path}: the same bytes as {its_path}{whose}; leave one of them out"
+                text = f"{path}: the same scan as {its_path}{whose}; leave one of them out"
                 faults.append(Fault(case.id, "duplicate", shown_from(dataset.root, text)))
-    return faults
+    faults += orientation_warnings(dataset, known)
+    return faults + (air_warnings(dataset, known, normalisation) if normalisation else [])
+
+
+def _check_once(
+    dataset: Dataset,
+    case: Case,
+    tolerate: Collection[str],
+    sound: SoundCases | None,
+    tell: Callable[[], None] | None,
+) -> tuple[dict[Path, Content], list[Fault]]:
+    """What is in a case's files, and its faults; it is not read where it is known to have none."""
+    contents: dict[Path, Content] = {}
+    if sound is not None:
+        files = [path for path in (*case.images, case.label) if path is not None]
+        contents = {path: found for path in files if (found := known_content(path))}
+        if sound.remembers(sound.key(dataset, case, contents, tolerate)):
+            return contents, []
+    if tell is not None:
+        tell()
+    # What is in the files is taken from what is read here: none of them is read twice.
+    found = check_case(dataset, case, contents)
+    faults = [fault for fault in found if fault.kind not in tolerate]
+    if sound is not None and not faults:
+        sound.remember(sound.key(dataset, case, contents, tolerate))
+    return contents, faults
 
 
 def refuse_faults(
@@ -87,10 +121,12 @@ def refuse_faults(
     """Checks cases; what was found sound before is not read again.
 
     Args:
-        config: with `data.layout`, `data.tolerate` and `data.max_bytes`.
+        config: with `data.layout`, `data.tolerate`, `data.max_bytes` and `data.preprocess`.
         dataset: from `open_source`.
         cases: of the data set.
-        say: told of the progress now and then.
+        say: told of the progress now and then, then of warnings: how many there are, the first,
+            and the command that shows all of them. A line more for each modality whose values do
+            not suit its normalisation.
         tolerate: as of `check_cases`; None: `config.data.tolerate`.
 
     Raises:
@@ -103,25 +139,40 @@ def refuse_faults(
     def progress(number: int, case: Case) -> None:
         tell(f"checking case {case.id} ({number + 1} of {len(cases)})")
 
-    faults = check_cases(
+    found = check_cases(
         dataset,
         cases,
         tolerate=tolerated,
         sound=SoundCases(),
         progress=progress,
+        normalisation=Preprocessing.of(config).schemes(len(dataset.modalities)),
     )
+    shows_all = f"`{_command(config, dataset, tolerated)}` shows them all"
+    faults = [fault for fault in found if not fault.warning]
     if faults:
-        layout = config.data.layout
-        command = f"python -m invseg_jax.check_data --layout {layout} "
-        command += f"--data {shlex.quote(str(dataset.root))}"
-        if layout == "plain":
-            command += " --config FILE"
-        if tolerated:
-            command += f" --tolerate {','.join(tolerated)}"
-        if config.data.get("max_bytes", MAX_BYTES) != MAX_BYTES:
-            command += f" --max_bytes {config.data.max_bytes}"
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        where = f"case {faults[0].case}: " if faults[0].case else ""
-        raise UserError(
-            f"{count} in the data, the first: {where}{faults[0].text}; `{command}` shows them all"
-        )
+        raise UserError(f"{count} in the data, the first: {_line(faults[0])}; {shows_all}")
+    if warnings := [fault for fault in found if fault.kind != AIR]:
+        count = "a warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        say(f"{count} about the data, the first: {_line(warnings[0])}; {shows_all}")
+    for fault in found:
+        if fault.kind == AIR:
+            say(f"warning: {_line(fault)}")
+
+
+def _line(fault: Fault) -> str:
+    return f"case {fault.case}: {fault.text}" if fault.case else fault.text
+
+
+def _command(config: Config, dataset: Dataset, tolerated: Collection[str]) -> str:
+    """The command line that prints all that was found."""
+    layout = config.data.layout
+    command = f"python -m invseg_jax.check_data --layout {layout} "
+    command += f"--data {shlex.quote(str(dataset.root))}"
+    if layout == "plain":
+        command += " --config FILE"
+    if tolerated:
+        command += f" --tolerate {','.join(tolerated)}"
+    if config.data.get("max_bytes", MAX_BYTES) != MAX_BYTES:
+        command += f" --max_bytes {config.data.max_bytes}"
+    return command

@@ -13,10 +13,10 @@ from invseg_jax.data.checks.case import Fault
 from invseg_jax.data.layouts.case import Dataset
 
 
-def table(faults: Sequence[Fault]) -> Table:
+def table(faults: Sequence[Fault], title: str = "Faults") -> Table:
     """One row a fault; a case's name stands at its first."""
     # Text throughout: rich would take brackets in a name for its markup.
-    grid = Table(title=Text("Faults"))
+    grid = Table(title=Text(title))
     grid.add_column("case", overflow="fold", max_width=24)
     grid.add_column("kind", no_wrap=True)
     grid.add_column("what is wrong, and what to do", overflow="fold")
@@ -28,21 +28,26 @@ def table(faults: Sequence[Fault]) -> Table:
     return grid
 
 
-def summary(dataset: Dataset | None, faults: Sequence[Fault]) -> str:
-    """One line: how many cases there are, and how many are faulty."""
+def summary(
+    dataset: Dataset | None, faults: Sequence[Fault], warnings: Sequence[Fault] = ()
+) -> str:
+    """One line: how many cases there are, how many are faulty, and how many warnings there are."""
     if dataset is None:
         return "the data set cannot be listed"
     cases = dataset.cases
     labelled = sum(case.label is not None for case in cases)
     text = f"{_count(len(cases), 'case')}, {labelled} with a label map: "
-    if not faults:
-        return text + "no fault"
     faulty = len({fault.case for fault in faults if fault.case})
-    return text + f"{_count(len(faults), 'fault')} in {_count(faulty, 'case')}"
+    found = f"{_count(len(faults), 'fault')} in {_count(faulty, 'case')}" if faults else "no fault"
+    return text + found + (f", {_count(len(warnings), 'warning')}" if warnings else "")
 
 
 def as_json(
-    layout: str, root: Path, dataset: Dataset | None, faults: Sequence[Fault]
+    layout: str,
+    root: Path,
+    dataset: Dataset | None,
+    faults: Sequence[Fault],
+    warnings: Sequence[Fault] = (),
 ) -> dict[str, Any]:
     """What the JSON file holds; `cases` is null where the data set cannot be listed."""
     return {
@@ -52,11 +57,13 @@ def as_json(
         "labelled": None
         if dataset is None
         else sum(case.label is not None for case in dataset.cases),
-        "faults": [
-            {"case": fault.case or None, "kind": fault.kind, "fault": fault.text}
-            for fault in faults
-        ],
+        "faults": [_plain(fault, "fault") for fault in faults],
+        "warnings": [_plain(warning, "warning") for warning in warnings],
     }
+
+
+def _plain(fault: Fault, name: str) -> dict[str, str | None]:
+    return {"case": fault.case or None, "kind": fault.kind, name: fault.text}
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,8 @@
 """Cases that were found without fault, remembered by their content.
 
-A case that is as it was, is not read again: its files' SHA-256 and what they were checked against
-name an empty file in the cache. Faults are not kept; who mends one wants to see the others anew.
+A case that is as it was, is not read again: the digests of its volumes and what they were checked
+against name an empty file in the cache. Faults are not kept; who mends one wants to see the others
+anew. Warnings need no place here: they follow from what is known of each file, see `content`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from invseg_jax.data.cache import cache_root
-from invseg_jax.data.content import volume_digest
+from invseg_jax.data.content import Content
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import volume_limit
-from invseg_jax.errors import UserError
 
 # Of the checks; a change of what they find must change it.
-FORMAT = 2
+FORMAT = 3
 
 
 class SoundCases:
@@ -30,9 +30,26 @@ class SoundCases:
         self._folder = cache_root() / "sound" if folder is None else folder
 
     def key(
-        self, dataset: Dataset, contents: Sequence[str | None], tolerate: Collection[str]
-    ) -> str:
-        """Names a case of these contents (see `digests`), checked as one of this data set."""
+        self,
+        dataset: Dataset,
+        case: Case,
+        contents: Mapping[Path, Content],
+        tolerate: Collection[str],
+    ) -> str | None:
+        """Names a case of this data set by what is in its files.
+
+        Args:
+            dataset: what it was checked against.
+            case: the case; its id and the names of its files do not count.
+            contents: of its files.
+            tolerate: kinds of faults that were none.
+
+        Returns:
+            The key; None where it is not known what is in a file.
+        """
+        files = [path for path in (*case.images, case.label) if path is not None]
+        if not all(path in contents for path in files):
+            return None
         against = {
             "format": FORMAT,
             "modalities": len(dataset.modalities),
@@ -41,30 +58,19 @@ class SoundCases:
             "reference": dataset.reference,
             "limit": volume_limit(),
             "tolerate": sorted(tolerate),
-            "contents": contents,
+            "images": [contents[path].exact for path in case.images],
+            "label": "" if case.label is None else contents[case.label].exact,
         }
         return hashlib.sha256(json.dumps(against, sort_keys=True).encode()).hexdigest()
 
-    def remembers(self, key: str) -> bool:
+    def remembers(self, key: str | None) -> bool:
         """Whether a case of this key was found sound."""
-        return (self._folder / key).exists()
+        return key is not None and (self._folder / key).exists()
 
-    def remember(self, key: str) -> None:
+    def remember(self, key: str | None) -> None:
         """Keeps that a case of this key is sound; where that fails, it will be read again."""
+        if key is None:
+            return
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / key).touch()
-
-
-def digests(case: Case) -> list[str | None]:
-    """The SHA-256 of each image of a case, then that of its label map, or "" where it has none.
-
-    None in the place of a file that cannot be read.
-    """
-    found: list[str | None] = []
-    for path in (*case.images, case.label):
-        try:
-            found.append("" if path is None else volume_digest(path))
-        except UserError:
-            found.append(None)
-    return found

@@ -152,7 +152,7 @@ def test_with_a_reference_the_others_have_to_overlap_it(
         [[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
     )
     affine[:3, 3] = AFFINE[:3, 3] + moved
-    other = nib.Nifti1Image(np.ones((9, 4, 5), np.float32), affine)
+    other = nib.Nifti1Image(np.arange(180, dtype=np.float32).reshape(9, 4, 5), affine)
     other.to_filename(case.images[1])
     found = check_case(dataset, case)
     assert [f.kind for f in found] == (["grid"] if fault else [])
@@ -167,14 +167,16 @@ def test_an_analyze_file_cannot_be_resampled(write: Callable[..., Dataset]) -> N
     dataset = write({"case": GOOD["nothing_at_all"]})
     dataset, case = channels(dataset, dataset.cases[0])
     case = replace(case, images=(case.images[0], case.images[0].with_name("other.hdr")))
-    nib.AnalyzeImage(np.ones((9, 4, 5), np.int16), np.eye(4)).to_filename(case.images[1])
+    nib.AnalyzeImage(np.arange(180, dtype=np.int16).reshape(9, 4, 5), np.eye(4)).to_filename(
+        case.images[1]
+    )
     (fault,) = check_case(dataset, case)
     assert "other.hdr: the header does not say where it lies" in fault.text
     # Of the same shape and spacing it is taken as it is, as `load_case` does.
-    nib.AnalyzeImage(np.ones(SHAPE, np.int16), np.eye(4)).to_filename(case.images[1])
+    array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    nib.AnalyzeImage(array, np.eye(4)).to_filename(case.images[1])
     assert len(check_case(dataset, case)) == 1
-    scaled = np.diag(np.diag(AFFINE))
-    nib.AnalyzeImage(np.ones(SHAPE, np.int16), scaled).to_filename(case.images[1])
+    nib.AnalyzeImage(array, np.diag(np.diag(AFFINE))).to_filename(case.images[1])
     assert check_case(dataset, case) == []
 
 

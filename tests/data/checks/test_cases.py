@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import Config, base_config
-from invseg_jax.data import nifti
+from invseg_jax.data import nifti as volumes
+from invseg_jax.data import scan_memory
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
-from invseg_jax.data.checks.sound import SoundCases, digests
+from invseg_jax.data.checks.sound import SoundCases
+from invseg_jax.data.content import volume_content
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from tests.nifti_bytes import affine, nifti, phantom, save
 
 Write = Callable[..., Path]
 
@@ -34,15 +37,21 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     check = checks.check_case
 
-    def check_and_tell(dataset: Dataset, case: Case):
+    def check_and_tell(dataset: Dataset, case: Case, contents: dict):
         ids.append(case.id)
-        return check(dataset, case)
+        return check(dataset, case, contents)
 
     monkeypatch.setattr(checks, "check_case", check_and_tell)
     return ids
 
 
-def test_the_same_bytes_under_two_ids(dataset: Dataset) -> None:
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in a file is remembered however new the file is."""
+    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+
+
+def test_the_same_scan_under_two_ids(dataset: Dataset) -> None:
     first, second, third = (case.images[0] for case in dataset.cases)
     shutil.copy(first, third)
     shutil.copy(first, second)
@@ -61,9 +70,51 @@ def test_the_same_bytes_under_two_ids(dataset: Dataset) -> None:
         ("organ_3", "duplicate"),
     ]
     assert faults[1].text == (
-        "imagesTr/organ_3.nii.gz: the same bytes as imagesTr/organ_1.nii.gz of case organ_1; leave "
+        "imagesTr/organ_3.nii.gz: the same scan as imagesTr/organ_1.nii.gz of case organ_1; leave "
         "one of them out"
     )
+
+
+def test_a_scan_stored_in_another_way_is_a_duplicate(tmp_path: Path) -> None:
+    place = affine((1, 0.9, 2.5), (-11, -13, -9))
+    scan, _ = phantom(200)
+    turned = place @ np.array([[-1, 0, 0, 23], [0, -1, 0, 27], [0, 0, 1, 0], [0, 0, 0, 1]])
+    moved = affine((1, 0.9, 2.5), (50, 0, 0))
+    stored = [
+        nifti(scan, place),
+        nifti(scan, place, descrip=b"exported 2024"),
+        nifti(scan.astype(np.float32), place),
+        nifti(scan[::-1, ::-1], turned),
+        nifti(scan * 2, place, slope=0.5),
+        nifti(scan, moved),  # at another origin, as where a header was mended
+        nifti(phantom(201)[0], place),
+        nifti(np.roll(scan, 1, axis=2), place),
+        nifti(scan, affine((1, 0.9, 2.7), (-11, -13, -9))),
+    ]
+    cases = []
+    for number, content in enumerate(stored):
+        sform = np.vstack([np.frombuffer(content[280:328], "<f4").reshape(3, 4), [0, 0, 0, 1]])
+        label = nifti(np.ones((24, 28, 20), np.uint8), sform)
+        images = (save(tmp_path / f"{number}.nii.gz", content, level=1 + number % 9),)
+        cases.append(Case(f"c{number}", images, save(tmp_path / f"label{number}.nii", label)))
+    plain = save(tmp_path / "plain.nii", stored[0])
+    cases.append(Case("plain", (plain,), cases[0].label))
+    data = Dataset("x", tmp_path, ("MR",), ("background", "a"), (0, 1), tuple(cases))
+    for sound in (SoundCases(), SoundCases(), None):
+        faults = check_cases(data, cases, sound=sound)
+        assert [(fault.case, fault.kind) for fault in faults] == [
+            (id, "duplicate") for id in ("c1", "c2", "c3", "c4", "c5", "plain")
+        ]
+        assert all("the same scan as 0.nii.gz of case c0;" in fault.text for fault in faults)
+
+
+def test_images_that_are_empty_are_not_one_scan_twice(dataset: Dataset) -> None:
+    """Modalities that were not taken are often files of zeros."""
+    for case in dataset.cases[:2]:
+        image = nib.Nifti1Image(np.zeros((7, 6, 5), np.int16), np.diag([2.0, 1, 0.5, 1]))
+        image.to_filename(case.images[0])
+    faults = check_cases(dataset, dataset.cases)
+    assert [fault.kind for fault in faults] == ["empty-image", "empty-image"]
 
 
 def test_headers_that_are_the_same_are_no_duplicate(write_iseg: Write) -> None:
@@ -74,7 +125,7 @@ def test_headers_that_are_the_same_are_no_duplicate(write_iseg: Write) -> None:
     for ending in ("hdr", "img"):
         shutil.copy(root / f"subject-1-T1.{ending}", root / f"subject-1-T2.{ending}")
     (fault,) = check_cases(dataset, dataset.cases)
-    assert fault.text.startswith("subject-1-T2.hdr: the same bytes as subject-1-T1.hdr; leave")
+    assert fault.text.startswith("subject-1-T2.hdr: the same scan as subject-1-T1.hdr; leave")
 
 
 def test_what_is_tolerated(dataset: Dataset) -> None:
@@ -124,7 +175,11 @@ def test_sound_cases_are_read_once(dataset: Dataset, checked: list[str], tmp_pat
     label.write_bytes(content)
     # Content counts: neither the folder nor the id does.
     root = shutil.copytree(dataset.root, tmp_path / "copy")
-    for opened in (dataset, open_dataset("msd", root)):
+    copy = open_dataset("msd", root)
+    for case in copy.cases:
+        for path in (*case.images, case.label):
+            assert path and volume_content(path)
+    for opened in (dataset, copy):
         assert check_cases(opened, opened.cases, sound=sound) == []
     assert checked == ["organ_2"]
     # What is found without reading is found again.
@@ -136,21 +191,30 @@ def test_sound_cases_are_read_once(dataset: Dataset, checked: list[str], tmp_pat
 def test_what_a_case_was_checked_against_counts(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, contents = SoundCases(), digests(dataset.cases[0])
-    assert len(contents) == 2 and None not in contents
+    sound, case = SoundCases(), dataset.cases[0]
+    image, label = case.images[0], case.label
+    assert label is not None
+    contents = {path: volume_content(path) for path in (image, label)}
+
+    def key(dataset: Dataset = dataset, case: Case = case, *tolerate: str) -> str | None:
+        return sound.key(dataset, case, contents, tolerate)
+
     keys = {
-        sound.key(dataset, contents, ()),
-        sound.key(replace(dataset, values=(0, 1, 3)), contents, ()),
-        sound.key(replace(dataset, ignore=3), contents, ()),
-        sound.key(replace(dataset, reference=0), contents, ()),
-        sound.key(dataset, contents[::-1], ()),
-        sound.key(dataset, [contents[0], ""], ()),
+        key(),
+        key(replace(dataset, values=(0, 1, 3))),
+        key(replace(dataset, ignore=3)),
+        key(replace(dataset, reference=0)),
+        key(dataset, replace(case, images=(label,), label=image)),
+        key(dataset, replace(case, label=None)),
+        key(dataset, replace(case, images=(image, label), label=None)),
+        key(dataset, case, "empty-label"),
     }
-    keys.add(sound.key(dataset, contents, ("empty-label",)))
-    monkeypatch.setattr(nifti, "_limit", 5000)
-    keys.add(sound.key(dataset, contents, ()))
-    assert len(keys) == 8
-    assert sound.key(replace(dataset, name="other", root=Path("/other")), contents, ()) in keys
+    monkeypatch.setattr(volumes, "_limit", 5000)
+    keys.add(key())
+    assert len(keys) == 9 and None not in keys
+    assert key(replace(dataset, name="other", root=Path("/other")), replace(case, id="b")) in keys
+    del contents[label]
+    assert key() is None and not sound.remembers(None)
 
 
 def test_a_memory_that_cannot_be_written_costs_a_second_check(
@@ -192,15 +256,15 @@ def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> Non
 
 
 def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nifti, "_limit", nifti.MAX_BYTES)
-    nifti.limit_volumes(7 * 6 * 5 * 2 - 1)
+    monkeypatch.setattr(volumes, "_limit", volumes.MAX_BYTES)
+    volumes.limit_volumes(7 * 6 * 5 * 2 - 1)
     faults = check_cases(dataset, dataset.cases)
     assert [fault.kind for fault in faults] == ["file"] * 3
     assert "above the limit" in faults[0].text
-    nifti.limit_volumes(7 * 6 * 5 * 2)
+    volumes.limit_volumes(7 * 6 * 5 * 2)
     assert check_cases(dataset, dataset.cases) == []
     with pytest.raises(UserError, match="at least 1"):
-        nifti.limit_volumes(0)
+        volumes.limit_volumes(0)
 
 
 def test_the_real_hippocampus_data(hippocampus: Path) -> None:
