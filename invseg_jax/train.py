@@ -145,12 +145,12 @@ def train(
     )
     with (
         run.training(config, description, fingerprint, lock=jax.process_index() == 0),
-        Checkpoints(run.checkpoints, keep=config.keep) as checkpoints,
+        Checkpoints(run.checkpoints, keep=config.keep, say=command.say) as checkpoints,
         StopRequest() as stop,
     ):
-        first = checkpoints.latest() or 0
-        if first:
-            state = checkpoints.restore(first, state, batches)
+        first = 0
+        if resumed := checkpoints.restore_newest(state, batches):
+            first, state = resumed
             command.say(f"resumed from step {first} of {config.steps}")
         metrics: dict[str, Any] = {}
         stopping = False
