@@ -27,6 +27,9 @@ class DurableRename(atomicity.AtomicRenameTemporaryPath):
             OSError: the disk is full or broken; the temporary folder keeps its name.
         """
         temporary, final = Path(self.get()), Path(self.get_final())
+        if atomicity.TMP_DIR_SUFFIX in final.parent.name:
+            # A part of the step, which is flushed with the step.
+            return await super().finalize()
         await asyncio.to_thread(self._complete, temporary, final)
         await asyncio.to_thread(flush_tree, temporary)
         await asyncio.to_thread(os.rename, temporary, final)

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import inspect
 import logging
 import sys
 import time
@@ -12,13 +13,15 @@ from typing import Any
 
 from absl import logging as absl_logging
 
-# When one array cannot be written, Orbax forgets the others.
-_UNAWAITED = r"coroutine '(async_serialize_|Store\.).*' was never awaited"
+# When one array cannot be read or written, Orbax forgets the others.
+_UNAWAITED = r"coroutine '.*' was never awaited"
 
 
 @dataclass
 class Noise:
-    """What is muted; as `sys.unraisablehook`, it keeps back what save calls into a closed loop.
+    """What is muted; as `sys.unraisablehook`, it keeps back what a failure of Orbax leaves behind.
+
+    These are calls into a closed event loop, and coroutines that are thrown away.
 
     Attributes:
         before: the hook that it stands for; it is given everything else.
@@ -30,7 +33,8 @@ class Noise:
 
     def __call__(self, unraisable: Any) -> None:
         """Takes one report."""
-        if str(unraisable.exc_value) == "Event loop is closed":
+        closed = str(unraisable.exc_value) == "Event loop is closed"
+        if closed or inspect.iscoroutine(unraisable.object):
             self.last = time.monotonic()
         else:
             self.before(unraisable)
