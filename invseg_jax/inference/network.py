@@ -184,7 +184,7 @@ def load_network(
 ) -> tuple[Network, Config, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged: the averaged parameters.
 
-    Nothing is changed on the disk. A warning says where an older checkpoint is read than the newest.
+    Nothing is changed on the disk. A warning says where an older one than the newest is read.
 
     Args:
         workdir: the folder that training wrote.

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from invseg_jax.training.signed_json import json_checksum
+
 FORMAT = 2
 
 
@@ -55,7 +57,7 @@ class Description:
         """As it stands in the checkpoint."""
         arrays = {name: [*shape, self.sums[name]] for name, shape in self.shapes.items()}
         content = {"format": FORMAT, "arrays": arrays, "batches": list(self.batches)}
-        return {**content, "checksum": _checksum_of_json(content)}
+        return {**content, "checksum": json_checksum(content)}
 
     @classmethod
     def from_json(cls, text: bytes) -> "Description":
@@ -73,7 +75,7 @@ class Description:
         if content and all(_is_shape(value) for value in content.values()):
             return cls(content, {})
         found = content.pop("checksum", None)
-        if found != _checksum_of_json(content):
+        if found != json_checksum(content):
             raise DamagedDescription("its checksum is wrong")
         if content.get("format") != FORMAT:
             raise DamagedDescription(
@@ -111,11 +113,7 @@ def checksum(array: jax.Array) -> int:
 
 def checksum_of_state(state: Any) -> int:
     """The crc32 of a data iterator's state: JSON values, or bytes."""
-    return zlib.crc32(state) if isinstance(state, bytes) else _checksum_of_json(state)
-
-
-def _checksum_of_json(content: Any) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+    return zlib.crc32(state) if isinstance(state, bytes) else json_checksum(state)
 
 
 def _is_shape(value: Any) -> bool:

@@ -14,6 +14,7 @@ from invseg_jax.training.array_digests import (
     checksum,
     checksum_of_state,
 )
+from invseg_jax.training.signed_json import json_checksum
 
 NAMED = {
     "a.kernel": jnp.arange(6, dtype=jnp.float32).reshape(2, 3),
@@ -113,7 +114,7 @@ def test_an_earlier_version_had_no_checksums():
 
 def test_a_later_version_is_said_to_be_one():
     content = {"format": 3, "arrays": {}}
-    content["checksum"] = zlib.crc32(json.dumps(content, sort_keys=True).encode())
+    content["checksum"] = json_checksum(content)
     with pytest.raises(DamagedDescription, match="format 3, which a later version wrote"):
         Description.from_json(json.dumps(content).encode())
 
