@@ -339,7 +339,7 @@ def test_what_is_lost_is_named_and_never_made_up(run: RunFolder, name: str):
 
 
 @pytest.mark.parametrize("name", ["config.json", "data.json", "fingerprint.json"])
-@pytest.mark.parametrize("value", [None, True, "x", 3, -2.5, [], {}, [[]], [{}], {"a": 1}])
+@pytest.mark.parametrize("value", [None, True, "x", -2.5, [], [{}]])
 def test_a_value_of_another_type_is_one_line_or_fits(run: RunFolder, name: str, value: Any):
     run = RunFolder(run.path.with_name("with regions"))
     run.write(base_config(), replace(DATA, regions=(Region("whole", (1, 2), 1),)), FINGERPRINT)
