@@ -130,7 +130,7 @@ def test_the_digest_of_a_run_file_counts(run: Run, finish: Callable[..., None], 
         file = tmp_path / name
         content = file.read_bytes()
         file.write_bytes(
-            content.replace(b'"root": null', b'"root": "/d"').replace(b"1000", b"9000")
+            content.replace(b'"root": null', b'"root": "/d"').replace(b'"seed": 0', b'"seed": 1')
         )
         with pytest.raises(UserError, match=f"{name} cannot be read: .*digest"):
             refuse_another(tmp_path, run, 40, None)
