@@ -193,6 +193,7 @@ def train(
                         take_step = program.compile()
                         if warning := shortage(take_step, devices):
                             log.say(warning)
+                        program.learning_rate(step)  # compiles a program too
                         log.restart_clock(step)
                     with profiling.phase("start step"):
                         state, metrics = take_step(state, batch)

@@ -143,8 +143,7 @@ class Checkpoints:
             DamagedCheckpoint: its files are not what was written.
             UserError: the checkpoint is of another network, or cannot be read now.
         """
-        wanted = _named(like)
-        named = self._stored(step).read(wanted, lambda name: True, batches)
+        named = self._read(step, _named(like), lambda name: True, batches)
         return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
 
     def restore_averaged(self, step: int, like: Any, *, without: str) -> Any:
@@ -164,7 +163,7 @@ class Checkpoints:
         def asked(name: str) -> bool:
             return name.startswith("averaged.") and not name.startswith(left_out)
 
-        named = self._stored(step).read(_named(like, "averaged."), asked)
+        named = self._read(step, _named(like, "averaged."), asked)
         return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
 
     def restore_newest(
@@ -211,11 +210,6 @@ class Checkpoints:
             if not self._read_only:
                 text += f", kept as {self._set_aside(fault.step)}"
             self._say(f"{text}; that of step {step} is read instead")
-        if not self._stored(step).describe().verifiable:
-            self._say(
-                f"checkpoint {self.folder / str(step)} is of an earlier version and has no "
-                "checksums: it is read without being verified"
-            )
 
     def _set_aside(self, step: int) -> str:
         with self._one_line():
@@ -227,20 +221,29 @@ class Checkpoints:
         return name
 
     def _refuse_a_folder_without_good_ones(self, faults: list[DamagedCheckpoint]) -> None:
-        aside = damaged_steps(self.folder)
-        if faults:
-            found = ", ".join(f"{fault.step}: {fault.reason}" for fault in faults)
-            found = f"the checkpoints in {self.folder} are all damaged ({found})"
-        elif aside:
-            found = f"the checkpoints in {self.folder} are all damaged ({', '.join(aside)})"
-        else:
+        found = [f"{fault.step}: {fault.reason}" for fault in faults] or damaged_steps(self.folder)
+        if not found:
             return
         raise UserError(
-            f"{found}; put back a copy, or train anew: delete that folder or give another --workdir"
+            f"the checkpoints in {self.folder} are all damaged ({', '.join(found)}); put back a "
+            "copy, or train anew: delete that folder or give another --workdir"
         )
 
-    def _stored(self, step: int) -> StoredCheckpoint:
-        return StoredCheckpoint(self.folder / str(step))
+    def _read(
+        self,
+        step: int,
+        wanted: dict[str, jax.Array],
+        asked: Callable[[str], bool],
+        batches: Any | None = None,
+    ) -> dict[str, jax.Array]:
+        path = self.folder / str(step)
+        named, verified = StoredCheckpoint(path).read(wanted, asked, batches)
+        if not verified:
+            self._say(
+                f"checkpoint {path} is of an earlier version and has no checksums: it is read "
+                "without being verified"
+            )
+        return named
 
     def _opened(self) -> ocp.CheckpointManager:
         """Orbax's manager; what is only read needs none."""

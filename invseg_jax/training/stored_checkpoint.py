@@ -70,13 +70,16 @@ class StoredCheckpoint:
         wanted: Mapping[str, jax.Array],
         asked: Callable[[str], bool],
         batches: Any | None = None,
-    ) -> dict[str, jax.Array]:
+    ) -> tuple[dict[str, jax.Array], bool]:
         """The arrays whose names are asked for, which must be those wanted.
 
         Args:
             wanted: arrays of the same shapes, types and sharding; their values are not used.
             asked: which names of the checkpoint.
             batches: the data iterator, put back to where it was; None to leave the data alone.
+
+        Returns:
+            The arrays by name, and whether they are verified: those of earlier versions cannot be.
 
         Raises:
             DamagedCheckpoint: a file is missing or is not what was written. The iterator may have
@@ -105,7 +108,7 @@ class StoredCheckpoint:
             sum_of_state = array_digests.checksum_of_state(batches.get_state())
             if described.batches[jax.process_index()] != sum_of_state:
                 raise DamagedCheckpoint(self.path, "the data iterator's state has changed")
-        return {name: found[name] for name in wanted}
+        return {name: found[name] for name in wanted}, described.verifiable
 
     def _restore(self, wanted: Mapping[str, jax.Array], batches: Any | None) -> Any:
         abstract = {

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +272,48 @@ def test_a_step_that_is_older_than_the_newest_is_not_passed_over(copied: Path, c
     with Checkpoints(copied) as checkpoints:
         with pytest.raises(UserError, match="step 5 is not saved: .* holds a later one"):
             checkpoints.save(5, some_state(), new_batches(cases))
+
+
+# Saves steps 1, 2, 3, ... as fast as it can, and keeps one. Each averaged number is the step's.
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import grain, jax, jax.numpy as jnp
+from invseg_jax.training.checkpoints import Checkpoints
+from tests.training.small_checkpoints import some_state
+
+batches, state = iter(grain.MapDataset.source([0, 1]).to_iter_dataset()), some_state()
+with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:
+    for step in range(1, 61):
+        averaged = jax.tree.map(lambda a: jnp.full_like(a, step), state.averaged)
+        checkpoints.save(step, replace(state, averaged=averaged), batches)
+        checkpoints.wait()
+"""
+
+
+@pytest.mark.slow
+def test_reading_while_a_training_saves_and_deletes(repository: Path, tmp_path: Path):
+    folder, read = tmp_path / "checkpoints", set()
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], cwd=repository)
+    try:
+        while writer.poll() is None:
+            said = []
+            with Checkpoints(folder, read_only=True, say=said.append) as checkpoints:
+                found = checkpoints.restore_newest_averaged(some_params(), without="vae")
+            assert said == []
+            if found is None:
+                assert not read
+                continue
+            step, averaged = found
+            read.add(step)
+            for leaf in jax.tree.leaves(averaged):
+                np.testing.assert_array_equal(leaf, jnp.full_like(leaf, step))
+    finally:
+        writer.kill()
+        writer.wait()
+    assert writer.returncode == 0
+    assert len(read) > 5
 
 
 def damaged_files(path: Path, rng: np.random.Generator, flips: int):
