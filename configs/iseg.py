@@ -36,7 +36,7 @@ step take 1.4 to 2 times as long.
 
 from ml_collections import ConfigDict
 
-from invseg_jax.configuration import Config, base_config, parse_variant
+from invseg_jax.configuration import EMBEDDED, Config, base_config, parse_variant
 
 # About as many as 12 minutes allow on 2 CPU cores, without the VAE branch.
 STEPS = {"FullInvRes": 1350, "PartialInvRes": 1400, "UNet3D": 900}
@@ -50,7 +50,7 @@ def get_config(variant: str = "full") -> Config:
     config.data.foreground = 0.5
     # Read where no --data is given.
     with config.unlocked():
-        config.data.embedded = ConfigDict(dict(subjects=10, spacing=1.0, seed=0))
+        config.data.embedded = ConfigDict(EMBEDDED)
     config.augment.flip = (0.5, 0.0, 0.0)  # left and right
     config.augment.rotation = 15.0
     config.augment.scale = (0.85, 1.2)

@@ -35,6 +35,8 @@ _NETWORKS: dict[str, dict[str, Any]] = {
     "UNet3D": dict(channels=(24, 48, 72, 112), groups=8, auxiliary=1),
     "CicekUNet3D": dict(channels=(64, 128, 256, 512), batch_norm=True),
 }
+# What `config.data.embedded` holds, which the configurations of the embedded cohort add.
+EMBEDDED: dict[str, Any] = dict(subjects=10, spacing=1.0, seed=0)
 SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
 
 

@@ -179,7 +179,7 @@ def evaluate(
         config=config.to_dict(),
         pictures=pictures,
         regions=region_names,
-        scored={"split": split, "data": str(dataset.root)},
+        scored={"split": split, "data": str(dataset.root), "step": segmenter.step},
     )
     console.print(*tables(results, data.classes, region_names), sep="\n")
     command.say(f"report: {output / 'report.html'}")

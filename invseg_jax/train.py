@@ -157,12 +157,12 @@ def train(
     )
     with (
         run.training(config, description, fingerprint, lock=jax.process_index() == 0),
-        Checkpoints(run.checkpoints, keep=config.keep) as checkpoints,
+        Checkpoints(run.checkpoints, keep=config.keep, say=command.say) as checkpoints,
         StopRequest() as stop,
     ):
-        first = checkpoints.latest() or 0
-        if first:
-            state = checkpoints.restore(first, state, batches)
+        first = 0
+        if resumed := checkpoints.restore_newest(state, batches):
+            first, state = resumed
             command.say(f"resumed from step {first} of {config.steps}")
         metrics: dict[str, Any] = {}
         stopping = False
@@ -177,7 +177,7 @@ def train(
                 saving = last or stopping or step % config.save_every == 0
                 due = last or step % config.eval_every == 0
                 if step > first and (saving or due):
-                    refuse_divergence(metrics, step, checkpoints.latest(), config)
+                    refuse_divergence(metrics, step, checkpoints.latest(), config, state)
                 if step > first and saving:
                     checkpoints.save(step, state, batches)
                 # A stop may have come between the last save and the validation due after it.
@@ -205,6 +205,8 @@ def train(
                         take_step = program.compile()
                         if warning := shortage(take_step, devices):
                             log.say(warning)
+                        program.learning_rate(step)  # compiles a program too
+                        log.restart_clock(step)
                     with profiling.phase("start step"):
                         state, metrics = take_step(state, batch)
                 log.advance(step + 1)
@@ -225,23 +227,39 @@ def train(
 
 
 def refuse_divergence(
-    metrics: Mapping[str, Any], step: int, saved: int | None, config: Config
+    metrics: Mapping[str, Any], step: int, saved: int | None, config: Config, state: Any = None
 ) -> None:
-    """Checks loss and gradient before anything is made of them, above all a checkpoint.
+    """Checks loss, gradient and state before anything is made of them, above all a checkpoint.
 
-    An overflow of the fixed-point stream makes them NaN too, and all parameters after them.
+    An overflow of the fixed-point stream makes them NaN too, and all parameters after them. Loss
+    and gradient are those of the parameters before the step: what the step made of these is looked
+    at where the state is given.
 
     Args:
         metrics: of the step.
         step: its number, from 1 on.
         saved: the step of the newest checkpoint, if there is one.
         config: of the run.
+        state: the `TrainState` after the step.
 
     Raises:
         UserError: one is not a finite number.
     """
-    values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    values = {
+        "the loss": float(metrics["loss"]),
+        "the norm of the gradient": float(metrics["gradient_norm"]),
+    }
+    wrong = [f"{name} is {v} at" for name, v in values.items() if not math.isfinite(v)]
+    if not wrong and state is not None:
+        from invseg_jax.training.state import finite_parts
+
+        names = {
+            "params": "parameters are",
+            "averaged": "averaged parameters are",
+            "optimiser": "numbers of the optimiser are",
+        }
+        finite = finite_parts(state)
+        wrong = [f"{said} not finite after" for p, said in names.items() if not finite[p]]
     if not wrong:
         return
     remedy = "lower config.optimiser.learning_rate, or look at the data"
@@ -251,9 +269,8 @@ def refuse_divergence(
             f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
             f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
         )
-    name = {"loss": "loss", "gradient_norm": "norm of the gradient"}[wrong[0]]
     last = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
-    raise UserError(f"the {name} is {values[wrong[0]]} at step {step}; {remedy}; {last}")
+    raise UserError(f"{wrong[0]} step {step}; {remedy}; {last}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from invseg_jax.train import refuse_divergence, train
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
+from invseg_jax.training.program import TrainingProgram
 from tests.tiny_run import TINY, ball, command, load, parameters, tiny_config
 
 # What data.json of an earlier version holds.
@@ -220,6 +222,76 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*nothing was saved"):
         train(config, tmp_path / "run", str(balls))
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_state_that_is_no_number_is_not_saved_though_the_loss_is_one(balls: Path, tmp_path: Path):
+    config = tiny_config()
+    # The last update makes the parameters infinite: of loss and gradient it has no influence.
+    config.steps, config.optimiser.learning_rate = 1, 3.4e38
+    expected = r"parameters are not finite after step 1; lower .*; nothing was saved$"
+    with pytest.raises(UserError, match=expected):
+        train(config, tmp_path / "run", str(balls))
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    (row,) = [json.loads(r) for r in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert np.isfinite([row["train/loss"], row["train/gradient_norm"]]).all()
+
+
+def test_compiling_does_not_count_in_the_first_line(
+    balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spent, compile_step, clock = [0.0], TrainingProgram.compile, time.perf_counter
+
+    def compile_for_hours(self: TrainingProgram) -> Any:
+        spent[0] += 1e6
+        return compile_step(self)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + spent[0])
+    monkeypatch.setattr(TrainingProgram, "compile", compile_for_hours)
+    config = tiny_config()
+    config.steps = 1
+    train(config, tmp_path / "run", str(balls))
+    assert spent == [1e6]
+    first = (tmp_path / "run" / "history.jsonl").read_text().splitlines()[0]
+    assert json.loads(first)["train/steps_per_second"] > 1e-5
+
+
+def test_a_damaged_newest_checkpoint_is_trained_again(
+    balls: Path, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for file in (run / "checkpoints" / "4" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"checkpoints/4 is damaged .* step 2 is read instead"):
+        summary = evaluate(run, tmp_path / "eval")
+    assert summary["scored"]["step"] == 2
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4"]
+    train(tiny_config(), run, str(balls))
+    said = capsys.readouterr().out
+    assert "checkpoints/4 is damaged" in said and "kept as 4.damaged; that of step 2 is" in said
+    assert "resumed from step 2 of 4" in said
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4", "4.damaged"]
+    whole, resumed = parameters(trained_run), parameters(run)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+    assert evaluate(run, tmp_path / "eval")["scored"]["step"] == 4
+
+
+def test_where_all_checkpoints_are_damaged_no_training_begins(
+    balls: Path, trained_run: Path, tmp_path: Path
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for file in (run / "checkpoints").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    before = sorted((run / "checkpoints").rglob("*"))
+    for act in (
+        lambda: train(tiny_config(), run, str(balls)),
+        lambda: evaluate(run, tmp_path / "eval"),
+    ):
+        with pytest.raises(UserError, match=f"the checkpoints in {run}/checkpoints are all damag"):
+            act()
+        assert sorted((run / "checkpoints").rglob("*")) == before
 
 
 def test_a_gradient_that_is_no_number_is_refused_with_a_finite_loss():

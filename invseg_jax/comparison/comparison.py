@@ -16,9 +16,11 @@ from invseg_jax.comparison.run_state import (
     is_trained,
     read_result,
     refuse_another,
+    scored_step,
 )
 from invseg_jax.comparison.step_memory import measure_run
 from invseg_jax.comparison.summary import Outcome, Summary
+from invseg_jax.configuration import Config
 from invseg_jax.data.split import holds_out
 from invseg_jax.errors import UserError
 from invseg_jax.folder_lock import folder_lock
@@ -51,7 +53,7 @@ class Comparison:
         """
         self.grid, self.folder, self.root, self._say = grid, folder, root, say
         self._time = None if minutes is None else EqualTime(folder, minutes)
-        self._memory = Remembered(folder / "memory.json")
+        self._memory = Remembered(folder / "memory.json", ("parameters", "bytes"))
         self._failed: dict[str, str] = {}
         if root is not None and not Path(root).is_dir():
             raise UserError(f"--data {root} is not a folder")
@@ -121,16 +123,28 @@ class Comparison:
         # Once more: before the probe, its number of steps was not known.
         refuse_another(path, run, steps, self.root)
         if not is_trained(path, config):
-            arguments = [*run.arguments(steps), f"--workdir={path}", *data]
-            status = run_command("invseg_jax.train", arguments, stop)
-            if status or not is_trained(path, config):
-                raise UserError(f"train ended with status {status}")
+            self._train(run, steps, data, stop)
+        self._score(run, config, stop)
+        if scored_step(path) not in (None, steps):
+            self._say(f"{run.name}: its last checkpoint is damaged and is made again")
+            self._train(run, steps, data, stop)
+            self._score(run, config, stop)
+        if not is_scored(path, config):
+            raise UserError("evaluate did not score the trained network")
+
+    def _train(self, run: Run, steps: int, data: list[str], stop: StopRequest) -> None:
+        path = self.path(run)
+        arguments = [*run.arguments(steps), f"--workdir={path}", *data]
+        status = run_command("invseg_jax.train", arguments, stop)
+        if status or not is_trained(path, run.config(steps)):
+            raise UserError(f"train ended with status {status}")
+
+    def _score(self, run: Run, config: Config, stop: StopRequest) -> None:
+        path = self.path(run)
         # Where nothing is held out, what the cases' annotated slices leave is scored.
         split = "val" if holds_out(config) else "train"
-        output = path / SCORES_FOLDER
-        arguments = [f"--workdir={path}", f"--split={split}", f"--output={output}"]
-        status = run_command("invseg_jax.evaluate", arguments, stop)
-        if status or not is_scored(path, config):
+        arguments = [f"--workdir={path}", f"--split={split}", f"--output={path / SCORES_FOLDER}"]
+        if status := run_command("invseg_jax.evaluate", arguments, stop):
             raise UserError(f"evaluate ended with status {status}")
 
     def _measure_memory(self, run: Run) -> None:

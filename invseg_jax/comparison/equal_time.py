@@ -35,7 +35,7 @@ class EqualTime:
         if not 0 < minutes < math.inf:
             raise UserError(f"--minutes {minutes}: give more than 0")
         self.folder, self.minutes, self.probe_steps = folder, minutes, probe_steps
-        self._kept = Remembered(folder / "steps.json")
+        self._kept = Remembered(folder / "steps.json", ("minutes", "steps"))
 
     def known(self, run: Run) -> int | None:
         """The steps of the run's row, or None before the probe.

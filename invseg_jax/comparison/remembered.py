@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,19 @@ from invseg_jax.comparison.grid import Row
 from invseg_jax.comparison.run_state import FREE
 from invseg_jax.errors import UserError
 
+# What comes of JSON that holds anything else.
+_NO_FIGURES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+
 
 class Remembered:
     """A JSON file with figures of each row, good for the settings they were found with."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, needed: Sequence[str] = ()):
         """Reads the file, if it is there.
+
+        Args:
+            file: it may be missing.
+            needed: figures, numbers above 0, that each row must have.
 
         Raises:
             UserError: it is damaged.
@@ -23,12 +31,16 @@ class Remembered:
         self.file = file
         self._rows: dict[str, dict[str, Any]] = {}
         try:
-            self._rows = json.loads(file.read_text())
-            if not all("settings" in figures for figures in self._rows.values()):
-                raise ValueError("a row has no settings")
+            self._rows = json.loads(file.read_bytes())
+            for name, figures in self._rows.items():
+                for figure in needed:
+                    if type(figures[figure]) not in (int, float) or not figures[figure] > 0:
+                        raise ValueError(f"{name}: {figure} is {figures[figure]!r}")
+                if "settings" not in figures:
+                    raise ValueError("a row has no settings")
         except (FileNotFoundError, NotADirectoryError):
             pass
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, *_NO_FIGURES) as error:
             raise UserError(f"{file} cannot be read ({error}); delete it") from error
 
     def get(self, row: Row) -> dict[str, Any] | None:

@@ -15,6 +15,10 @@ from invseg_jax.comparison.grid import Run
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
+from invseg_jax.training import signed_json
+from invseg_jax.training.history import read_rows
+from invseg_jax.training.run_files import config_values
+from invseg_jax.training.saved_steps import saved_steps
 
 # Within a run's, the folder of the scores that count: its eval/ may hold those of any cases.
 SCORES_FOLDER = "compare"
@@ -57,7 +61,7 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     Raises:
         UserError: it was trained by other settings or on other data.
     """
-    there = _read(folder / "config.json")
+    there = _config(folder)
     if there is None:
         return
     wanted = _plain(run.config(there.get("steps", 1) if steps is None else steps))
@@ -69,7 +73,10 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
             f"{folder} was trained with config.{key} {before}, now {now}; give another --output, "
             "or delete that folder"
         )
-    data = _read(folder / "data.json") or {}
+    file = folder / "data.json"
+    data = signed_json.read(file).values if file.exists() else {}
+    if not isinstance(data.get("root"), str | None):
+        raise signed_json.unreadable(file, f"root is {data['root']!r}, not a text")
     before, now = (path and str(Path(path).resolve()) for path in (data.get("root"), root))
     if "root" in data and before != now:
         raise UserError(
@@ -84,31 +91,48 @@ def is_trained(folder: Path, config: Config) -> bool:
     return (
         newest is not None
         and int(newest.name) == config.steps
-        and _read(folder / "config.json") == _plain(config)
+        and _config(folder) == _plain(config)
     )
 
 
 def is_scored(folder: Path, config: Config) -> bool:
     """Whether its scores are those of the trained network, and not of one on the way there."""
-    newest, summary = _newest_checkpoint(folder), folder / SCORES_FOLDER / "summary.json"
+    newest, file = _newest_checkpoint(folder), folder / SCORES_FOLDER / "summary.json"
+    if newest is None or not is_trained(folder, config):
+        return False
+    summary = _read(file) or {}
     return (
-        newest is not None
-        and is_trained(folder, config)
-        and (_read(summary) or {}).get("config") == strict_json(config.to_dict())
-        and summary.stat().st_mtime >= newest.stat().st_mtime
+        scored_step(folder) in (None, config.steps)
+        and summary.get("config") == strict_json(config.to_dict())
+        and file.stat().st_mtime >= newest.stat().st_mtime
     )
+
+
+def scored_step(folder: Path) -> int | None:
+    """The step of the checkpoint that was scored: an older one where the last is damaged.
+
+    None where nothing was scored, or an earlier version did it.
+    """
+    file = folder / SCORES_FOLDER / "summary.json"
+    return _part(_read(file) or {}, "scored", file).get("step")
 
 
 def read_result(folder: Path, run: Run, steps: int) -> Result | None:
     """The result of a run, or None where it is not finished."""
     if not is_scored(folder, run.config(steps)):
         return None
-    summary = _read(folder / SCORES_FOLDER / "summary.json") or {}
+    file = folder / SCORES_FOLDER / "summary.json"
+    means = _part(_read(file) or {}, "mean", file)
+    kinds = {k: v for k, v in means.items() if isinstance(v, dict) and "mean" in v}
+    for value in (value for by_name in kinds.values() for value in by_name.values()):
+        if value is not None and type(value) not in (int, float):
+            raise _damaged(file, f"a mean is {value!r}")
     scores = {
         kind: {name: math.nan if v is None else float(v) for name, v in by_name.items()}
-        for kind, by_name in summary["mean"].items()
-        if isinstance(by_name, dict) and "mean" in by_name
+        for kind, by_name in kinds.items()
     }
+    if "dice" not in scores:
+        raise _damaged(file, "it has no mean Dice")
     return Result(run, steps, scores, step_seconds(folder))
 
 
@@ -118,25 +142,17 @@ def step_seconds(folder: Path) -> float:
     The first step compiles and is left out in any case; NaN where nothing else was logged.
     """
     try:
-        lines = (folder / "history.jsonl").read_text().splitlines()
+        rows = read_rows(folder / "history.jsonl")
     except OSError:
         return math.nan
-    rates = []
-    for line in lines:
-        try:
-            rate = json.loads(line).get("train/steps_per_second", 0)
-        except json.JSONDecodeError:
-            break  # the last line of a killed run
-        if rate > 0:
-            rates.append(rate)
+    rates = [rate for row in rows if (rate := row.get("train/steps_per_second", 0)) > 0]
     later = rates[max(1, len(rates) // 2) :]
     return 1 / statistics.median(later) if later else math.nan
 
 
 def _newest_checkpoint(folder: Path) -> Path | None:
-    # A checkpoint that is being written, or was when the process was killed, has another name.
-    found = [path for path in folder.glob("checkpoints/*") if path.name.isdigit()]
-    return max(found, key=lambda path: int(path.name), default=None)
+    steps = saved_steps(folder / "checkpoints")
+    return folder / "checkpoints" / str(steps[-1]) if steps else None
 
 
 def _plain(config: Config) -> dict[str, Any]:
@@ -144,13 +160,32 @@ def _plain(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def _config(folder: Path) -> dict[str, Any] | None:
+    """What a run's config.json holds, checked; None where there is none."""
+    return config_values(folder) if (folder / "config.json").exists() else None
+
+
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(file.read_text())
+        found = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); delete it to make it anew") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, str(error)) from error
+    if not isinstance(found, dict):
+        raise _damaged(file, "it is no JSON object")
+    return found
+
+
+def _part(values: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    part = values.get(name, {})
+    if not isinstance(part, dict):
+        raise _damaged(file, f"{name} is {part!r}, not an object")
+    return part
+
+
+def _damaged(file: Path, fault: str) -> UserError:
+    return UserError(f"{file} cannot be read: {fault}; delete it to make it anew")
 
 
 def _difference(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:

@@ -1,5 +1,6 @@
 """A network with its parameters, ready to segment whole volumes."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ class Network:
         regions: what the outputs stand for, where that is not the classes.
         margin: voxels at each side of a window that the network gives nothing for.
         mirrored: axes (0 to 2 for D, H, W) along which windows are mirrored too.
+        step: of the checkpoint that the parameters are from; None where they are from none.
     """
 
     graph: nnx.GraphDef
@@ -60,6 +62,7 @@ class Network:
     regions: Regions | None = None
     margin: int = 0
     mirrored: tuple[int, ...] = ()
+    step: int | None = None
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Probabilities of a volume: of the classes, which sum to 1, or of each region for itself.
@@ -179,7 +182,9 @@ def as_network(
 def load_network(
     workdir: Path, mirror: Mirror | None = None
 ) -> tuple[Network, Config, DataDescription]:
-    """Reads a run's newest checkpoint: the averaged parameters.
+    """Reads a run's newest checkpoint that is not damaged: the averaged parameters.
+
+    Nothing is changed on the disk. A warning says where an older one than the newest is read.
 
     Args:
         workdir: the folder that training wrote.
@@ -189,7 +194,7 @@ def load_network(
         The network, the run's configuration (with `mirror`), and what it was trained on.
 
     Raises:
-        UserError: the folder holds no run or no checkpoint.
+        UserError: the folder holds no run, or no checkpoint that can be read.
     """
     run = RunFolder(workdir)
     config, data = run.read_config(), run.read_data()
@@ -203,10 +208,11 @@ def load_network(
     outputs = len(regions or data.classes)
     model = build_model(config, len(data.modalities), outputs, training=False)
     network = as_network(config, model, outputs, devices, regions)
-    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
-        step = checkpoints.latest()
-        if step is None:
-            raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
+    say = partial(warnings.warn, stacklevel=3)  # of a checkpoint that is not the newest
+    with Checkpoints(run.checkpoints, read_only=True, say=say) as checkpoints:
         # What only training needs stays in the file.
-        averaged = checkpoints.restore_averaged(step, network.params, without="vae")
-    return network.with_params(averaged), config, data
+        found = checkpoints.restore_newest_averaged(network.params, without="vae")
+    if found is None:
+        raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
+    step, averaged = found
+    return replace(network, params=averaged, step=step), config, data

@@ -41,18 +41,20 @@ class Segmenter:
         settings: of its training.
         intensities: of its training cases, where the settings need them.
         regions: what its probabilities are of, where that is not the classes.
+        step: of the checkpoint that the network is from, if it is from one.
     """
 
     network: Predictor
     settings: Preprocessing
     intensities: tuple[Intensities, ...] = ()
     regions: Regions | None = None
+    step: int | None = None
 
 
 def load_segmenter(
     workdir: Path, mirror: Mirror | None = None
 ) -> tuple[Segmenter, Config, DataDescription]:
-    """Reads a run's newest checkpoint, and how its cases are prepared.
+    """Reads a run's newest checkpoint that is not damaged, and how its cases are prepared.
 
     Args:
         workdir: the folder that training wrote.
@@ -67,7 +69,7 @@ def load_segmenter(
     network, config, data = load_network(workdir, mirror)
     settings = Preprocessing.of(config)
     needed = RunFolder(workdir).read_fingerprint().intensities if settings.measures else ()
-    return Segmenter(network, settings, needed, network.regions), config, data
+    return Segmenter(network, settings, needed, network.regions, network.step), config, data
 
 
 def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:

@@ -1,63 +1,73 @@
 """Checkpoints of a run: the training state and the data iterator, through Orbax.
 
-The state is kept as a flat mapping of names to arrays, and beside it, as JSON, each name's shape
-and type: so that a checkpoint of another network is refused by name before anything is read.
+The state is kept as a flat mapping of names to arrays, and beside it, as JSON, each name's shape,
+type and checksum: so that a checkpoint of another network is refused by name before anything is
+read, and a damaged one is found and the one before it is taken.
 """
 
 import contextlib
-import logging
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
-from grain.checkpoint import CheckpointRestore, CheckpointSave
+from grain.checkpoint import CheckpointSave
+from jax.experimental import multihost_utils
 
 from invseg_jax.errors import UserError
+from invseg_jax.training import array_digests
+from invseg_jax.training.array_digests import Description
+from invseg_jax.training.durable_rename import DurableRename
+from invseg_jax.training.orbax_noise import quiet
+from invseg_jax.training.saved_steps import damaged_steps, saved_steps, set_aside
 from invseg_jax.training.state import TrainState
+from invseg_jax.training.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint
 
-Described = dict[str, list]
+Found = TypeVar("Found")
+# How often a reader looks for the newest again when a training deletes what it reads.
+_LOOKS = 10
 
 
 class Checkpoints:
     """The folder of a run's checkpoints, newest last; use as a context manager.
 
-    A save is written to a temporary folder and renamed when it is complete: a killed process leaves
-    the checkpoint before it as the newest.
+    A save is written to a temporary folder, flushed to the disk, and renamed when it is complete: a
+    killed process or a power cut leaves the checkpoint before it as the newest.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        say: Callable[[str], None] = print,
+    ):
         """Opens the folder, and makes it where it is missing.
 
         Args:
             folder: where the checkpoints lie, one folder a step.
             keep: how many to keep, at least 1.
-            read_only: changes nothing. Otherwise what a killed process left half written is
-                deleted, and so would be the save under way of a training that is still running.
+            read_only: changes nothing. Otherwise the first save deletes what a killed process left
+                half written, and would delete the save under way of a training that still runs.
+            say: is given one line where an older checkpoint than the newest is read, and where one
+                is read that has no checksums.
 
         Raises:
-            UserError: `keep` is less than 1.
+            UserError: `keep` is less than 1, or the folder cannot be made.
         """
         if keep < 1:
             raise UserError(f"config.keep is {keep}; keep at least 1 checkpoint")
         self.folder = folder
-        # Orbax warns about items it was told nothing of; all are named when they are read. And what
-        # it raises it logs before, as an error with its traceback, in each thread that it passes.
-        absl_logging.set_verbosity(absl_logging.FATAL)
-        _mute_what_follows_a_failure()
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(read_only=True)
-            if read_only
-            else ocp.CheckpointManagerOptions(
-                max_to_keep=keep, create=True, cleanup_tmp_directories=True
-            ),
-        )
+        self._keep, self._read_only, self._say = keep, read_only, say
+        self._manager: ocp.CheckpointManager | None = None
+        # Orbax logs in the background too, until a save has come to its end.
+        self._quiet = contextlib.ExitStack()
+        if not read_only:
+            with self._one_line():
+                folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Checkpoints":
         """Returns itself."""
@@ -71,15 +81,17 @@ class Checkpoints:
                 on a full disk says the same.
         """
         try:
-            with self._one_line():
-                self._manager.close()
+            with self._quiet, self._one_line():
+                if self._manager is not None:
+                    self._manager.close()
         except Exception:
             if exception[0] is None:
                 raise
 
     def latest(self) -> int | None:
         """The newest complete checkpoint's step, or None."""
-        return self._manager.latest_step()
+        steps = saved_steps(self.folder)
+        return steps[-1] if steps else None
 
     def save(self, step: int, state: TrainState, batches: Any) -> None:
         """Starts to save; returns when the arrays are copied, and writes on in the background.
@@ -93,14 +105,20 @@ class Checkpoints:
             UserError: the disk is full, now or at the save before.
         """
         named = _named(state)
+        sums = _of_all_processes(array_digests.checksum_of_state(batches.get_state()))
+        described = Description.of(named, sums)
         with self._one_line():
-            self._manager.save(
+            saved = self._opened().save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.PyTreeSave(named),
                     data=CheckpointSave(batches),
-                    described=ocp.args.JsonSave(_described(named)),
+                    described=ocp.args.JsonSave(described.to_json()),
                 ),
+            )
+        if not saved:
+            raise UserError(
+                f"step {step} is not saved: {self.folder} holds a later one; give another --workdir"
             )
 
     def wait(self) -> None:
@@ -110,7 +128,8 @@ class Checkpoints:
             UserError: it could not be written.
         """
         with self._one_line():
-            self._manager.wait_until_finished()
+            if self._manager is not None:
+                self._manager.wait_until_finished()
 
     def restore(self, step: int, like: TrainState, batches: Any | None = None) -> TrainState:
         """Reads a checkpoint into the structure, types and sharding of `like`.
@@ -121,11 +140,11 @@ class Checkpoints:
             batches: the data iterator, put back to where it was; None to leave the data alone.
 
         Raises:
-            UserError: the checkpoint is of another network, or cannot be read.
+            DamagedCheckpoint: its files are not what was written.
+            UserError: the checkpoint is of another network, or cannot be read now.
         """
-        wanted = _named(like)
-        named = self._read(step, wanted, lambda name: True, batches)
-        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+        named = self._read(step, _named(like), lambda name: True, batches)
+        return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
 
     def restore_averaged(self, step: int, like: Any, *, without: str) -> Any:
         """Reads the averaged parameters alone, which is all that evaluation needs.
@@ -136,16 +155,111 @@ class Checkpoints:
             without: the part of the network that `like` may lack: it is not read.
 
         Raises:
-            UserError: the checkpoint is of another network, or cannot be read.
+            DamagedCheckpoint: its files are not what was written.
+            UserError: the checkpoint is of another network, or cannot be read now.
         """
-        wanted = _named(like, "averaged.")
         left_out = f"averaged.{without}."
 
         def asked(name: str) -> bool:
             return name.startswith("averaged.") and not name.startswith(left_out)
 
-        named = self._read(step, wanted, asked)
-        return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in wanted])
+        named = self._read(step, _named(like, "averaged."), asked)
+        return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
+
+    def restore_newest(
+        self, like: TrainState, batches: Any | None = None
+    ) -> tuple[int, TrainState] | None:
+        """Reads the newest checkpoint that is not damaged; the arguments are those of `restore`.
+
+        Unless the folder is open for reading alone, the folders of newer steps, which are damaged,
+        are renamed, so that these steps can be saved again.
+
+        Returns:
+            Its step and its state; None where nothing was ever saved.
+
+        Raises:
+            UserError: as `restore`; or none of the checkpoints can be read, and nothing is renamed.
+        """
+        return self._newest(lambda step: self.restore(step, like, batches))
+
+    def restore_newest_averaged(self, like: Any, *, without: str) -> tuple[int, Any] | None:
+        """`restore_averaged` of the newest checkpoint that is not damaged; see `restore_newest`."""
+        return self._newest(lambda step: self.restore_averaged(step, like, without=without))
+
+    def _newest(self, read: Callable[[int], Found]) -> tuple[int, Found] | None:
+        for _ in range(_LOOKS):
+            steps, faults = saved_steps(self.folder), []
+            for step in reversed(steps):
+                found, fault = _or_fault(read, step)
+                if fault is None:
+                    self._tell(step, faults)
+                    return step, found  # pyright: ignore[reportReturnType]
+                # A training may have deleted the step meanwhile, or be about to.
+                if self._read_only and saved_steps(self.folder) != steps:
+                    break
+                faults.append(fault)
+            else:
+                self._refuse_a_folder_without_good_ones(faults)
+                return None
+        raise UserError(f"{self.folder} changes faster than it can be read; try again later")
+
+    def _tell(self, step: int, faults: list[DamagedCheckpoint]) -> None:
+        """Says which newer checkpoints could not be read, and renames them where that is right."""
+        for fault in faults:
+            text = f"checkpoint {self.folder / str(fault.step)} is damaged ({fault.reason})"
+            if not self._read_only:
+                text += f", kept as {self._set_aside(fault.step)}"
+            self._say(f"{text}; that of step {step} is read instead")
+
+    def _set_aside(self, step: int) -> str:
+        with self._one_line():
+            name = ""
+            if jax.process_index() == 0:
+                name = set_aside(self.folder, step).name
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("damaged checkpoints have been renamed")
+        return name
+
+    def _refuse_a_folder_without_good_ones(self, faults: list[DamagedCheckpoint]) -> None:
+        found = [f"{fault.step}: {fault.reason}" for fault in faults] or damaged_steps(self.folder)
+        if not found:
+            return
+        raise UserError(
+            f"the checkpoints in {self.folder} are all damaged ({', '.join(found)}); put back a "
+            "copy, or train anew: delete that folder or give another --workdir"
+        )
+
+    def _read(
+        self,
+        step: int,
+        wanted: dict[str, jax.Array],
+        asked: Callable[[str], bool],
+        batches: Any | None = None,
+    ) -> dict[str, jax.Array]:
+        path = self.folder / str(step)
+        named, verified = StoredCheckpoint(path).read(wanted, asked, batches)
+        if not verified:
+            self._say(
+                f"checkpoint {path} is of an earlier version and has no checksums: it is read "
+                "without being verified"
+            )
+        return named
+
+    def _opened(self) -> ocp.CheckpointManager:
+        """Orbax's manager; what is only read needs none."""
+        if self._manager is None:
+            self._quiet.enter_context(quiet())
+            self._manager = ocp.CheckpointManager(
+                self.folder.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=self._keep,
+                    cleanup_tmp_directories=True,
+                    # A damaged checkpoint is no reason to save no other.
+                    lightweight_initialize=True,
+                    temporary_path_class=DurableRename,
+                ),
+            )
+        return self._manager
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -153,65 +267,28 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            raise UserError(f"could not save to {self.folder}: {_first_line(error)}") from error
-
-    def _read(
-        self,
-        step: int,
-        wanted: Mapping[str, jax.Array],
-        asked: Callable[[str], bool],
-        batches: Any | None = None,
-    ) -> dict[str, jax.Array]:
-        """The arrays whose names are asked for, which must be those wanted."""
-        abstract = {
-            name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
-            for name, a in wanted.items()
-        }
-        where = self.folder / str(step)
-        try:
-            described = self._manager.restore(
-                step, args=ocp.args.Composite(described=ocp.args.JsonRestore())
-            )["described"]
-            found = {name: value for name, value in described.items() if asked(name)}
-            _check(found, _described(wanted), where)
-            state = ocp.args.PyTreeRestore(
-                abstract,
-                ocp.checkpoint_utils.construct_restore_args(abstract),
-                partial_restore=True,
-            )
-            items: dict[str, Any] = {"state": state}
-            if batches is not None:
-                items["data"] = CheckpointRestore(batches)
-            return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"checkpoint {where} cannot be read ({_first_line(error)}); "
-                "delete that folder to go on from the one before"
-            ) from error
+            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise UserError(f"could not save to {self.folder}: {said}") from error
 
 
-@dataclass(frozen=True)
-class _ClosedLoop:
-    """Reports what cannot be raised, save calls into a closed event loop."""
+def _or_fault(
+    read: Callable[[int], Found], step: int
+) -> tuple[Found | None, DamagedCheckpoint | None]:
+    """What was read, or what is damaged in any of the processes that read together."""
+    try:
+        found, fault = read(step), None
+    except DamagedCheckpoint as error:
+        found, fault = None, error
+    if any(_of_all_processes(int(fault is not None))) and fault is None:
+        fault = DamagedCheckpoint(Path(str(step)), "another process cannot read it")
+    return found, fault
 
-    before: Callable[[Any], Any]
 
-    def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            self.before(unraisable)
-
-
-def _mute_what_follows_a_failure() -> None:
-    """Keeps the one line that says what is wrong from drowning in tracebacks.
-
-    When one array cannot be read, Orbax closes its event loop; TensorStore's threads still report
-    to it what becomes of all others. When one cannot be written, it forgets the others.
-    """
-    unawaited = r"coroutine '(async_serialize_|Store\.).*' was never awaited"
-    warnings.filterwarnings("ignore", unawaited, RuntimeWarning)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # "exception was never retrieved"
-    if not isinstance(sys.unraisablehook, _ClosedLoop):
-        sys.unraisablehook = _ClosedLoop(sys.unraisablehook)
+def _of_all_processes(value: int) -> tuple[int, ...]:
+    """A number of each process that trains, below 2^32."""
+    if jax.process_count() == 1:
+        return (value,)
+    return tuple(multihost_utils.process_allgather(np.uint32(value)).tolist())
 
 
 def _named(tree: Any, prefix: str = "") -> dict[str, jax.Array]:
@@ -220,25 +297,3 @@ def _named(tree: Any, prefix: str = "") -> dict[str, jax.Array]:
         prefix + jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in leaves
     }
-
-
-def _described(named: Mapping[str, jax.Array]) -> Described:
-    return {name: [list(a.shape), str(a.dtype)] for name, a in named.items()}
-
-
-def _check(found: Described, wanted: Described, where: Path) -> None:
-    for name in [*wanted, *found]:
-        if found.get(name) != wanted.get(name):
-            raise UserError(
-                f"checkpoint {where} is of another network: {name} is "
-                f"{_shape(found.get(name))} there and {_shape(wanted.get(name))} in the config; "
-                "use the config it was made with, or another --workdir"
-            )
-
-
-def _shape(described: list | None) -> str:
-    return "absent" if described is None else f"{described[1]}{described[0]}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,6 +1,7 @@
 """What a training run shows and keeps of its progress."""
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -88,24 +89,27 @@ class TrainingLog:
         self._begun, self._begun_at, self._waited = time.perf_counter(), step, 0.0
 
     def training(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Logs the metrics of a step, and the rate since the last log step."""
+        """Logs the metrics of a step, and the rate since the last log step.
+
+        A batch without a labelled voxel has no Dice: it is NaN, and is left out.
+        """
         now = time.perf_counter()
         elapsed, taken = max(now - self._begun, 1e-9), step - self._begun_at
         rate, waiting = taken / elapsed, self._waited / elapsed
         self.restart_clock(step)
         left = (self._steps - step) / rate if rate else float("nan")
+        dice = "n/a" if math.isnan(metrics["dice"]) else f"{metrics['dice']:.3f}"
         text = (
-            f"loss {metrics['loss']:.3f}  Dice {metrics['dice']:.3f}  {rate:.2f} steps/s  "
+            f"loss {metrics['loss']:.3f}  Dice {dice}  {rate:.2f} steps/s  "
             f"wait {100 * waiting:.0f} %"
         )
         self._bar.update(self._task, completed=step, text=text)
         if not self.console.is_terminal:
             minutes = f"{left // 60:.0f} min {left % 60:.0f} s left"
             self.say(f"step {step}/{self._steps}  {text}  {minutes}")
+        kept = {name: v for name, v in metrics.items() if name != "dice" or not math.isnan(v)}
         rates = {"steps_per_second": rate, "data_wait": waiting}
-        self._write(
-            step, {f"train/{name}": value for name, value in ({**metrics, **rates}).items()}
-        )
+        self._write(step, {f"train/{name}": value for name, value in ({**kept, **rates}).items()})
 
     def validated(self, step: int) -> bool:
         """Whether the held-out cases were scored after a step, now or in an earlier attempt."""

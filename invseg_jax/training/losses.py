@@ -115,7 +115,8 @@ def segmentation_loss(
 
     Returns:
         The loss, and the soft Dice of the foreground classes or of the regions, averaged over the
-        samples if it is taken of each.
+        samples if it is taken of each. It is to be looked at: without gradient, and NaN where no
+        voxel is labelled, of which the loss makes a Dice of 1.
     """
     if regions is None:
         cross_entropy, probabilities, truth = _class_terms(logits, labels, settings.weights)
@@ -129,13 +130,26 @@ def segmentation_loss(
         per_sample=settings.per_sample,
         smoothing=settings.smoothing,
     )
+    shown = _of_what_is_labelled(dice, labels)
     if settings.per_sample:
         dice = jnp.mean(dice, axis=0)
-    foreground = dice if regions is not None else dice[1:]
+    if regions is None:
+        foreground, shown = dice[1:], shown[1:]
+    else:
+        foreground = dice
     mean = jnp.mean(dice if settings.background else foreground)
     if not settings.cross_entropy:  # 0 times infinity would be no number
-        return settings.dice * (1.0 - mean), foreground
-    return settings.cross_entropy * cross_entropy + settings.dice - settings.dice * mean, foreground
+        return settings.dice * (1.0 - mean), shown
+    return settings.cross_entropy * cross_entropy + settings.dice - settings.dice * mean, shown
+
+
+def _of_what_is_labelled(dice: Array, labels: Array) -> Array:
+    """The Dice of each class, averaged over the samples that have a labelled voxel; NaN of none."""
+    dice = jax.lax.stop_gradient(dice)
+    labelled = jnp.any(labels != IGNORED, axis=_SPACE)
+    if dice.ndim == 2:
+        return jnp.mean(dice, axis=0, where=labelled[:, None])
+    return jnp.where(jnp.any(labelled), dice, jnp.nan)
 
 
 def deeply_supervised(
@@ -156,7 +170,7 @@ def deeply_supervised(
         regions: as in `segmentation_loss`.
 
     Returns:
-        The loss, and the soft Dice of the foreground at full resolution.
+        The loss, and the soft Dice of the foreground at full resolution, see `segmentation_loss`.
     """
     loss, dice = segmentation_loss(outputs.logits, labels, settings, regions)
     total = 1.0
@@ -166,7 +180,7 @@ def deeply_supervised(
             logits, labels[:, ::every, ::every, ::every], settings, regions
         )
         loss, total = loss + coarse / every, total + 1.0 / every
-    return loss / total, jax.lax.stop_gradient(dice)
+    return loss / total, dice
 
 
 Terms = tuple[Array, Array, Array]  # cross-entropy; probabilities and truth, 0 where not labelled

@@ -7,6 +7,8 @@ Its files:
     RUN/fingerprint.json    sizes, spacings, intensities and classes of the cases trained on
     RUN/history.jsonl       one line of scalars a log step
     RUN/checkpoints/        one folder a step
+
+The first three have a format number and a digest, see `signed_json`.
 """
 
 import contextlib
@@ -24,6 +26,11 @@ from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts.case import Region
 from invseg_jax.errors import UserError
 from invseg_jax.folder_lock import folder_lock
+from invseg_jax.training import signed_json
+from invseg_jax.training.history import read_rows
+from invseg_jax.training.json_types import config_fault
+from invseg_jax.training.run_files import config_values, field_values
+from invseg_jax.training.saved_steps import saved_steps
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,7 @@ class RunFolder:
 
     def newest_step(self) -> int:
         """The newest step that was saved; 0 where none was."""
-        found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
-        return max((int(path.name) for path in found if path.name.isdigit()), default=0)
+        return max(saved_steps(self.checkpoints), default=0)
 
     def known_by(self) -> str:
         """What the digests are of in a run that can be resumed here, else those of a new run."""
@@ -147,16 +153,22 @@ class RunFolder:
                 on the same prepared another way or with other classes, of more steps, or a finished
                 one that was trained otherwise; nothing is written.
         """
-        values = _plain(config.to_dict())
-        described = _plain(asdict(data))
+        values = signed_json.plain(config.to_dict())
+        described = signed_json.plain(asdict(data))
         saved = self.newest_step()
         if saved > config.steps:
             raise UserError(
                 f"{self.path} holds a run that was saved at step {saved}, beyond config.steps="
                 f"{config.steps}; take more steps to go on with it, or another --workdir"
             )
-        if saved and (self.path / "config.json").exists():
-            earlier = _read_json(self.path / "config.json")
+        if saved:
+            for name in ("config.json", "data.json"):
+                if not (self.path / name).exists():
+                    raise UserError(
+                        f"{self.path} holds the checkpoint of step {saved} and no {name}; put it "
+                        "back, or give another --workdir"
+                    )
+            earlier = config_values(self.path)
             # The branch's dense layers are made for the patch.
             kept = [*_KEPT, *(("data.patch",) if config.vae.latent else ())]
             if saved == config.steps:
@@ -169,8 +181,7 @@ class RunFolder:
                         f"{_difference(part, earlier, values)}; "
                         "use the same configuration to resume it, or another --workdir"
                     )
-        if saved and (self.path / "data.json").exists():
-            earlier = _read_json(self.path / "data.json")
+            earlier = self._read_data()
             for part in ("modalities", "classes", "values", "reference", "ignore", "regions"):
                 # Runs of earlier versions have no regions.
                 if earlier.get(part, [] if part == "regions" else None) != described[part]:
@@ -185,26 +196,30 @@ class RunFolder:
                     f"{len(described['training'])}, not all the same); "
                     "use the same --data and fold to resume it, or another --workdir"
                 )
-        self._write("config.json", json.dumps(values, indent=1) + "\n")
-        self._write("data.json", json.dumps(described, indent=1) + "\n")
+        # What this would not read again must not be trained.
+        if fault := config_fault(values, complete=True):
+            raise UserError(f"{fault}; take the keys and types of configuration.py: base_config")
+        self._write("config.json", signed_json.to_text(values))
+        self._write("data.json", signed_json.to_text(described))
         if fingerprint is not None:
-            self._write("fingerprint.json", fingerprint.to_json())
+            measured = json.loads(fingerprint.to_json())
+            self._write("fingerprint.json", signed_json.to_text(measured))
 
     def read_config(self) -> Config:
         """The configuration of the run.
 
         Raises:
-            UserError: the folder holds no run.
+            UserError: the folder holds no run, or the file is damaged.
         """
-        return ConfigDict(_tuples(_read_json(self.path / "config.json", self.path)))
+        return ConfigDict(signed_json.tuples(config_values(self.path)))
 
     def read_data(self) -> DataDescription:
         """What the network was trained on.
 
         Raises:
-            UserError: the folder holds no run.
+            UserError: the folder holds no run, or the file is damaged.
         """
-        values = _tuples(_read_json(self.path / "data.json", self.path))
+        values = signed_json.tuples(self._read_data())
         regions = tuple(Region(**region) for region in values.pop("regions", ()))
         return DataDescription(**values, regions=regions)
 
@@ -214,25 +229,22 @@ class RunFolder:
         Raises:
             UserError: the folder holds no fingerprint, or a damaged one.
         """
-        file = self.path / "fingerprint.json"
-        try:
-            return Fingerprint.from_json(_read_text(file, self.path))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from error
+        values = field_values(self.path, "fingerprint.json", Fingerprint)
+        return Fingerprint.from_json(json.dumps(values))
 
     def read_history(self, up_to: int) -> list[dict[str, float]]:
-        """The scalars logged up to and including a step, and the file cut there."""
+        """The scalars logged up to and including a step, and the file cut there.
+
+        Raises:
+            UserError: the file cannot be read or written.
+        """
         file = self.path / "history.jsonl"
         if not file.exists():
             return []
-        rows = []
-        for line in file.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break  # The last line of a killed run may be half written.
-            if row["step"] <= up_to:
-                rows.append(row)
+        try:
+            rows = [row for row in read_rows(file) if row["step"] <= up_to]
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from error
         self._write("history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return rows
 
@@ -248,6 +260,12 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
 
+    def _read_data(self) -> dict[str, Any]:
+        values = field_values(self.path, "data.json", DataDescription)
+        if fault := _disagreement(values):
+            raise signed_json.unreadable(self.path / "data.json", fault)
+        return values
+
     def _write(self, name: str, text: str) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -256,37 +274,16 @@ class RunFolder:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
 
 
-def _read_json(file: Path, run: Path | None = None) -> dict[str, Any]:
-    try:
-        return json.loads(_read_text(file, run))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-
-
-def _read_text(file: Path, run: Path | None) -> str:
-    try:
-        return file.read_text()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{run or file.parent} holds no trained run ({file.name} is missing); "
-            "give the --workdir of a training"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    return json.loads(json.dumps(value))
-
-
-def _tuples(value: Any) -> Any:
-    """Lists as tuples, as configurations have them."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
+def _disagreement(data: Mapping[str, Any]) -> str | None:
+    """What does not fit together in a description whose types are right, or None."""
+    if len(data["values"]) != len(data["classes"]):
+        return f"it has {len(data['classes'])} classes and {len(data['values'])} values"
+    count, reference = len(data["modalities"]), data.get("reference")
+    if not count or not data["classes"]:
+        return "it has no modalities or no classes"
+    if reference is not None and not 0 <= reference < count:
+        return f"reference is {reference}, and there are {count} modalities, counted from 0"
+    return None
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:

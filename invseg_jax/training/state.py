@@ -31,6 +31,19 @@ class TrainState:
     key: Array
 
 
+@jax.jit
+def finite_parts(state: TrainState) -> dict[str, Array]:
+    """Whether all numbers of the state are finite, by part: `params`, `averaged`, `optimiser`."""
+
+    def finite(tree: Any) -> Array:
+        floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
+        each = [jnp.all(jnp.isfinite(a)) for a in floats]
+        return jnp.all(jnp.stack([jnp.asarray(True), *each]))
+
+    parts = ("params", "averaged", "optimiser")
+    return {name: finite(getattr(state, name)) for name in parts}
+
+
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "polynomial")
 

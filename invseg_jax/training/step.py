@@ -46,7 +46,8 @@ def make_step(
 
     Returns:
         A function of the state and a batch (`image` (n, d, h, w, modalities) float32, `label`
-        (n, d, h, w) int32) that gives the next state and scalar metrics, all on the device.
+        (n, d, h, w) int32) that gives the next state and scalar metrics, all on the device. The
+        metric `dice` is NaN where no voxel of the batch is labelled.
     """
 
     def gradient_of(params: Any, key: Array, batch: Batch):
@@ -77,7 +78,12 @@ def make_step(
 
         def of_part(number: Array):
             part = jax.tree.map(lambda a: a[:, number], parts)
-            return gradient_of(params, jax.random.fold_in(key, number), part)
+            (value, (dice, terms)), gradient = gradient_of(
+                params, jax.random.fold_in(key, number), part
+            )
+            has_dice = ~jnp.isnan(dice)
+            counted = jnp.where(has_dice, dice, 0.0), has_dice.astype(dice.dtype)
+            return (value, (counted, terms)), gradient
 
         def add(total, number):
             return jax.tree.map(jnp.add, total, of_part(number)), None
@@ -86,7 +92,12 @@ def make_step(
         shapes = jax.eval_shape(of_part, numbers[0])
         nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         total, _ = jax.lax.scan(add, nothing, numbers)
-        return jax.tree.map(lambda a: a / accumulate, total)
+        # A part without a labelled voxel has no Dice.
+        (value, ((dice, parts_with_dice), terms)), gradient = total
+        dice = dice / parts_with_dice
+        rest = (value, terms, gradient)
+        value, terms, gradient = jax.tree.map(lambda a: a / accumulate, rest)
+        return (value, (dice, terms)), gradient
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)

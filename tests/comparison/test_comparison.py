@@ -118,6 +118,25 @@ def test_every_run_is_trained_and_scored_once(
     assert [len(row.results) for row in again.rows] == [2, 2]
 
 
+def test_a_damaged_last_checkpoint_is_made_again_and_scored(
+    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+):
+    def older_at_first(module: str, arguments: list[str], stop: object) -> int:
+        status = commands(module, arguments, stop)
+        if commands.done == [f"train {name}", f"evaluate {name}"]:
+            file = tmp_path / "out" / "runs" / name / "compare" / "summary.json"
+            summary = json.loads(file.read_text()) | {"scored": {"step": 20}}
+            file.write_text(json.dumps(summary))
+        return status
+
+    name = next(grid.runs()).name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[Comparison.__module__], "run_command", older_at_first)
+        outcome = compare(grid).run()
+    assert commands.done[:4] == [f"train {name}", f"evaluate {name}"] * 2
+    assert commands.done[4].startswith("train ") and not outcome.failed
+
+
 def test_where_nothing_is_held_out_the_rest_of_the_training_cases_is_scored(
     commands: Commands, compare: Callable[..., Comparison], make_grid: Callable[..., Grid]
 ):

@@ -96,7 +96,20 @@ def test_a_probe_that_fails_is_told(
     assert not (tmp_path / "steps.json").exists()
 
 
-def test_a_damaged_file_is_named(tmp_path: Path):
-    (tmp_path / "steps.json").write_text('{"a": ')
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a": ',
+        "[1]",
+        "\xff",
+        '{"a": 3}',
+        '{"a": {"minutes": 1, "steps": 3}}',
+        '{"a": {"settings": "x", "steps": 3}}',
+        '{"a": {"settings": "x", "minutes": "1", "steps": 3}}',
+        '{"a": {"settings": "x", "minutes": 1, "steps": 0}}',
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: str):
+    (tmp_path / "steps.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"steps\.json cannot be read"):
         EqualTime(tmp_path, 1.0)

@@ -14,9 +14,11 @@ from invseg_jax.comparison.run_state import (
     is_trained,
     read_result,
     refuse_another,
+    scored_step,
     step_seconds,
 )
 from invseg_jax.errors import UserError
+from invseg_jax.training import signed_json
 
 SCORES = {"dice": {"a": 0.5, "b": None, "mean": 0.5}, "iou": {"a": 0.25, "mean": 0.25}, "odd": 3}
 
@@ -96,6 +98,74 @@ def test_a_run_of_other_settings_is_refused_by_key(
         refuse_another(tmp_path, run, 40, "/data")
 
 
+def test_scores_of_an_older_checkpoint_do_not_count(
+    run: Run, finish: Callable[..., None], tmp_path: Path
+):
+    finish(tmp_path, run, SCORES)
+    file = tmp_path / "compare" / "summary.json"
+    summary = json.loads(file.read_text())
+    assert scored_step(tmp_path) is None  # an earlier version did not say
+    for step, counts in ((40, True), (20, False)):
+        file.write_text(json.dumps(summary | {"scored": {"split": "val", "step": step}}))
+        assert scored_step(tmp_path) == step
+        assert is_scored(tmp_path, run.config(40)) == counts
+    assert is_trained(tmp_path, run.config(40))
+
+
+def test_a_name_that_is_no_step(run: Run, finish: Callable[..., None], tmp_path: Path):
+    finish(tmp_path, run, SCORES)
+    for name in ("²", "500.damaged"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    assert is_scored(tmp_path, run.config(40))
+
+
+def test_the_digest_of_a_run_file_counts(run: Run, finish: Callable[..., None], tmp_path: Path):
+    finish(tmp_path, run, SCORES)
+    for name in ("config.json", "data.json"):
+        file = tmp_path / name
+        file.write_text(signed_json.to_text(json.loads(file.read_text())))
+    assert is_scored(tmp_path, run.config(40))
+    refuse_another(tmp_path, run, 40, None)
+    for name in ("config.json", "data.json"):
+        file = tmp_path / name
+        content = file.read_bytes()
+        file.write_bytes(
+            content.replace(b'"root": null', b'"root": "/d"').replace(b'"seed": 0', b'"seed": 1')
+        )
+        with pytest.raises(UserError, match=f"{name} cannot be read: .*digest"):
+            refuse_another(tmp_path, run, 40, None)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1]",
+        b"3",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"mean": 3}',
+        b'{"mean": {}}',
+        b'{"mean": {"dice": {"mean": "x"}}}',
+        b'{"mean": {"dice": {"mean": [1]}}}',
+        b'{"scored": []}',
+    ],
+)
+def test_a_damaged_summary_is_one_line(
+    run: Run, finish: Callable[..., None], tmp_path: Path, content: bytes
+):
+    finish(tmp_path, run, SCORES)
+    file = tmp_path / "compare" / "summary.json"
+    if content.startswith(b'{"mean'):
+        config = json.loads(file.read_text())["config"]
+        content = json.dumps(json.loads(content) | {"config": config}).encode()
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"summary\.json cannot be read: .*; delete it") as caught:
+        read_result(tmp_path, run, 40)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_file_is_named(run: Run, finish: Callable[..., None], tmp_path: Path):
     finish(tmp_path, run, SCORES)
     (tmp_path / "config.json").write_text("{")
@@ -116,6 +186,7 @@ def test_the_time_of_a_step_is_that_of_the_later_half(
     tmp_path: Path, rates: list[float], seconds: float
 ):
     lines = [json.dumps({"step": i, "train/steps_per_second": r}) for i, r in enumerate(rates)]
-    (tmp_path / "history.jsonl").write_text("\n".join([*lines, '{"step": 9, "tra']))
+    lines.insert(1, '{"step": 3, "train/steps_per_second": "fast"}')
+    (tmp_path / "history.jsonl").write_text("\n".join([*lines, "[]", '{"step": 9, "tra']))
     assert step_seconds(tmp_path) == pytest.approx(seconds, nan_ok=True)
     assert math.isnan(step_seconds(tmp_path / "missing"))

@@ -1,5 +1,8 @@
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -111,11 +114,14 @@ def test_mirroring_is_as_the_run_says_or_as_asked_for(run: RunFolder, tmp_path: 
     # A run that was asked to, and one of an earlier version.
     for mirror, axes in (((False, True, False), (1,)), (None, ())):
         other = RunFolder(tmp_path / str(mirror))
-        config = tiny_config().unlock()
-        config.inference.mirror = mirror
-        if mirror is None:
-            del config.inference.mirror
+        config = tiny_config()
+        if mirror is not None:
+            config.inference.mirror = mirror
         other.write(config, DATA)
+        if mirror is None:
+            written = json.loads((other.path / "config.json").read_text())
+            del written["format"], written["digest"], written["inference"]["mirror"]
+            (other.path / "config.json").write_text(json.dumps(written))
         other.checkpoints.symlink_to(run.checkpoints)
         assert load_network(other.path)[0].mirrored == axes
     assert load_network(other.path, (True, True, True))[0].mirrored == (0, 1, 2)
@@ -147,6 +153,45 @@ def test_a_run_without_a_checkpoint(tmp_path: Path):
     (run.checkpoints / "5.orbax-checkpoint-tmp").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint yet"):
         load_network(tmp_path)
+
+
+def test_a_damaged_checkpoint_gives_the_one_before_and_a_warning(
+    network: Network, run: RunFolder, tmp_path: Path
+):
+    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    assert load_network(other.path)[0].step == 10
+    (other.checkpoints / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
+    before = {p: p.read_bytes() for p in other.path.rglob("*") if p.is_file()}
+    with pytest.warns(UserWarning, match="checkpoints/10 is damaged .* that of step 5 is read"):
+        loaded = load_network(other.path)[0]
+    assert loaded.step == 5
+    for found, first in zip(
+        jax.tree.leaves(loaded.params), jax.tree.leaves(network.params), strict=True
+    ):
+        np.testing.assert_array_equal(found, first)
+    (other.checkpoints / "5" / "state" / "manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(UserError, match="are all damaged .*put back a copy, or train anew"):
+        load_network(other.path)
+    del before[other.checkpoints / "5" / "state" / "manifest.ocdbt"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_training_that_saves_meanwhile_does_not_disturb(
+    network: Network, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    restored, seen = Checkpoints.restore_averaged, []
+
+    def deleted_meanwhile(self: Checkpoints, step: int, like: Any, *, without: str) -> Any:
+        seen.append(step)
+        if step == 10:
+            (other.checkpoints / "10").rename(other.checkpoints / "15")
+            shutil.rmtree(other.checkpoints / "5")
+        return restored(self, step, like, without=without)
+
+    monkeypatch.setattr(Checkpoints, "restore_averaged", deleted_meanwhile)
+    assert load_network(other.path)[0].step == 15
+    assert seen == [10, 15]
 
 
 def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):

@@ -3,88 +3,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invseg_jax.data.cache import CachedCase
-from invseg_jax.data.pipeline import training_batches
 from invseg_jax.errors import UserError
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.state import OptimiserSettings, TrainState, first_state, make_optimiser
-
-OPTIMISER = make_optimiser(OptimiserSettings(), 10)
-
-
-def some_params(features: int = 4) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    return {
-        "conv": {"kernel": jnp.asarray(rng.normal(size=(3, 3, 3, 1, features)), jnp.float32)},
-        # NaN, infinities, -0 and a denormal number come back as they were.
-        "odd": jnp.asarray([np.nan, np.inf, -np.inf, -0.0, 1e-42], jnp.float32),
-        "half": jnp.asarray(rng.normal(size=7), jnp.bfloat16),
-    }
-
-
-def some_state(features: int = 4, seed: int = 5) -> TrainState:
-    return first_state(some_params(features), OPTIMISER, seed)
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[CachedCase]:
-    rng, made = np.random.default_rng(0), []
-    for number in range(5):
-        folder = tmp_path_factory.mktemp("case")
-        np.save(folder / "image.npy", rng.normal(size=(6, 5, 4, 1)).astype(np.float32))
-        np.save(folder / "label.npy", np.zeros((6, 5, 4), np.uint8))
-        made.append(CachedCase(f"case-{number}", folder, (6, 5, 4), 2))
-    return made
+from invseg_jax.training.state import TrainState, first_state
+from tests.training.small_checkpoints import (
+    OPTIMISER,
+    assert_same_bits,
+    contents,
+    new_batches,
+    some_params,
+    some_state,
+)
 
 
 @pytest.fixture
 def batches(cases) -> Iterator[dict[str, np.ndarray]]:
     return new_batches(cases)
-
-
-def new_batches(cases: list[CachedCase], threads: int = 0) -> Any:
-    return training_batches(
-        cases, patch=(4, 4, 4), batch=2, foreground=0.0, seed=1, threads=threads
-    )
-
-
-def assert_same_bits(a: TrainState, b: TrainState) -> None:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        assert left.dtype == right.dtype
-        if jnp.issubdtype(left.dtype, jax.dtypes.prng_key):
-            left, right = jax.random.key_data(left), jax.random.key_data(right)
-        assert left.shape == right.shape
-        assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture(scope="module")
-def written(cases, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Steps 4 and 7, of which 7 has another state; copied by those who break it."""
-    folder = tmp_path_factory.mktemp("written") / "checkpoints"
-    batches = new_batches(cases)
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.save(4, some_state(), batches)
-        next(batches)
-        checkpoints.save(7, replace(some_state(), step=jnp.asarray(7, jnp.int32)), batches)
-    return folder
-
-
-@pytest.fixture
-def copied(written: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(written, tmp_path / "checkpoints")
 
 
 @pytest.mark.parametrize("threads", [0, 2])

@@ -94,6 +94,22 @@ def test_a_running_training_can_be_looked_at(run: RunFolder):
         assert threading.active_count() == before
 
 
+def test_a_step_without_a_dice(run: RunFolder, capsys: pytest.CaptureFixture):
+    with TrainingLog(run, first=0, steps=9) as log:
+        log.training(1, {"loss": 1.0, "dice": float("nan")})
+        log.training(2, {"loss": 1.0, "dice": 0.5})
+        log.draw(run.path / "progress.png")
+    first, second = capsys.readouterr().out.splitlines()
+    assert "loss 1.000  Dice n/a  " in first
+    assert "loss 1.000  Dice 0.500  " in second
+    one, two = (run.path / "history.jsonl").read_text().splitlines()
+    assert "train/loss" in one and "dice" not in one and "NaN" not in one
+    assert json.loads(two)["train/dice"] == 0.5
+    tags = {(e.step, v.tag) for e in events(run) for v in e.summary.value}
+    assert (1, "train/loss") in tags and (1, "train/dice") not in tags
+    assert (2, "train/dice") in tags
+
+
 @on_a_full_disk
 def test_a_full_disk_does_not_stop_training(tmp_path: Path):
     # A process of its own: training used to stand still for good.

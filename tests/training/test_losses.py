@@ -196,6 +196,38 @@ def test_what_nobody_labelled_might_as_well_not_be_there(rng, settings, regions)
     assert value == 0.0 and not np.any(gradient)
 
 
+@pytest.mark.parametrize("regions", [None, REGIONS], ids=["classes", "regions"])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_what_nobody_labelled_has_no_dice(rng, regions, per_sample: bool):
+    settings = replace(DEFAULT, per_sample=per_sample)
+    logits, labels = random_example(rng, (3, 3, 4, 5))
+
+    def loss_and_dice(labels):
+        outputs = Outputs(jnp.asarray(logits), (jnp.asarray(logits[:, ::2, ::2, ::2]),))
+        return deeply_supervised(outputs, jnp.asarray(labels), settings, regions)
+
+    nothing = np.full_like(labels, IGNORED)
+    loss, dice = loss_and_dice(nothing)
+    assert loss == 0.0 and dice.shape == ((3,) if regions else (CLASSES - 1,))
+    assert np.isnan(dice).all()
+    # One voxel of the background is enough.
+    nothing[1, 0, 0, 0] = 0
+    loss, dice = loss_and_dice(nothing)
+    assert np.isfinite(dice).all()
+    np.testing.assert_allclose(
+        dice, reference(logits[1:2], nothing[1:2], settings, regions)[1], rtol=1e-5
+    )
+    # Of samples one by one, those count that have a labelled voxel; the loss has all of them.
+    labels[0] = IGNORED
+    loss, dice = loss_and_dice(labels)
+    np.testing.assert_allclose(dice, reference(logits[1:], labels[1:], settings, regions)[1], 1e-5)
+    first, second = (
+        reference(x, y, settings, regions)[0]
+        for x, y in ((logits, labels), (logits[:, ::2, ::2, ::2], labels[:, ::2, ::2, ::2]))
+    )
+    np.testing.assert_allclose(loss, (first + second / 2) / 1.5, rtol=1e-5)
+
+
 def test_weights_are_relative(rng):
     logits, labels = map(jnp.asarray, random_example(rng, (2, 3, 4, 5)))
     for regions in (None, REGIONS):

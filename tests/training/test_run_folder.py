@@ -1,5 +1,8 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,15 @@ def contents(run: RunFolder) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
 
 
+def as_an_earlier_version(run: RunFolder, name: str, *without: str) -> None:
+    """Takes format, digest and some keys, named by their path, out of a JSON file."""
+    values = json.loads((run.path / name).read_text())
+    for path in ("format", "digest", *without):
+        *sections, key = path.split(".")
+        del reduce(getitem, sections, values)[key]
+    (run.path / name).write_text(json.dumps(values))
+
+
 def test_what_is_written_is_read(run: RunFolder):
     assert run.read_data() == DATA
     read = run.read_config()
@@ -68,12 +80,8 @@ def test_regions_are_read_as_they_were_written(tmp_path: Path):
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_as_it_was(run: RunFolder):
-    written = json.loads((run.path / "config.json").read_text())
-    del written["loss"], written["optimiser"]["name"]
-    (run.path / "config.json").write_text(json.dumps(written))
-    described = json.loads((run.path / "data.json").read_text())
-    del described["regions"]
-    (run.path / "data.json").write_text(json.dumps(described))
+    as_an_earlier_version(run, "config.json", "loss", "optimiser.name")
+    as_an_earlier_version(run, "data.json", "regions", "images")
     assert run.read_data() == DATA
     other = base_config()
     other.optimiser.name = "sgd"
@@ -117,6 +125,8 @@ def test_the_fingerprint_is_written_and_read(run: RunFolder):
     with pytest.raises(UserError, match=r"holds no trained run \(fingerprint.json is missing\)"):
         run.read_fingerprint()
     run.write(base_config(), DATA, FINGERPRINT)
+    assert run.read_fingerprint() == FINGERPRINT
+    as_an_earlier_version(run, "fingerprint.json")
     assert run.read_fingerprint() == FINGERPRINT
     for damaged in ("", "[1]", "{}", '{"cases": 3}'):
         (run.path / "fingerprint.json").write_text(damaged)
@@ -281,6 +291,158 @@ def write_history(run: RunFolder, steps: list[int]) -> list[dict[str, float]]:
     return rows
 
 
+def readers(run: RunFolder) -> dict[str, Callable[[], Any]]:
+    return {
+        "config.json": run.read_config,
+        "data.json": run.read_data,
+        "fingerprint.json": run.read_fingerprint,
+    }
+
+
+def leaves(values: Any, path: tuple = ()):
+    """The path of every value in JSON, of objects and lists too."""
+    if path:
+        yield path
+    items = values.items() if isinstance(values, dict) else ()
+    items = enumerate(values) if isinstance(values, list) else items
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+def without_digest(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "digest"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "fingerprint.json"])
+def test_what_is_lost_is_named_and_never_made_up(run: RunFolder, name: str):
+    """Each key of the file, with the digest and without."""
+    run = RunFolder(run.path.with_name("with regions"))
+    run.write(base_config(), replace(DATA, regions=(Region("whole", (1, 2), 1),)), FINGERPRINT)
+    file, read = run.path / name, readers(run)[name]
+    whole = json.loads(file.read_text())
+    for path in leaves(whole):
+        if isinstance(path[-1], int) or path == ("digest",):
+            continue
+        lost = json.loads(file.read_text())
+        del reduce(getitem, path[:-1], lost)[path[-1]]
+        before = file.read_bytes()
+        for values in (lost, without_digest(lost)):
+            file.write_text(json.dumps(values))
+            if path == ("format",) and "digest" not in values:
+                continue  # as of an earlier version
+            with pytest.raises(UserError, match=f"{name} cannot be read: ") as caught:
+                read()
+            assert "\n" not in str(caught.value)
+        if path != ("format",):
+            assert f"{path[-1]} is missing" in str(caught.value)
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "fingerprint.json"])
+@pytest.mark.parametrize("value", [None, True, "x", -2.5, [], [{}]])
+def test_a_value_of_another_type_is_one_line_or_fits(run: RunFolder, name: str, value: Any):
+    run = RunFolder(run.path.with_name("with regions"))
+    run.write(base_config(), replace(DATA, regions=(Region("whole", (1, 2), 1),)), FINGERPRINT)
+    file, read = run.path / name, readers(run)[name]
+    content = file.read_bytes()
+    refused = 0
+    for path in leaves(without_digest(json.loads(content))):
+        other = without_digest(json.loads(content))
+        reduce(getitem, path[:-1], other)[path[-1]] = value
+        file.write_text(json.dumps(other))
+        try:
+            read()
+        except UserError as error:
+            refused += 1
+            assert str(file) in str(error) and "\n" not in str(error)
+            named = [part for part in path if isinstance(part, str)]
+            assert named[-1] in str(error)
+    assert refused > 5
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "fingerprint.json"])
+def test_a_flipped_bit_is_one_line_or_changes_nothing(run: RunFolder, name: str):
+    run.write(base_config(), DATA, FINGERPRINT)
+    file, read = run.path / name, readers(run)[name]
+    content, right, found = file.read_bytes(), read(), 0
+    for at in range(0, len(content), max(1, len(content) // 400)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << at % 8
+        file.write_bytes(flipped)
+        try:
+            assert read() == right  # as a blank that is another blank
+        except UserError as error:
+            assert "\n" not in str(error)
+            found += 1
+    assert found > 150
+
+
+def test_a_key_that_there_is_not_is_named(run: RunFolder):
+    file = run.path / "config.json"
+    values = without_digest(json.loads(file.read_text()))
+    values["data"]["flod"] = 1
+    file.write_text(json.dumps(values))
+    for act in (run.read_config, lambda: run.write(base_config(), DATA)):
+        with pytest.raises(UserError, match=r"config.data.flod is unknown; correct it or put"):
+            act()
+    # In a file of an earlier version too.
+    del values["format"]
+    file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"config.data.flod is unknown"):
+        run.read_config()
+
+
+def test_a_change_on_purpose_is_taken_without_the_digest(run: RunFolder):
+    file = run.path / "config.json"
+    file.write_text(file.read_text().replace('"max_bytes": 4294967296', '"max_bytes": 9000000000'))
+    with pytest.raises(UserError, match='delete its "digest" line if you meant the change'):
+        run.read_config()
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line for line in lines if '"digest"' not in line))
+    assert run.read_config().data.max_bytes == 9_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("values", [0, 1], "it has 3 classes and 2 values"),
+        ("reference", 2, "reference is 2, and there are 2 modalities, counted from 0"),
+        ("modalities", [], "it has no modalities or no classes"),
+    ],
+)
+def test_a_description_must_agree_with_itself(run: RunFolder, key: str, value: Any, said: str):
+    file = run.path / "data.json"
+    values = without_digest(json.loads(file.read_text()))
+    file.write_text(json.dumps(values | {key: value}))
+    with pytest.raises(UserError, match=said):
+        run.read_data()
+
+
+def test_what_could_not_be_read_again_is_not_trained(tmp_path: Path):
+    config = base_config()
+    with config.unlocked():
+        config.data.novelty = 3
+    with pytest.raises(UserError, match="config.data.novelty is unknown; take the keys"):
+        RunFolder(tmp_path).write(config, DATA)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+def test_a_run_that_lost_a_file_does_not_go_on(run: RunFolder, name: str):
+    (run.path / name).unlink()
+    before = contents(run)
+    with pytest.raises(UserError, match=f"the checkpoint of step 3 and no {name}; put it back"):
+        run.write(base_config(), DATA)
+    assert contents(run) == before
+
+
+def test_a_name_that_is_no_step(run: RunFolder):
+    for name in ("²", "007", "500.damaged"):
+        (run.checkpoints / name).mkdir()
+    (run.checkpoints / "900").write_text("a file")
+    assert run.newest_step() == 3
+
+
 def test_history_comes_back(run: RunFolder):
     rows = write_history(run, [1, 2, 2, 5])
     assert run.read_history(5) == rows
@@ -306,6 +468,16 @@ def test_a_half_written_last_line_is_dropped(run: RunFolder, left: int):
     # What is added next stands on a line of its own.
     again = write_history(run, [3])
     assert run.read_history(100) == rows[:2] + again
+
+
+def test_lines_that_are_no_rows_are_passed_over(run: RunFolder):
+    rows = write_history(run, [1, 2])
+    with (run.path / "history.jsonl").open("ab") as file:
+        file.write(b'[1]\n3\n"x"\nnull\n{"step": "4"}\n{"step": true}\n{"loss": 1.0}\n\xff\xfe\n\n')
+        file.write(b'{"step": 2, "train/loss": "x"}\n{"step": NaN}\n{"step": 2.5}\n{"ste')
+    assert run.read_history(100) == rows
+    rows += write_history(run, [5])
+    assert run.read_history(100) == rows
 
 
 def test_a_score_that_is_not_a_number(run: RunFolder):

@@ -11,7 +11,13 @@ from flax import nnx
 
 from invseg_jax.errors import UserError
 from invseg_jax.models import FullInvRes
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser, schedule
+from invseg_jax.training.state import (
+    OptimiserSettings,
+    finite_parts,
+    first_state,
+    make_optimiser,
+    schedule,
+)
 
 SETTINGS = OptimiserSettings(learning_rate=0.1, warmup=10)
 
@@ -187,3 +193,23 @@ def test_scales_of_stacked_couplings_do_not_decay_either():
     updates: Any = update(optimiser, still, optimiser.init(params), params)[0]
     moved = {(path[-1], bool(jnp.any(leaf[...] != 0))) for path, leaf in nnx.to_flat_state(updates)}
     assert moved == {("kernel", True), ("scale", False), ("offset", False), ("bias", False)}
+
+
+@pytest.mark.parametrize("part", ["params", "averaged", "optimiser"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_found(part: str, value: float):
+    params = {"a": jnp.ones((3, 4)), "half": jnp.ones(5, jnp.bfloat16)}
+    state = first_state(params, make_optimiser(OptimiserSettings(), 10), seed=0)
+    assert {name: bool(fine) for name, fine in finite_parts(state).items()} == {
+        "params": True,
+        "averaged": True,
+        "optimiser": True,
+    }
+    leaves, structure = jax.tree.flatten(getattr(state, part))
+    for number, leaf in enumerate(leaves):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        broken = leaf.at[(-1,) * leaf.ndim].set(value)
+        others = [*leaves[:number], broken, *leaves[number + 1 :]]
+        found = finite_parts(replace(state, **{part: jax.tree.unflatten(structure, others)}))
+        assert [name for name, fine in found.items() if not fine] == [part]

@@ -10,6 +10,7 @@ from flax import nnx
 
 from invseg_jax import models
 from invseg_jax.data.augment import Augmentation
+from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.training.losses import LossSettings, deeply_supervised
 from invseg_jax.training.state import OptimiserSettings, TrainState, first_state, make_optimiser
 from invseg_jax.training.step import make_step
@@ -153,6 +154,34 @@ def test_the_parts_of_a_batch_give_the_gradient_of_the_whole(pointwise, parts: i
     for name, value in found[1].items():
         np.testing.assert_allclose(value, expected[1][name], rtol=1e-5)
     assert found[0].step == 1
+
+
+def test_a_batch_that_nobody_labelled_has_no_dice(descent, batch):
+    step, state = descent
+    unlabelled = batch | {"label": np.full_like(batch["label"], IGNORED)}
+    metrics = step(state, unlabelled)[1]
+    assert np.isnan(metrics["dice"])
+    assert metrics["loss"] == 0.0 and metrics["gradient_norm"] == 0.0
+
+
+def test_the_dice_is_that_of_the_parts_that_have_one(pointwise, batch):
+    twice, state = start(pointwise(), optax.sgd(0.5), accumulate=2)
+    once, _ = start(pointwise(), optax.sgd(0.5))
+    # The parts are the samples; nobody labelled the second.
+    label = batch["label"].copy()
+    label[1] = IGNORED
+    found = twice(state, batch | {"label": label})[1]
+    each = [
+        once(state, {"image": batch["image"][i : i + 1], "label": label[i : i + 1]})[1]
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(found["dice"], each[0]["dice"], rtol=1e-6)
+    assert np.isnan(each[1]["dice"])
+    assert each[0]["loss"] > 0
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(found[name], each[0][name] / 2, rtol=1e-5)
+    label[0] = IGNORED
+    assert np.isnan(twice(state, batch | {"label": label})[1]["dice"])
 
 
 def test_each_part_of_a_batch_has_randomness_of_its_own(pointwise, batch):

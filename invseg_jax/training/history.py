@@ -1,0 +1,36 @@
+"""RUN/history.jsonl: one line of scalars a log step."""
+
+import json
+import math
+from pathlib import Path
+
+
+def read_rows(file: Path) -> list[dict[str, float]]:
+    """The rows of a history; lines that are none are passed over.
+
+    The last line of a killed run may be half written, and a disk may damage any other.
+
+    Args:
+        file: it may be missing.
+
+    Returns:
+        Each with a whole number "step" and other numbers by name.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()):
+            step = row.get("step", math.nan)
+            if math.isfinite(step) and step == int(step):
+                rows.append({**row, "step": int(step)})
+    return rows

@@ -1,0 +1,158 @@
+"""Whether values read from JSON have the keys and the types that this version gives them.
+
+What is right follows from the configuration's defaults and from a dataclass's annotations. A fault
+is told as one text: "config.data.fold is 'x', not a whole number".
+"""
+
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from invseg_jax.configuration import EMBEDDED, base_config
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def config_fault(values: Mapping[str, Any], *, complete: bool) -> str | None:
+    """What is wrong with a configuration, or None.
+
+    Args:
+        values: of the configuration, lists in the place of tuples.
+        complete: whether every key must be there; runs of earlier versions lack some.
+    """
+    model = values.get("model")
+    if not isinstance(model, Mapping):
+        return (
+            _missing("config.model")
+            if model is None
+            else _wrong("config.model", model, "an object")
+        )
+    if (name := model.get("name")) is None:
+        return _missing("config.model.name")
+    try:
+        base = base_config(name)
+    except (KeyError, TypeError):
+        return f"config.model.name is {_shown(name)}, and there is no such network"
+    data = values.get("data")
+    if isinstance(data, Mapping) and "embedded" in data:
+        with base.unlocked():
+            base.data.embedded = ConfigDict(EMBEDDED)
+    return _section_fault(values, base, "config", complete)
+
+
+def fields_fault(cls: type, values: Any, *, complete: bool, where: str = "") -> str | None:
+    """What is wrong with the fields of a dataclass, or None.
+
+    Args:
+        cls: the dataclass.
+        values: of its fields, lists in the place of tuples and objects in that of dataclasses.
+        complete: whether fields with a default must be there too.
+        where: what the values are, for the text; they may be the whole file.
+    """
+    if not isinstance(values, Mapping):
+        return _wrong(where, values, "an object")
+    known = typing.get_type_hints(cls)
+    inside = f"{where}." if where else ""
+    for field in fields(cls):
+        optional = field.default is not MISSING or field.default_factory is not MISSING
+        if field.name not in values and (complete or not optional):
+            return _missing(inside + field.name)
+    for name, value in values.items():
+        if name not in known:
+            return _unknown(inside + name)
+        if fault := _value_fault(known[name], value, inside + name):
+            return fault
+    return None
+
+
+def _section_fault(values: Any, base: ConfigDict, where: str, complete: bool) -> str | None:
+    if not isinstance(values, Mapping):
+        return _wrong(where, values, "an object")
+    if complete and (missing := [key for key in base if key not in values]):
+        return _missing(f"{where}.{missing[0]}")
+    for key, value in values.items():
+        if key not in base:
+            return _unknown(f"{where}.{key}")
+        default = base[key]
+        if isinstance(default, ConfigDict):
+            fault = _section_fault(value, default, f"{where}.{key}", complete)
+        elif value is None and default is None:
+            fault = None
+        else:
+            fault = _value_fault(_annotation(default, base.get_type(key)), value, f"{where}.{key}")
+        if fault:
+            return fault
+    return None
+
+
+def _annotation(default: Any, kind: type) -> Any:
+    """The type of a setting, as an annotation: tuples may get longer."""
+    if kind is not tuple:
+        return kind
+    inner = {type(item) for item in default or ()}
+    return tuple[inner.pop(), ...] if len(inner) == 1 else tuple
+
+
+def _value_fault(annotation: Any, value: Any, where: str) -> str | None:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        faults = [_value_fault(option, value, where) for option in inner]
+        return None if None in faults else faults[0]
+    if annotation in (None, type(None)):
+        return None if value is None else _wrong(where, value, "null")
+    if origin is typing.Literal:
+        return None if value in inner else _wrong(where, value, f"one of {inner}")
+    if annotation in _NAMES:
+        # True is an int to Python, and 1 is a number as good as 1.0.
+        fits = type(value) is annotation or (annotation is float and type(value) is int)
+        return None if fits else _wrong(where, value, _NAMES[annotation])
+    if is_dataclass(annotation):
+        assert isinstance(annotation, type)
+        return fields_fault(annotation, value, complete=True, where=where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            return _wrong(where, value, "an object")
+        items = ((inner[1], item, f"{where}[{_shown(key)}]") for key, item in value.items())
+        return _first_fault(items)
+    if annotation is tuple or origin is tuple:
+        return _list_fault(inner, value, where)
+    raise TypeError(f"{where}: no check for values of the type {annotation}")
+
+
+def _list_fault(inner: tuple[Any, ...], value: Any, where: str) -> str | None:
+    if not isinstance(value, list):
+        return _wrong(where, value, "a list")
+    if not inner:
+        if any(item is None or isinstance(item, dict) for item in value):
+            return _wrong(where, value, "a list of numbers, texts or lists")
+        return None
+    if inner[-1] is not Ellipsis and len(inner) != len(value):
+        return _wrong(where, value, f"a list of {len(inner)}")
+    each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+    items = zip(each, value, range(len(value)), strict=True)
+    return _first_fault((kind, item, f"{where}[{number}]") for kind, item, number in items)
+
+
+def _first_fault(items: Iterable[tuple[Any, Any, str]]) -> str | None:
+    return next(filter(None, (_value_fault(*item) for item in items)), None)
+
+
+def _wrong(where: str, value: Any, right: str) -> str:
+    return f"{where} is {_shown(value)}, not {right}"
+
+
+def _missing(where: str) -> str:
+    return f"{where} is missing"
+
+
+def _unknown(where: str) -> str:
+    return f"{_shown(where)[1:-1]} is unknown"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
