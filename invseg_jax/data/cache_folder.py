@@ -7,6 +7,7 @@ whatever the umask says.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -70,7 +71,11 @@ def make_private(folder: Path, root: Path | None = None) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     for part in reversed((folder, *folder.parents)):
         if part == root or root in part.parents:
-            part.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            try:
+                part.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            except FileExistsError as error:
+                reason = os.strerror(errno.ENOTDIR)
+                raise NotADirectoryError(errno.ENOTDIR, reason, str(part)) from error
             if part != root or _is_own(part):
                 _close(part)
 
