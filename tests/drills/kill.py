@@ -11,6 +11,7 @@ default it takes about a quarter of an hour on two processor cores.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -82,9 +83,14 @@ class Training:
         """The newest step that is saved, 0 where none is."""
         return max((int(name) for name in self._names() if name.isdecimal()), default=0)
 
-    def saving(self) -> bool:
-        """Whether a checkpoint is half written: being written, or left so by a kill."""
-        return any("tmp" in name for name in self._names())
+    def half_written(self) -> set[tuple[str, int]]:
+        """The checkpoints that are being written, or were left so by a kill: name and inode."""
+        found = set()
+        for name in self._names():
+            if "tmp" in name:
+                with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                    found.add((name, (self.checkpoints / name).stat().st_ino))
+        return found
 
     def done(self) -> bool:
         """Whether the last step is saved."""
@@ -106,7 +112,8 @@ def disturb(training: Training, how: str, counts: Counts, chance: random.Random)
     Raises:
         Failed: it ended by itself, or otherwise than it was asked to.
     """
-    before, output = training.newest(), training.run.with_suffix(".txt")
+    before, leftover = training.newest(), training.half_written()
+    output = training.run.with_suffix(".txt")
     process = training.start(output)
     counts.starts += 1
     try:
@@ -133,7 +140,7 @@ def disturb(training: Training, how: str, counts: Counts, chance: random.Random)
             process.wait()
     if status == -signal.SIGKILL and how != TERM:
         counts.kills += 1
-        counts.during_save += training.saving()
+        counts.during_save += not training.half_written() <= leftover
     elif status == 128 + signal.SIGTERM and how == TERM:
         counts.terms += 1
         if training.newest() <= before:
@@ -144,7 +151,11 @@ def disturb(training: Training, how: str, counts: Counts, chance: random.Random)
 
 def _await_save(process: subprocess.Popen, training: Training) -> None:
     for wanted in (False, True):  # the end of the save under way, then the beginning of the next
-        while process.poll() is None and training.saving() != wanted and not training.done():
+        while (
+            process.poll() is None
+            and bool(training.half_written()) != wanted
+            and not training.done()
+        ):
             time.sleep(0.0005)
 
 
