@@ -1,11 +1,25 @@
 """Files written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
 
 from invseg_jax.errors import UserError
+
+# What file systems answer that cannot bring a folder to the disk by itself, or do not let this user
+# open it for that.
+_CANNOT = (
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.ENOTTY,
+    errno.EBADF,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -13,7 +27,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     A reader sees the file that was there or the whole new one, also after a crash: the content goes
     to the disk under a temporary name in the same folder, which then takes the place of the old
-    file in one step.
+    file in one step. When this returns, content and name are on the disk: a power cut changes
+    neither, where the file system can bring a folder to the disk.
 
     Args:
         path: The file; its folder is made if it is missing.
@@ -22,15 +37,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: The file cannot be written; an older one of the name is left as it was.
     """
-    # Not `tempfile`, whose files only their owner may read: `open` honours the umask.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Not `tempfile`, whose files only their owner may read: `open` honours the umask. Nothing of
+    # the file's own name, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or error
         if isinstance(error, FileExistsError):
@@ -41,3 +58,28 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings to the disk which names a folder holds, where its file system can do that.
+
+    Raises:
+        OSError: The disk has failed.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, and brings their names to the disk."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)

@@ -31,10 +31,11 @@ BENCHMARKS = {
     "pipeline": "a training step's wait for data; augmentation in it, and beside SciPy's",
     "startup": "seconds from nothing to the first training step, and with a warm cache",
     "peers": "the same network in iunets and memcnn: peak memory and time",
+    "damage": "bits flipped, files cut or edited: what is found, and what is silently wrong",
     "volume": "whole brain volumes at full width: peak memory and time, PyTorch beside it",
 }
-# `benchmarks` runs on a bare GPU machine; this one measures data and training, below it.
-MODULES = {"pipeline": "invseg_jax.throughput.pipeline"}
+# `benchmarks` runs on a bare GPU machine; these look at data and training, below it.
+MODULES = {"pipeline": "invseg_jax.throughput.pipeline", "damage": "invseg_jax.damage.drill"}
 USER_ERROR = 2
 
 

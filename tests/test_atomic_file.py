@@ -1,5 +1,6 @@
 """Files are written whole, or what was there stays."""
 
+import errno
 import os
 import stat
 import threading
@@ -86,6 +87,76 @@ def test_a_folder_in_place_of_the_file_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="f: cannot be written"):
         write_atomically(tmp_path / "f", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is brought to the disk and renamed, in order, by name."""
+    made: list[tuple[str, str]] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        made.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        sync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        made.append(("replace", Path(target).name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    return made
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells a descriptor's file by /proc")
+def test_content_then_name_then_folder(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
+    write_atomically(tmp_path / "f", b"x")
+    (first, temporary), *rest = calls
+    assert (first, temporary[0], temporary[-4:]) == ("fsync", ".", ".tmp")
+    assert rest == [("replace", "f"), ("fsync", tmp_path.name)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells a descriptor's file by /proc")
+def test_folders_that_are_made_have_their_names_on_the_disk(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    write_atomically(tmp_path / "a" / "b" / "f", b"x")
+    assert calls[:2] == [("fsync", tmp_path.name), ("fsync", "a")]
+    assert calls[-2:] == [("replace", "f"), ("fsync", "b")]
+
+
+def folder_sync_fails(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    sync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_cannot_sync_folders_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder_sync_fails(monkeypatch, number)
+    write_atomically(tmp_path / "new" / "f", b"x")
+    assert (tmp_path / "new" / "f").read_bytes() == b"x"
+
+
+def test_a_disk_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_sync_fails(monkeypatch, errno.EIO)
+    with pytest.raises(UserError, match="f: cannot be written .Input/output error"):
+        write_atomically(tmp_path / "f", b"x")
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\N{GREEK SMALL LETTER ALPHA}" * 127, "n" * 250])
+def test_the_longest_names(tmp_path: Path, name: str) -> None:
+    for content in (b"one", b"two"):
+        write_atomically(tmp_path / name, content)
+        assert (tmp_path / name).read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_mode_follows_the_umask(tmp_path: Path) -> None:

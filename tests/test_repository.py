@@ -38,6 +38,7 @@ ROOMS = (
     "inference",
     "planning",
     "throughput",
+    "damage",
     "evaluation",
     "comparison",
     "interactive",

@@ -2,7 +2,8 @@
 
 An entry is named by the SHA-256 of everything it depends on: the voxels and the geometry of the
 source files, the settings and this format's version. A changed file or setting is therefore another
-entry, and a stale one is never found; what does not depend on it stays.
+entry, and a stale one is never found; what does not depend on it stays. An entry that the disk has
+damaged is made anew, at the start or in the middle of a training: it is the same to the bit.
 
     cases/KEY/image.npy             (D, H, W, C) float32, prepared
     cases/KEY/label.npy             (D, H, W) uint8, absent for a case without a label map
@@ -14,16 +15,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
+from invseg_jax.data.cache_entry import (
+    describe,
+    entry_fault,
+    is_sound,
+    map_array,
+    read_entry,
+    remove_entry,
+    sweep,
+    write_entry,
+)
+from invseg_jax.data.cache_folder import cache_root
+from invseg_jax.data.cached_case import CachedCase
 from invseg_jax.data.content import case_digest
+from invseg_jax.data.entry_manifest import DamagedEntry
 from invseg_jax.data.fingerprint import (
     SAMPLED_VOXELS,
     WHOLE_VOXELS,
@@ -39,71 +53,11 @@ from invseg_jax.data.sparse_annotation import check_slices, keep_slices
 from invseg_jax.data.vanished_classes import KEY, vanished_classes
 from invseg_jax.errors import UserError
 
-FORMAT = 4
+FORMAT = 5  # 5: checksums
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
 FOREGROUND_VOXELS = 10_000
-
-
-def cache_root() -> Path:
-    """The folder for what can be made again: $INVSEG_CACHE, else the user's cache folder."""
-    if root := os.environ.get("INVSEG_CACHE"):
-        return Path(root)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "invseg_jax"
-
-
-@dataclass(frozen=True)
-class CachedCase:
-    """A prepared case on disk.
-
-    Arrays are mapped anew at each access, read-only: a case holds no open file and travels cheaply
-    to another process.
-
-    Attributes:
-        id: the case's name.
-        folder: its entry in the cache.
-        shape: (D, H, W) in voxels, of the network's grid.
-        classes: number of classes, the background among them.
-    """
-
-    id: str
-    folder: Path
-    shape: tuple[int, int, int]
-    classes: int
-
-    @property
-    def image(self) -> np.ndarray:
-        """(D, H, W, C) float32, normalised."""
-        return map_array(self.folder / "image.npy")
-
-    @property
-    def label(self) -> np.ndarray | None:
-        """(D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None without a label."""
-        path = self.folder / "label.npy"
-        return map_array(path) if path.exists() else None
-
-    @property
-    def geometry(self) -> Geometry:
-        """Where its voxels lie in those of the file."""
-        return Geometry.from_json(describe(self.folder)["geometry"])
-
-    @property
-    def content(self) -> str:
-        """The digest of its source, see `case_digest`."""
-        return describe(self.folder)["content"]
-
-    def foreground(self, index: int) -> np.ndarray:
-        """Voxels of class `index`: (m, 3) int32 along D, H, W; m is 0 where there are none.
-
-        Up to `FOREGROUND_VOXELS` of them, drawn at random without replacement, in rising order.
-
-        Raises:
-            IndexError: `index` is not from 1 to classes - 1.
-        """
-        if not 1 <= index < self.classes:
-            raise IndexError(f"foreground classes are 1 to {self.classes - 1}, not {index}")
-        path = self.folder / f"foreground-{index}.npy"
-        return map_array(path) if path.exists() else np.empty((0, 3), np.int32)
+# Several threads that read ahead find the same damage at once; one of them mends it.
+_MENDING = threading.Lock()
 
 
 class CaseCache:
@@ -114,6 +68,8 @@ class CaseCache:
         settings: how they are prepared.
         folder: where the entries are kept; `cache_root()` if None.
         progress: is told in one line of each case that has to be read.
+        warn: is told in one line of each damaged entry, also by the threads that read ahead. If
+            None, `progress` is told of those that are found in the course of a training.
         slices: of each label map only so many slices across each axis count, see
             `sparse_annotation`; none: the whole map.
     """
@@ -126,6 +82,7 @@ class CaseCache:
         progress: Callable[[str], None] | None = None,
         *,
         slices: Sequence[int] = (),
+        warn: Callable[[str], None] | None = None,
     ):
         """See the class."""
         self._slices = check_slices(slices)
@@ -133,6 +90,7 @@ class CaseCache:
         self._settings = Preprocessing() if settings is None else settings
         self._folder = cache_root() if folder is None else Path(folder)
         self._progress = progress
+        self._warn = warn
         self._digests: dict[Case, str] = {}
         for kind in ("cases", "measurements"):
             sweep(self._folder / kind)
@@ -158,6 +116,7 @@ class CaseCache:
             path = self._folder / "cases" / self._case_key(case, fingerprint)
             description = read_entry(path)
             if description is None:
+                self._report_damage(path, case)
                 self._say(f"preparing case {case.id} ({number} of {len(cases)})")
                 loaded = self._load(case)
                 description = self._write_case(path, case, loaded, fingerprint)
@@ -165,7 +124,8 @@ class CaseCache:
                 if loaded.label is not None and read_entry(self._measurement_path(case)) is None:
                     self._write_measurement(case, loaded)
             size = Geometry.from_json(description["geometry"]).size
-            result.append(CachedCase(case.id, path, size, len(self._dataset.classes)))
+            remake = partial(self._remake, path, case, fingerprint)
+            result.append(CachedCase(case.id, path, size, len(self._dataset.classes), remake))
         return result
 
     def fingerprint(self, cases: Sequence[Case]) -> Fingerprint:
@@ -178,9 +138,17 @@ class CaseCache:
         for number, case in enumerate(cases, 1):
             path = self._measurement_path(case)
             if read_entry(path) is None:
+                self._report_damage(path, case)
                 self._say(f"measuring case {case.id} ({number} of {len(cases)})")
                 self._write_measurement(case, self._load(case))
-            measured[case.id] = self._read_measurement(path)
+            try:
+                measured[case.id] = self._read_measurement(path)
+            except DamagedEntry as fault:
+                self._report(case, str(fault))
+                loaded = self._load(case)
+                remove_entry(path)
+                self._write_measurement(case, loaded)
+                measured[case.id] = self._read_measurement(path)
         data = self._dataset
         return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
 
@@ -199,6 +167,41 @@ class CaseCache:
     def _say(self, text: str) -> None:
         if self._progress is not None:
             self._progress(text)
+
+    def _report_damage(self, path: Path, case: Case) -> None:
+        """Says why an entry that is there is not used."""
+        if self._warn is not None and path.exists() and (fault := entry_fault(path)):
+            self._report(case, fault)
+
+    def _report(self, case: Case, fault: str) -> None:
+        if say := self._warn or self._progress:
+            say(f"cache entry of case {case.id}: {fault}; it is made anew")
+
+    def _remake(
+        self, path: Path, case: Case, fingerprint: Fingerprint | None, fault: DamagedEntry
+    ) -> None:
+        """Makes a damaged entry anew, the same to the bit.
+
+        Raises:
+            UserError: the source is gone or is not the same any more, or the cache cannot be
+                written.
+        """
+        with _MENDING:
+            if is_sound(path):
+                return  # another thread or process was faster
+            try:
+                # Anew: the files may have been changed since this process began.
+                if case_digest(case) != self._digest(case):
+                    raise UserError(
+                        f"case {case.id}: its files were changed since this training began; start "
+                        "it again"
+                    )
+                loaded = self._load(case)
+            except UserError as error:
+                raise UserError(f"{fault}, and it cannot be made anew: {error}") from error
+            self._report(case, str(fault))
+            remove_entry(path)
+            self._write_case(path, case, loaded, fingerprint)
 
     def _reading(self) -> dict[str, Any]:
         """What the arrays of a case as it was read depend on, besides its files."""
@@ -258,19 +261,20 @@ class CaseCache:
                 voxels = _foreground(prepared.label, index, rng)
                 if len(voxels):  # an empty array cannot be mapped
                     arrays[f"foreground-{index}"] = voxels
-        write_entry(path, description, arrays, f"preparing case {case.id}")
+        write_entry(path, description, arrays, f"preparing case {case.id}", self._folder)
         return description
 
     def _write_measurement(self, case: Case, loaded: LoadedCase) -> None:
         path = self._measurement_path(case)
         measured = measure(loaded, len(self._dataset.classes), _rng(path))
         arrays = {"sample": measured.sample} if len(measured.sample) else {}
-        write_entry(path, measured.described(), arrays, f"measuring case {case.id}")
+        write_entry(path, measured.described(), arrays, f"measuring case {case.id}", self._folder)
 
     def _read_measurement(self, path: Path) -> Measurement:
-        file = path / "sample.npy"
-        empty = np.empty((0, len(self._dataset.modalities)), np.float32)
-        return Measurement.of(describe(path), map_array(file) if file.exists() else empty)
+        sample = map_array(path, "sample")
+        if sample is None:
+            sample = np.empty((0, len(self._dataset.modalities)), np.float32)
+        return Measurement.of(describe(path), sample)
 
 
 def _rng(path: Path) -> np.random.Generator:

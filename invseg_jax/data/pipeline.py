@@ -68,7 +68,8 @@ def training_batches(
     )
     if not cases:
         raise UserError("no training cases: check the split and the data's root")
-    unlabelled = [case.id for case in cases if _read(case, "label", optional=True) is None]
+    # The label maps are not read: all of them together may be many gigabytes.
+    unlabelled = [case.id for case in cases if not case.labelled]
     if unlabelled:
         raise UserError(
             f"cannot train on cases without a label map: {', '.join(unlabelled)}; leave them out"
@@ -106,16 +107,15 @@ def training_batches(
     return iter(stream.to_iter_dataset(options))
 
 
-def _read(case: CachedCase, what: str, index: int | None = None, *, optional: bool = False) -> Any:
+def _read(case: CachedCase, what: str, index: int | None = None) -> Any:
     """`case.image`, `case.label` or `case.foreground(index)`; a fault names the case and file."""
     try:
         value = getattr(case, what) if index is None else getattr(case, what)(index)
-        if value is None and not optional:
+        if value is None:
             raise ValueError("it is gone")
-        if value is not None:
-            fits = value.shape[:3] == case.shape if index is None else value.shape[1:] == (3,)
-            if not fits:
-                raise ValueError(f"it is of the shape {value.shape}")
+        fits = value.shape[:3] == case.shape if index is None else value.shape[1:] == (3,)
+        if not fits:
+            raise ValueError(f"it is of the shape {value.shape}")
         return value
     except (OSError, ValueError, EOFError) as error:
         file = case.folder / f"{what if index is None else f'{what}-{index}'}.npy"

@@ -118,14 +118,14 @@ def prepared_split(
     settings = Preprocessing.of(config)
     training, held_out = chosen_split(config, dataset)
     tell = now_and_then(say)
-    cache = _training_cache(config, dataset, tell)
+    cache = _training_cache(config, dataset, tell, say)
     known = cache.fingerprint(training) if settings.measures else None
     prepared = cache.prepared(training, known)
     if slices := config.data.annotated_slices:
         share = np.mean([np.mean(np.asarray(case.label) != IGNORED) for case in prepared])
         say(f"annotated: {' + '.join(map(str, slices))} slices a case, {share:.1%} of its voxels")
     # Those held out keep their whole label maps: they are scored.
-    dense = CaseCache(dataset, settings, progress=tell)
+    dense = CaseCache(dataset, settings, progress=tell, warn=say)
     held_out = dense.prepared(held_out, known)
     tell_vanished(prepared, held_out, dataset, settings, say)
     # Where nothing needs it beforehand, the cases were measured as they were read.
@@ -139,12 +139,12 @@ def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerpr
         UserError: as `prepared_split`.
     """
     training, _ = chosen_split(config, dataset)
-    return _training_cache(config, dataset, now_and_then(say)).fingerprint(training)
+    return _training_cache(config, dataset, now_and_then(say), say).fingerprint(training)
 
 
-def _training_cache(config: Config, dataset: Dataset, say: Say) -> CaseCache:
+def _training_cache(config: Config, dataset: Dataset, tell: Say, say: Say) -> CaseCache:
     settings, slices = Preprocessing.of(config), config.data.annotated_slices
-    return CaseCache(dataset, settings, progress=say, slices=slices)
+    return CaseCache(dataset, settings, progress=tell, slices=slices, warn=say)
 
 
 def now_and_then(say: Say, seconds: float = 2.0) -> Say:

@@ -1,8 +1,9 @@
 """Compiled programs are kept on disk: the second start of the same program does not compile.
 
 An entry is machine code, trusted as it is: whoever can write to the folder can run code here. So
-the folder is made for its owner alone, and since code is compiled for the very processor and a
-home folder may be shared by several machines, each kind of processor has a folder of its own.
+the folder is made for its owner alone, and one that others own or may write to is refused. Code is
+compiled for the very processor, and a home folder may be shared by several machines: each kind of
+processor has a folder of its own.
 """
 
 import contextlib
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from invseg_jax.data.cache import cache_root
+from invseg_jax.data.cache_folder import cache_root, is_kept, make_private
+from invseg_jax.training.trusted_folder import why_distrusted
 
 Say = Callable[[str], None]
 
@@ -27,7 +30,7 @@ def enable(wanted: bool = True, say: Say = print) -> None:
     """Keeps compiled programs; to be called before the first is compiled.
 
     They go to `cache_root()`, or where `JAX_COMPILATION_CACHE_DIR` says. A cache that cannot be
-    used, or whose entries are damaged, costs a compilation and one line of text.
+    used or trusted, or whose entries are damaged, costs a compilation and one line of text.
 
     Args:
         wanted: False turns the cache off, also one that the environment asks for.
@@ -39,19 +42,39 @@ def enable(wanted: bool = True, say: Say = print) -> None:
     named = jax.config.values["jax_compilation_cache_dir"]
     if named and "://" in named:
         return  # a bucket, which JAX reads and writes by itself
-    base = Path(named or cache_root() / "compiled")
+    root = Path(named) if named else cache_root(say)
+    if not named and not is_kept():
+        _turn_off()  # `cache_root` has said why
+        return
+    base = root if named else root / "compiled"
     folder = base if base.name == processor() else base / processor()
+    if fault := why_distrusted(folder, root):
+        say(
+            f"no compilation cache: {fault}; take the rights of others away (chmod go-w) or delete "
+            "it, or set JAX_COMPILATION_CACHE_DIR to a folder of your own"
+        )
+        _turn_off()
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder, root)
     except OSError as error:
         say(f"no compilation cache: {folder} cannot be made ({error.strerror or error})")
-        jax.config.update("jax_enable_compilation_cache", False)
+        _turn_off()
         return
+    # The folder that was looked at, whatever becomes of a link that leads there.
+    folder = Path(os.path.realpath(folder))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # The many small programs before the first step, together, take as long as a middling one.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _watch(folder, say)
+
+
+def _turn_off() -> None:
+    """Makes JAX forget a folder that the environment names, also where it has begun to use it."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax_cache.reset_cache()
 
 
 def processor() -> str:

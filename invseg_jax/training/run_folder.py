@@ -119,7 +119,7 @@ class RunFolder:
         file = self.path / "data.json"
         if not self.newest_step() or not file.exists():
             return "voxels"
-        return _read_json(file).get("known_by", "files")
+        return self.read_data().known_by
 
     @contextlib.contextmanager
     def training(

@@ -292,7 +292,7 @@ def test_a_full_disk_is_said_plainly(
 ) -> None:
     save = cache_entry._save
 
-    def full(path: Path, array: np.ndarray) -> int:
+    def full(path: Path, array: np.ndarray) -> tuple[int, int]:
         if path.name == "label.npy":
             raise OSError(number, os.strerror(number))
         return save(path, array)

@@ -120,6 +120,57 @@ pathlib.Path.unlink = refuse
     assert counted == "read 0 written 2"
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("what", ["folder", "above", "entry"])
+def test_entries_that_others_may_have_made_are_not_run(tmp_path: Path, named: bool, what: str):
+    above = tmp_path / "compiled"
+    folder = above / compilation_cache.processor()
+    place = {"JAX_COMPILATION_CACHE_DIR": str(above)} if named else {}
+    assert run(tmp_path, wanted=True, prepare="", **place) == ["read 0 written 2"]
+    if what == "entry":
+        if os.geteuid() != 0:
+            pytest.skip("only root may give a file away")
+        os.chown(entries(folder)[0], 54321, 54321)
+    else:
+        (folder if what == "folder" else above).chmod(0o777)
+    before = sorted(folder.iterdir())
+    said, counted = run(tmp_path, wanted=True, prepare="", **place)
+    assert said.startswith("said: no compilation cache: ")
+    guilty = {"folder": folder, "above": above, "entry": entries(folder)[0]}[what]
+    assert str(guilty) in said
+    assert counted == "read 0 written 0"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_cache_that_jax_has_begun_to_use_is_given_up(tmp_path: Path):
+    place = tmp_path / "place"
+    place.mkdir(mode=0o700)
+    place.chmod(0o777)
+    early = "jax.jit(lambda x: x * 3 + 7)(1.0); counts.clear()"
+    said, counted = run(
+        tmp_path,
+        prepare=early,
+        JAX_COMPILATION_CACHE_DIR=str(place),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    )
+    assert "others may write to" in said and counted == "read 0 written 0"
+    # What JAX wrote there before the guard is all that there is.
+    assert len(entries(place)) == 1
+
+
+def test_without_a_home_folder_nothing_is_kept(tmp_path: Path):
+    homeless = """
+from pathlib import Path
+def nowhere():
+    raise RuntimeError("Could not determine home directory.")
+Path.home = nowhere
+"""
+    said, counted = run(Path(), prepare=homeless, TMPDIR=str(tmp_path), INVSEG_CACHE="")
+    assert said == "said: no home folder: nothing is kept for the next start; set INVSEG_CACHE"
+    assert counted == "read 0 written 0"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_made_costs_one_line(tmp_path: Path):
     (tmp_path / "compiled").write_text("a file")
     said, counted = run(tmp_path)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.analyze import AnalyzeImage
 
-from invseg_jax.data.cache import cache_root
+from invseg_jax.data.cache_folder import cache_root, make_private
 from invseg_jax.data.layouts import iseg
 from invseg_jax.errors import UserError
 
@@ -87,12 +87,13 @@ def embedded_cohort(
     }
     if cached := folder is None:
         name = "{subjects}-subjects-{spacing}-mm-seed-{seed}-format-{format}".format(**settings)
-        folder = cache_root() / "embedded-iseg" / name
+        folder = cache_root(progress or print) / "embedded-iseg" / name
     folder = Path(folder)
     if _complete(folder, settings):
         return folder
     try:
         if cached:
+            make_private(folder.parent, folder.parent.parent)
             _sweep(folder.parent)
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(

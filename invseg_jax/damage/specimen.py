@@ -1,0 +1,128 @@
+"""A small data set, its cache and a run with two checkpoints: what is damaged, copy by copy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from invseg_jax.configuration import Config, base_config
+from invseg_jax.data.cache import CaseCache
+from invseg_jax.data.content import images_digest
+from invseg_jax.data.fingerprint import Fingerprint
+from invseg_jax.data.layouts import Dataset, open_dataset
+from invseg_jax.data.pipeline import training_batches
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.inference.network import build_model
+from invseg_jax.throughput.cohort import write_cohort
+from invseg_jax.training import mesh
+from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.training.program import TrainingProgram
+from invseg_jax.training.run_folder import DataDescription, RunFolder
+from invseg_jax.training.state import TrainState
+
+DATA, CACHE, RUN = "data", "cache", "run"
+STEPS = (1, 2)  # of the checkpoints
+CASES, HELD_OUT = 4, 1
+SETTINGS: dict[str, Any] = {
+    "model.settings.channels": (4, 8),
+    "model.settings.couplings": 1,
+    "data.patch": (8, 8, 8),
+    "data.threads": 0,
+    "devices": 1,
+    "steps": 10,
+    "inference.batch": 1,
+}
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """What is damaged, undamaged.
+
+    Attributes:
+        folder: holds the folders `DATA`, `CACHE` and `RUN`; copies of the last two are damaged.
+        config: of the run.
+        dataset: in `DATA`.
+        description: of the run's data.
+        fingerprint: of the cases trained on.
+        state: of the network, on the device; the values are those of the last checkpoint.
+    """
+
+    folder: Path
+    config: Config
+    dataset: Dataset
+    description: DataDescription
+    fingerprint: Fingerprint
+    state: TrainState
+
+    def cache(self, folder: Path, say: Any = None) -> CaseCache:
+        """The data set's cache in a folder."""
+        return CaseCache(self.dataset, Preprocessing.of(self.config), folder, say)
+
+    def batches(self) -> Any:
+        """A new stream of training batches from the undamaged cache."""
+        cases = self.cache(self.folder / CACHE).prepared(self.dataset.cases[HELD_OUT:])
+        return training_batches(
+            cases,
+            patch=tuple(self.config.data.patch),
+            batch=self.config.data.batch,
+            foreground=self.config.data.foreground,
+            seed=self.config.seed,
+            threads=0,
+        )
+
+
+def make_specimen(folder: Path) -> Specimen:
+    """Writes it all; the checkpoints' numbers are drawn, as if a network had been trained.
+
+    Args:
+        folder: an empty one.
+    """
+    config = base_config("FullInvRes")
+    config.update_from_flattened_dict(SETTINGS)
+    dataset = open_dataset("msd", write_cohort(folder / DATA, CASES, (9, 10, 8)))
+    held_out, training = dataset.cases[:HELD_OUT], dataset.cases[HELD_OUT:]
+    cache = CaseCache(dataset, Preprocessing.of(config), folder / CACHE)
+    fingerprint = cache.fingerprint(training)
+    prepared = {case.id: case for case in cache.prepared(dataset.cases)}
+    description = DataDescription(
+        layout="msd",
+        root=str(folder / DATA),
+        modalities=dataset.modalities,
+        classes=dataset.classes,
+        values=dataset.values,
+        training=tuple((case.id, prepared[case.id].content) for case in training),
+        held_out=tuple((case.id, prepared[case.id].content) for case in held_out),
+        images=tuple(images_digest(case) for case in training),
+    )
+    devices = mesh.make_mesh(config.devices, config.data.batch)
+    model = build_model(config, len(dataset.modalities), len(dataset.classes))
+    program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
+    state = program.first_state(nnx.split(model)[1])
+    run = RunFolder(folder / RUN)
+    run.write(config, description, fingerprint)
+    specimen = Specimen(folder, config, dataset, description, fingerprint, state)
+    batches = specimen.batches()
+    with Checkpoints(run.checkpoints, keep=len(STEPS)) as checkpoints:
+        for step in STEPS:
+            next(batches)
+            state = _drawn(state, step)
+            checkpoints.save(step, state, batches)
+            checkpoints.wait()
+    return Specimen(folder, config, dataset, description, fingerprint, state)
+
+
+def _drawn(state: TrainState, seed: int) -> TrainState:
+    """A state of the same shapes with other numbers: no two bytes of a file are alike for long."""
+    rng = np.random.default_rng(seed)
+
+    def draw(array: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(array.dtype, np.floating):
+            return array
+        values = rng.standard_normal(array.shape).astype(array.dtype)
+        return jax.device_put(values, array.sharding)
+
+    return jax.tree.map(draw, state)
