@@ -24,7 +24,13 @@ import numpy as np
 
 from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
 from invseg_jax.data.content import case_digest
-from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
+from invseg_jax.data.fingerprint import (
+    SAMPLED_VOXELS,
+    WHOLE_VOXELS,
+    Fingerprint,
+    Measurement,
+    measure,
+)
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
@@ -221,7 +227,7 @@ class CaseCache:
         return _key(self._digest(case), self._reading() | settings)
 
     def _measurement_path(self, case: Case) -> Path:
-        settings = self._reading() | {"sampled": SAMPLED_VOXELS}
+        settings = self._reading() | {"sampled": SAMPLED_VOXELS, "whole": WHOLE_VOXELS}
         return self._folder / "measurements" / _key(self._digest(case), settings)
 
     def _write_case(

@@ -2,12 +2,14 @@
 
 Each case is measured on its own, so that one that is added or changed costs its own measurement;
 the fingerprint puts them together. As in nnU-Net (Isensee et al. 2021), intensities are those of
-the foreground, of up to `SAMPLED_VOXELS` voxels a case.
+the foreground, of up to `SAMPLED_VOXELS` voxels a case. Some more are of the whole image: a case to
+be predicted has no label map, so nothing else of it can be compared.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -23,6 +25,41 @@ from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.resampling import Triple, resampled_shape
 
 SAMPLED_VOXELS = 10_000
+# Of a larger image, every k-th voxel gives the percentiles.
+WHOLE_VOXELS = 1 << 16
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """How the intensities of one modality of one case are distributed over all voxels.
+
+    Attributes:
+        minimum: of all voxels, in the file's units.
+        low: 0.5th percentile.
+        median: 50th percentile.
+        high: 99.5th percentile.
+    """
+
+    minimum: float
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, channel: np.ndarray) -> WholeImage:
+        """Measures a modality.
+
+        Args:
+            channel: (D, H, W), real. The percentiles of one of more than `WHOLE_VOXELS` voxels are
+                those of a regular sample.
+        """
+        step = -(-channel.size // WHOLE_VOXELS)
+        # A step that shares a factor with an axis would pass by whole planes.
+        while math.gcd(step, channel.size) > 1:
+            step += 1
+        sample = channel.flat[::step].astype(np.float64)
+        low, median, high = np.percentile(sample, (0.5, 50, 99.5)).tolist()
+        return cls(float(channel.min()), low, median, high)
 
 
 @dataclass
@@ -36,6 +73,7 @@ class Measurement:
         nonzero: the box of what is not air, see `nonzero_box`.
         voxels: how many there are of each class.
         sample: (m, C) float32, intensities of foreground voxels.
+        whole: of each modality, its intensities over the whole image.
     """
 
     shape: Triple
@@ -44,16 +82,19 @@ class Measurement:
     nonzero: Box
     voxels: tuple[int, ...]
     sample: np.ndarray
+    whole: tuple[WholeImage, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """All but the sample, as JSON can hold it."""
         names = (field.name for field in fields(self) if field.name != "sample")
-        return {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        return values | {"whole": [asdict(modality) for modality in self.whole]}
 
     @classmethod
     def of(cls, described: dict[str, Any], sample: np.ndarray) -> Measurement:
         """What `described` gave, read from JSON, and the sample."""
-        return cls(sample=sample, **{n: to_tuples(v) for n, v in described.items()})
+        values = {n: to_tuples(v) for n, v in described.items() if n != "whole"}
+        return cls(sample=sample, whole=_whole(described["whole"]), **values)
 
 
 def measure(case: LoadedCase, classes: int, rng: np.random.Generator) -> Measurement:
@@ -76,6 +117,7 @@ def measure(case: LoadedCase, classes: int, rng: np.random.Generator) -> Measure
         nonzero=nonzero_box(case.image),
         voxels=tuple(int(np.count_nonzero(case.label == index)) for index in range(classes)),
         sample=case.image[np.unravel_index(foreground, shape)],
+        whole=tuple(WholeImage.of(channel) for channel in np.moveaxis(case.image, -1, 0)),
     )
 
 
@@ -92,6 +134,8 @@ class Fingerprint:
         intensities: of each modality over the foreground; empty where no case has any.
         classes: names, the background first.
         frequencies: each class's share of all labelled voxels.
+        whole: of each case, the intensities of each modality over the whole image; empty for runs
+            of earlier versions.
     """
 
     cases: tuple[str, ...]
@@ -101,6 +145,7 @@ class Fingerprint:
     intensities: tuple[Intensities, ...]
     classes: tuple[str, ...]
     frequencies: tuple[float, ...]
+    whole: tuple[tuple[WholeImage, ...], ...] = ()
 
     @classmethod
     def of(
@@ -132,6 +177,7 @@ class Fingerprint:
             intensities=tuple(_intensities(values) for values in sample.T if values.size),
             classes=tuple(classes),
             frequencies=tuple((voxels / max(voxels.sum(), 1)).tolist()),
+            whole=tuple(m.whole for m in measured.values()),
         )
 
     def median_size(self, spacing: Sequence[float] | None) -> Triple:
@@ -160,10 +206,16 @@ class Fingerprint:
         """
         values: dict[str, Any] = json.loads(text)
         intensities = tuple(Intensities(**entry) for entry in values.pop("intensities"))
-        return cls(intensities=intensities, **{n: to_tuples(v) for n, v in values.items()})
+        whole = tuple(_whole(case) for case in values.pop("whole", ()))
+        rest = {n: to_tuples(v) for n, v in values.items()}
+        return cls(intensities=intensities, whole=whole, **rest)
 
 
 def _intensities(values: np.ndarray) -> Intensities:
     values = values.astype(np.float64)
     low, median, high = np.percentile(values, (0.5, 50, 99.5)).tolist()
     return Intensities(float(values.mean()), float(values.std()), median, low, high)
+
+
+def _whole(modalities: Sequence[dict[str, float]]) -> tuple[WholeImage, ...]:
+    return tuple(WholeImage(**modality) for modality in modalities)

@@ -15,7 +15,7 @@ import pytest
 from invseg_jax.configuration import base_config
 from invseg_jax.data import fingerprint as module
 from invseg_jax.data.cache import CaseCache
-from invseg_jax.data.fingerprint import Fingerprint, measure
+from invseg_jax.data.fingerprint import Fingerprint, WholeImage, measure
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import LoadedCase
@@ -51,8 +51,48 @@ def test_is_that_of_all_foreground_voxels(dataset: Dataset, tmp_path: Path) -> N
         expected = [values.mean(), values.std(), *np.percentile(values, (50, 0.5, 99.5))]
         np.testing.assert_allclose(dataclasses.astuple(entry), expected, rtol=1e-6)
     np.testing.assert_allclose(found.frequencies, [(label == k).mean() for k in range(3)])
+    assert len(found.whole) == 3
+    for case, modalities in zip(image, found.whole, strict=True):
+        assert len(modalities) == 2
+        for channel, entry in enumerate(modalities):
+            values = case[..., channel]
+            expected = [values.min(), *np.percentile(values, (0.5, 50, 99.5))]
+            np.testing.assert_allclose(dataclasses.astuple(entry), expected, rtol=1e-6)
     assert Fingerprint.from_json(found.to_json()) == found
     assert json.loads(found.to_json())["shapes"][0] == [7, 6, 5]
+
+
+def test_one_of_an_earlier_version_says_nothing_of_whole_images(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    found = CaseCache(dataset, folder=tmp_path).fingerprint(dataset.cases)
+    earlier = json.loads(found.to_json())
+    del earlier["whole"]
+    read = Fingerprint.from_json(json.dumps(earlier))
+    assert read == dataclasses.replace(found, whole=())
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 60), (16, 256, 64), (64, 64, 64), (1, 1, 70_001)])
+def test_percentiles_of_a_large_image_are_near_those_of_all_voxels(
+    rng, shape: tuple[int, int, int]
+) -> None:
+    """Each axis has a ramp of its own: a sample that passes by planes would be far off."""
+    ramps = np.meshgrid(*(np.linspace(0, 100, n) for n in shape), indexing="ij")
+    image = np.sum(ramps, axis=0).astype(np.float32)
+    place = tuple(rng.integers(0, n) for n in shape)
+    image[place] = -3000  # of one voxel, which no sample need hold
+    found = WholeImage.of(image)
+    assert found.minimum == -3000
+    expected = np.percentile(image, (0.5, 50, 99.5))
+    np.testing.assert_allclose([found.low, found.median, found.high], expected, atol=3)
+
+
+def test_the_largest_values_of_float32_do_not_overflow() -> None:
+    image = np.full((2, 3, 4), -3e38, np.float32)
+    image[1] = 3e38
+    found = WholeImage.of(image)
+    assert found.minimum == found.low == np.float32(-3e38) and found.high == np.float32(3e38)
+    assert np.isfinite(found.median)
 
 
 def test_a_large_foreground_is_sampled(rng, monkeypatch: pytest.MonkeyPatch) -> None:
