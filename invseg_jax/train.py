@@ -70,6 +70,7 @@ def train(
 
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import images_digest
+    from invseg_jax.data.flips import choose_flips, with_flips
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
@@ -77,6 +78,7 @@ def train(
     from invseg_jax.data.sparse_annotation import check_slices
     from invseg_jax.data.split import hold_out
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
+    from invseg_jax.inference.mirroring import check_mirror
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
     from invseg_jax.planning.compiled import shortage
@@ -96,11 +98,15 @@ def train(
     dataset = open_source(config, root, command.say)
     regions = regions_to_segment(config, dataset)
     outputs = len(regions or dataset.classes)
-    # All settings are checked first: reading the data may take long.
+    # All settings are checked first: reading the data may take long. A flip that is left open is
+    # settled as if all images were canonical, and once more when they are known.
+    asked, modalities = config, len(dataset.modalities)
+    config = with_flips(asked, choose_flips(asked, dataset.classes, regions))
+    check_mirror(config)
     devices = mesh.make_mesh(config.devices, config.data.batch)
-    model = build_model(config, len(dataset.modalities), outputs)
-    program = TrainingProgram.build(config, model, len(dataset.modalities), devices, regions)
-    Preprocessing.of(config).schemes(len(dataset.modalities))
+    model = build_model(config, modalities, outputs)
+    program = TrainingProgram.build(config, model, modalities, devices, regions)
+    Preprocessing.of(config).schemes(modalities)
     stream: dict[str, Any] = {
         "patch": tuple(config.data.patch),
         "batch": patches_a_step(config),
@@ -117,6 +123,13 @@ def train(
     hold_out(cases, config.data.folds, config.data.fold)
     refuse_faults(config, dataset, cases, command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
+    flips = choose_flips(asked, dataset.classes, regions, fingerprint)
+    if flips.note:
+        command.say(flips.note)
+    if flips.probabilities != program.flip:
+        config = with_flips(asked, flips)
+        check_mirror(config)
+        program = TrainingProgram.build(config, model, modalities, devices, regions)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
     description = DataDescription(

@@ -3,6 +3,7 @@
 Nothing here starts JAX: on a GPU the memory belongs to the process that trains.
 """
 
+import contextlib
 import json
 import math
 import statistics
@@ -13,8 +14,11 @@ from typing import Any
 
 from invseg_jax.comparison.grid import Run
 from invseg_jax.configuration import Config
+from invseg_jax.data.flips import choose_flips, with_flips
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
+from invseg_jax.training.run_folder import RunFolder
 
 # Within a run's, the folder of the scores that count: its eval/ may hold those of any cases.
 SCORES_FOLDER = "compare"
@@ -60,7 +64,7 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     there = _read(folder / "config.json")
     if there is None:
         return
-    wanted = _plain(run.config(there.get("steps", 1) if steps is None else steps))
+    wanted = _plain(_settled(run.config(there.get("steps", 1) if steps is None else steps), folder))
     # A key that the folder lacks is younger than the run.
     there, wanted = ({k: v for k, v in c.items() if k not in FREE} for c in (there, wanted))
     if found := _difference(there, wanted):
@@ -84,7 +88,7 @@ def is_trained(folder: Path, config: Config) -> bool:
     return (
         newest is not None
         and int(newest.name) == config.steps
-        and _read(folder / "config.json") == _plain(config)
+        and _read(folder / "config.json") == _plain(_settled(config, folder))
     )
 
 
@@ -94,7 +98,7 @@ def is_scored(folder: Path, config: Config) -> bool:
     return (
         newest is not None
         and is_trained(folder, config)
-        and (_read(summary) or {}).get("config") == strict_json(config.to_dict())
+        and (_read(summary) or {}).get("config") == strict_json(_settled(config, folder).to_dict())
         and summary.stat().st_mtime >= newest.stat().st_mtime
     )
 
@@ -137,6 +141,19 @@ def _newest_checkpoint(folder: Path) -> Path | None:
     # A checkpoint that is being written, or was when the process was killed, has another name.
     found = [path for path in folder.glob("checkpoints/*") if path.name.isdigit()]
     return max(found, key=lambda path: int(path.name), default=None)
+
+
+def _settled(config: Config, folder: Path) -> Config:
+    """A configuration with what it leaves open as the training in a folder has settled it."""
+    run, fingerprint = RunFolder(folder), None
+    with contextlib.suppress(UserError):  # a run of an earlier version
+        fingerprint = run.read_fingerprint()
+    try:
+        data = run.read_data()
+    except UserError:
+        return config  # nothing is settled yet
+    regions = Regions.of(data.regions, data.values)
+    return with_flips(config, choose_flips(config, data.classes, regions, fingerprint))
 
 
 def _plain(config: Config) -> dict[str, Any]:
