@@ -8,6 +8,7 @@ Only along axes that training mirrored too: what a network says of a mirror imag
 learned is worth nothing, and it would be averaged all the same.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,10 +18,10 @@ import jax.numpy as jnp
 
 from invseg_jax.configuration import Config
 from invseg_jax.data.augment import Augmentation
-from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.flips import axes_in_words, left_right_axes, sides_in_words
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.training.run_folder import DataDescription, RunFolder
 
 Mirror = tuple[bool, bool, bool]
 
@@ -90,29 +91,26 @@ def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None
     )
 
 
-def warning_of_sides(
-    workdir: Path,
-    config: Config,
-    classes: Sequence[str],
-    regions: Regions | None = None,
-    fingerprint: Fingerprint | None = None,
-) -> str:
+def warning_of_sides(workdir: Path, config: Config, data: DataDescription) -> str:
     """What to say where windows are mirrored from left to right, and classes have sides.
 
     Args:
         workdir: the run's folder.
         config: of the run, with the axes that were asked for.
-        classes: their names.
-        regions: what it segments instead of the classes, if anything.
-        fingerprint: of its training cases, where it can be read.
+        data: what it was trained on.
 
     Returns:
         One line; empty where there is nothing to say.
     """
-    along = set(_axes(config.inference.get("mirror", ())))
-    along &= set(left_right_axes(config, fingerprint))
-    sides = sides_in_words(classes, regions) if along else ""
-    if not sides:
+    asked = _axes(config.inference.get("mirror", ()))
+    sides = sides_in_words(data.classes, Regions.of(data.regions, data.values))
+    if not asked or not sides:
+        return ""
+    fingerprint = None
+    with contextlib.suppress(UserError):  # a run of an earlier version
+        fingerprint = RunFolder(workdir).read_fingerprint()
+    along = set(asked) & set(left_right_axes(config, fingerprint))
+    if not along:
         return ""
     return (
         f"warning: {workdir}: windows are mirrored along {axes_in_words(sorted(along))}, which is "
