@@ -15,7 +15,6 @@ from typing import Any
 from invseg_jax.comparison.grid import Run
 from invseg_jax.configuration import Config
 from invseg_jax.data.flips import choose_flips, with_flips
-from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 from invseg_jax.training.run_folder import RunFolder
@@ -145,15 +144,14 @@ def _newest_checkpoint(folder: Path) -> Path | None:
 
 def _settled(config: Config, folder: Path) -> Config:
     """A configuration with what it leaves open as the training in a folder has settled it."""
-    run, fingerprint = RunFolder(folder), None
+    there = (_read(folder / "config.json") or {}).get("augment", {}).get("flip")
+    if there is None:
+        return config
+    data, fingerprint = _read(folder / "data.json") or {}, None
     with contextlib.suppress(UserError):  # a run of an earlier version
-        fingerprint = run.read_fingerprint()
-    try:
-        data = run.read_data()
-    except UserError:
-        return config  # nothing is settled yet
-    regions = Regions.of(data.regions, data.values)
-    return with_flips(config, choose_flips(config, data.classes, regions, fingerprint))
+        fingerprint = RunFolder(folder).read_fingerprint()
+    names = [region["name"] for region in data.get("regions", ())] or data.get("classes", ())
+    return with_flips(config, choose_flips(config, names, fingerprint=fingerprint))
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -70,11 +70,12 @@ class TrainingImages:
         Raises:
             ValueError, TypeError: one holds something else than it should.
         """
-        shapes = [shape for fingerprint in fingerprints for shape in fingerprint.shapes]
-        spacings = [spacing for fingerprint in fingerprints for spacing in fingerprint.spacings]
-        spacings = np.array(spacings, np.float64)
-        views = np.array(shapes, np.float64) * spacings
-        if views.ndim != 2 or views.shape[1] != 3 or not (views > 0).all():
+        shapes, spacings = (
+            np.array([each for fingerprint in fingerprints for each in values(fingerprint)], float)
+            for values in (lambda f: f.shapes, lambda f: f.spacings)
+        )
+        positive = (shapes > 0).all() and (spacings > 0).all()
+        if shapes.shape != spacings.shape or spacings.shape[1:] != (3,) or not positive:
             raise ValueError("sizes and spacings are not three numbers a case")
         modalities = fingerprints[0].modalities
         whole = tuple(case for fingerprint in fingerprints for case in fingerprint.whole)
@@ -84,7 +85,7 @@ class TrainingImages:
         if whole and not fits:
             raise ValueError("intensities are not four numbers a modality of each case")
         oriented = tuple(o for fingerprint in fingerprints for o in fingerprint.oriented)
-        return cls(spacings, views, modalities, whole, oriented)
+        return cls(spacings, shapes * spacings, modalities, whole, oriented)
 
 
 def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | None, list[str]]:
