@@ -98,11 +98,11 @@ def train(
     dataset = open_source(config, root, command.say)
     regions = regions_to_segment(config, dataset)
     outputs = len(regions or dataset.classes)
-    # All settings are checked first: reading the data may take long. A flip that is left open is
-    # settled as if all images were canonical, and once more when they are known.
+    # All settings are checked first: reading the data may take long. Which axis is left-right is
+    # not known for sure before that, so a flip that is left open is settled once more then.
     asked, modalities = config, len(dataset.modalities)
+    check_mirror(asked)
     config = with_flips(asked, choose_flips(asked, dataset.classes, regions))
-    check_mirror(config)
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, modalities, outputs)
     program = TrainingProgram.build(config, model, modalities, devices, regions)
@@ -128,8 +128,8 @@ def train(
         command.say(flips.note)
     if flips.probabilities != program.flip:
         config = with_flips(asked, flips)
-        check_mirror(config)
         program = TrainingProgram.build(config, model, modalities, devices, regions)
+    check_mirror(config)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
     description = DataDescription(

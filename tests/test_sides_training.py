@@ -22,7 +22,7 @@ from invseg_jax.training.program import TrainingProgram
 from invseg_jax.training.run_folder import RunFolder
 from tests.nifti_bytes import affine, nifti, save
 from tests.tiny_run import tiny_config
-from tests.twins import twins, write_twins
+from tests.twins import twins, write_description, write_twins
 
 SIDES = "the classes left_kidney and right_kidney differ only in their side"
 
@@ -161,6 +161,26 @@ def test_where_images_do_not_say_which_axis_it_is_all_are_off(
     with pytest.raises(UserError, match="config.inference.mirror asks for axis 1"):
         train(config_of(None, (False, True, False)), tmp_path / "other", str(root))
     assert not (tmp_path / "other").exists()
+
+
+def test_the_axis_is_that_of_the_images_where_they_stay_as_they_are(
+    tmp_path: Path, begin: Callable, capsys: pytest.CaptureFixture
+):
+    """Stored with the axes (superior, anterior, right): the last one is left-right."""
+    root = tmp_path / "data"
+    for number in range(3):
+        for folder, array in zip(("imagesTr", "labelsTr"), twins(number), strict=True):
+            matrix = affine()[:, [2, 1, 0, 3]]
+            save(root / folder / f"c{number}.nii.gz", nifti(array.T, matrix))
+    write_description(root, [f"c{number}.nii.gz" for number in range(3)])
+    config = config_of(None, (True, True, False))
+    config.data.preprocess.canonical = False
+    begin(config, tmp_path / "run", root)
+    assert flip_of(tmp_path / "run") == [0.5, 0.5, 0]
+    assert len(said(capsys, "mirroring is off along axis 2 (left-right)")) == 1
+    config.inference.mirror = (False, False, True)
+    with pytest.raises(UserError, match="config.inference.mirror asks for axis 2, along which"):
+        train(config, tmp_path / "other", str(root))
 
 
 def test_plan_compiles_what_would_be_trained(kidneys: Path):

@@ -1,6 +1,7 @@
 """Two organs that look alike, one on each side of a head: only their side tells them apart."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ def twins(seed: int, shape: tuple[int, int, int] = (22, 18, 16)) -> tuple[np.nda
 
 def write_twins(root: Path, count: int = 6, **fields: Any) -> Path:
     """Writes cases c0, c1, ... in the Decathlon's layout; `fields` are of their headers."""
-    entries = []
-    for number in range(count):
-        name = f"c{number}.nii.gz"
+    names = [f"c{number}.nii.gz" for number in range(count)]
+    for number, name in enumerate(names):
         for folder, array in zip(("imagesTr", "labelsTr"), twins(number), strict=True):
             save(root / folder / name, nifti(array, affine(origin=(-11, -9, -8)), **fields))
-        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    write_description(root, names)
+    return root
+
+
+def write_description(root: Path, names: Sequence[str]) -> None:
+    """Writes dataset.json of images and label maps of these names."""
+    entries = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
     description = {"name": "twins", "modality": {"0": "MR"}, "training": entries, "test": []}
     labels = {str(value): name for value, name in enumerate(NAMES)}
     (root / "dataset.json").write_text(json.dumps(description | {"labels": labels}))
-    return root

@@ -65,10 +65,11 @@ class TrainingImages:
         """Puts together what the runs have seen.
 
         Args:
-            fingerprints: at least one, all of the same modalities.
+            fingerprints: at least one.
 
         Raises:
-            ValueError, TypeError: one holds something else than it should.
+            ValueError, TypeError: one holds something else than it should, or not the modalities
+                of the others.
         """
         shapes, spacings = (
             np.array([each for fingerprint in fingerprints for each in values(fingerprint)], float)
@@ -77,7 +78,9 @@ class TrainingImages:
         positive = (shapes > 0).all() and (spacings > 0).all()
         if shapes.shape != spacings.shape or spacings.shape[1:] != (3,) or not positive:
             raise ValueError("sizes and spacings are not three numbers a case")
-        modalities = fingerprints[0].modalities
+        modalities = tuple(fingerprints[0].modalities)
+        if any(tuple(fingerprint.modalities) != modalities for fingerprint in fingerprints):
+            raise ValueError("its modalities are not those of the other runs")
         whole = tuple(case for fingerprint in fingerprints for case in fingerprint.whole)
         measured = [[(w.minimum, w.low, w.median, w.high) for w in case] for case in whole]
         numbers = np.array(measured, np.float64)
@@ -101,7 +104,7 @@ def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | Non
             if not (workdir / "fingerprint.json").exists():
                 raise UserError("fingerprint.json is missing, as in runs of earlier versions")
             fingerprint = RunFolder(workdir).read_fingerprint()
-            TrainingImages.of([fingerprint])
+            TrainingImages.of([*found, fingerprint])  # whether it is sound, and fits the others
             found.append(fingerprint)
         except (UserError, ValueError, TypeError, AttributeError) as error:
             notes.append(
@@ -174,7 +177,7 @@ def _view(training: TrainingImages, view: np.ndarray) -> list[str]:
 
 
 def _intensities(training: TrainingImages, settings: Preprocessing, image: np.ndarray) -> list[str]:
-    if not training.whole:
+    if not training.whole or len(training.modalities) != image.shape[-1]:
         return []
     names = training.modalities
     own = [WholeImage.of(channel) for channel in np.moveaxis(image, -1, 0)]

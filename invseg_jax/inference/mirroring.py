@@ -46,7 +46,8 @@ def check_mirror(config: Config) -> None:
     """Checks the axes that a configuration asks for, before it is trained.
 
     Args:
-        config: with no flip left open, see `data.flips.with_flips`.
+        config: a flip that is left open counts as one along each axis, see
+            `data.flips.with_flips`.
 
     Raises:
         UserError: training would not mirror along one of them.

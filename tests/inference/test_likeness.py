@@ -309,6 +309,19 @@ def test_a_fingerprint_that_cannot_be_read_is_one_line(content: str | None, tmp_
     assert training is not None and notes == [note]
 
 
+def test_runs_of_other_modalities_are_not_put_together(tmp_path: Path):
+    runs = [tmp_path / name for name in ("a", "b")]
+    for run, kinds in zip(runs, (("mr",), ("mr", "pet")), strict=True):
+        run.mkdir()
+        written = fingerprint(MR, [scan(0, kinds=kinds)], kinds)
+        (run / "fingerprint.json").write_text(written.to_json())
+    training, (note,) = read_training_images(runs)
+    assert note.startswith(f"{runs[1]}: ") and "modalities are not those of the other" in note
+    assert training is not None and training.modalities == ("mr",)
+    # What cannot be compared is left out.
+    assert differences(training, MR, scan(9, kinds=("mr", "pet"))) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hippocampus", "sarcoma"])
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
