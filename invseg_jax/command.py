@@ -97,8 +97,9 @@ def define_mirror(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "mirror",
         None,
-        "Average over mirror images along these axes of the network's grid, such as 0 or 0,1,2 (D, "
-        "H, W), or none; each axis doubles the time. By default as the run's "
+        "Average over mirror images along these axes of the network's grid (0, 1, 2 for D, H, W), "
+        "such as 0 or 0,1,2, or none; each axis doubles the time. Only axes that training mirrored "
+        "too, those of the run's config.augment.flip that are not 0. By default as the run's "
         "config.inference.mirror says.",
         flag_values=values,
     )

@@ -113,7 +113,9 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.data.preprocess.normalisation = ("z_score_nonzero",)
 
     config.augment = ConfigDict()  # see data/augment/settings.py: Augmentation
-    config.augment.flip = (0.5, 0.5, 0.5)
+    # (0.5, 0.5, 0.5): half of the patches along each axis. None: the same, but none along the
+    # left-right axis where names of classes differ only in their side; see data/flips.py.
+    config.augment.flip = placeholder(tuple)
     config.augment.affine_probability = 0.3
     config.augment.rotation = 30.0
     config.augment.scale = (0.7, 1.4)
@@ -163,7 +165,8 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
-    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time.
+    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time. Only those
+    # that augment.flip mirrors in training.
     config.inference.mirror = (False, False, False)
     if network == "CicekUNet3D":
         # As published: valid convolutions fit few sizes, and a batch has its own statistics.

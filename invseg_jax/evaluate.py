@@ -8,6 +8,10 @@
 Of a case that was trained on with `config.data.annotated_slices`, what lies outside of these slices
 is scored: what the network has filled in (the semi-automated use of Çiçek et al. 2016).
 
+--mirror takes axes along which the run was trained with mirror images (config.augment.flip in its
+config.json), and no others. With --data, a case whose spacing, field of view, intensities or
+orientation are unlike those of the training images is scored, and one line says what differs.
+
 RUN/eval (or --output) receives summary.json, cases.csv, report.html, and for each case the label
 map ID.nii.gz on the image's own grid and the picture ID.png.
 """
@@ -66,14 +70,16 @@ def evaluate(
         output: folder of the results.
         root: of a data set in the layout of the training; None for the data of the training.
         split: "val", "train" or "all".
-        mirror: axes along which to mirror; None: as the run's configuration says.
+        mirror: axes along which to mirror; None: as the run's configuration says. It must have
+            been trained with mirror images along them.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        UserError: no trained run, no such data, data of other classes or modalities, no case in the
-            split, or an output that would be written over the data.
+        UserError: no trained run, one that has not learned such mirror images, no such data, data
+            of other classes or modalities, no case in the split, or an output that would be written
+            over the data.
     """
     import functools
     import time
@@ -90,6 +96,8 @@ def evaluate(
     from invseg_jax.data.sparse_annotation import leave_out_slices
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
+    from invseg_jax.inference.likeness import differences, read_training_images
+    from invseg_jax.inference.mirroring import warning_of_sides
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
     console = Console(highlight=False)
@@ -141,12 +149,19 @@ def evaluate(
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names
     make_output(output, (case.id for case in cases), dataset.cases)
+    if warning := warning_of_sides(workdir, config, data):
+        command.say(warning)
+    training, notes = (None, []) if own else read_training_images([workdir])
+    for note in notes:
+        command.say(note)
     slices = config.data.get("annotated_slices", ())
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
         begun = time.perf_counter()
         loaded = load_case(dataset, case, segmenter.settings.interpolation)
         assert loaded.label is not None
+        if training and (unlike := differences(training, segmenter.settings, loaded)):
+            command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
         try:
             prediction = segment(loaded, [segmenter])
         except UserError as error:

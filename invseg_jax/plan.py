@@ -76,11 +76,14 @@ class Images:
         modalities: channels.
         classes: with the background; or regions, where the configuration segments those.
         size: voxels of the median case, or None where no data set was given.
+        flip: how often training mirrors along each axis, where the data set's classes or regions
+            have sides; else None, and the configuration says it.
     """
 
     modalities: int
     classes: int
     size: tuple[int, int, int] | None = None
+    flip: tuple[float, float, float] | None = None
 
 
 def main(values: flags.FlagValues) -> None:
@@ -110,14 +113,18 @@ def read_images(
         UserError: no such data set, fewer than one modality, two classes or one region, or weights
             of the loss for another number of them.
     """
-    size = None
+    size = flip = None
     if root is not None:
+        from invseg_jax.data.flips import choose_flips
         from invseg_jax.data.regions import regions_to_segment
         from invseg_jax.planning.cases import median_size
 
         found, size = median_size(config, root, command.say)
         modalities = modalities or len(found.modalities)
-        classes = classes or len(regions_to_segment(config, found) or found.classes)
+        regions = regions_to_segment(config, found)
+        classes = classes or len(regions or found.classes)
+        flips = choose_flips(config, found.classes, regions)
+        flip = flips.probabilities if flips.note else None
     kind, least = ("regions", 1) if config.loss.regions else ("classes", 2)
     weights = config.loss.weights
     if modalities is None or classes is None:
@@ -133,7 +140,7 @@ def read_images(
         )
     if weights and len(weights) != classes:
         raise UserError(f"config.loss.weights has {len(weights)} weights for {classes} {kind}")
-    return Images(modalities, classes, size)
+    return Images(modalities, classes, size, flip)
 
 
 def plan(
@@ -174,6 +181,9 @@ def plan(
     check_config(config)
     if unknown := set(vary) - set(AXES):
         raise UserError(f"--vary {', '.join(sorted(unknown))}: there are {', '.join(AXES)}")
+    if images.flip is not None:
+        config = config.copy_and_resolve_references()
+        config.augment.flip = images.flip
     platforms.prepare(platform, config.devices)
     where = platforms.Platform(platform, topology)
 

@@ -2,11 +2,15 @@
 
     python -m invseg_jax.predict --workdir RUN --input scan.nii.gz --output DIR
     python -m invseg_jax.predict --workdir RUN1 --workdir RUN2 --input FOLDER --output DIR
-    python -m invseg_jax.predict --workdir RUN --input FOLDER --output DIR --mirror 0,1,2
+    python -m invseg_jax.predict --workdir RUN --input FOLDER --output DIR --mirror 0
 
 The input is an image file, a folder of them, or a data set in the layout of the training. DIR
 receives for each case the label map ID.nii.gz, on the image's own grid and with the label values of
 the training data, and the picture ID.png.
+
+--mirror takes axes along which all of the runs were trained with mirror images (config.augment.flip
+in their config.json), and no others. A case whose spacing, field of view, intensities or
+orientation are unlike those of the training images is segmented, and one line says what differs.
 """
 
 from collections.abc import Sequence
@@ -50,15 +54,16 @@ def predict(
         workdirs: trained runs; their class probabilities are averaged.
         source: see `inference.inputs.find_inputs`.
         output: folder of the results.
-        mirror: axes along which to mirror; None: as each run's configuration says.
+        mirror: axes along which to mirror; None: as each run's configuration says. Each run must
+            have been trained with mirror images along them.
 
     Returns:
         The label maps, in order.
 
     Raises:
-        UserError: no trained run, runs of different tasks or grids, no image, or an image or a
-            label map of the data that would be written over; or, with the others written, images
-            that could not be segmented.
+        UserError: no trained run, one that has not learned such mirror images, runs of different
+            tasks or grids, no image, or an image or a label map of the data that would be written
+            over; or, with the others written, images that could not be segmented.
     """
     import time
 
@@ -67,6 +72,8 @@ def predict(
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
+    from invseg_jax.inference.likeness import differences, read_training_images
+    from invseg_jax.inference.mirroring import warning_of_sides
     from invseg_jax.inference.segmentation import load_segmenter, segment
 
     refuse_missing_input(source)
@@ -110,11 +117,19 @@ def predict(
         ignore=data.ignore,
         reference=data.reference,
     )
+    for workdir, (_, own, other) in zip(workdirs, runs, strict=True):
+        if warning := warning_of_sides(workdir, own, other):
+            command.say(warning)
+    training, notes = read_training_images(workdirs)
+    for note in dict.fromkeys(notes):
+        command.say(note)
     faults: list[UserError] = []
     for number, (case, target) in enumerate(zip(dataset.cases, targets, strict=True), 1):
         begun = time.perf_counter()
         try:
             loaded = load_case(dataset, case, settings.interpolation)
+            if training is not None and (unlike := differences(training, settings, loaded)):
+                command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
             prediction = segment(loaded, segmenters)
         except UserError as error:  # one damaged file is no reason to leave out the others
             faults.append(error)

@@ -71,6 +71,7 @@ def train(
     from invseg_jax.data.cache import CachedCase
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import VOXELS, case_digest, images_digest
+    from invseg_jax.data.flips import choose_flips, with_flips
     from invseg_jax.data.patients import torn_patients
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
@@ -78,6 +79,7 @@ def train(
     from invseg_jax.data.source import chosen_cases, chosen_split, open_source, prepared_split
     from invseg_jax.data.sparse_annotation import check_slices
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
+    from invseg_jax.inference.mirroring import check_mirror
     from invseg_jax.inference.network import as_network, build_model
     from invseg_jax.models import margin
     from invseg_jax.planning.compiled import shortage
@@ -97,11 +99,15 @@ def train(
     dataset = open_source(config, root, command.say)
     regions = regions_to_segment(config, dataset)
     outputs = len(regions or dataset.classes)
-    # All settings are checked first: reading the data may take long.
+    # All settings are checked first: reading the data may take long. Which axis is left-right is
+    # not known for sure before that, so a flip that is left open is settled once more then.
+    asked, modalities = config, len(dataset.modalities)
+    check_mirror(asked)
+    config = with_flips(asked, choose_flips(asked, dataset.classes, regions))
     devices = mesh.make_mesh(config.devices, config.data.batch)
-    model = build_model(config, len(dataset.modalities), outputs)
-    program = TrainingProgram.build(config, model, len(dataset.modalities), devices, regions)
-    Preprocessing.of(config).schemes(len(dataset.modalities))
+    model = build_model(config, modalities, outputs)
+    program = TrainingProgram.build(config, model, modalities, devices, regions)
+    Preprocessing.of(config).schemes(modalities)
     stream: dict[str, Any] = {
         "patch": tuple(config.data.patch),
         "batch": patches_a_step(config),
@@ -122,6 +128,13 @@ def train(
         command.say(f"warning: {warning}")
     refuse_faults(config, dataset, cases, command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
+    flips = choose_flips(asked, dataset.classes, regions, fingerprint)
+    if flips.note:
+        command.say(flips.note)
+    if flips.probabilities != program.flip:
+        config = with_flips(asked, flips)
+        program = TrainingProgram.build(config, model, modalities, devices, regions)
+    check_mirror(config)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
     known_by = run.known_by()

@@ -12,6 +12,7 @@ from absl import flags
 from flax import nnx
 from ml_collections import ConfigDict, config_flags
 
+from invseg_jax.command import load_config
 from invseg_jax.configuration import SHORT_NAMES, Config, base_config, parse_variant
 from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts import LAYOUTS
@@ -97,8 +98,10 @@ def test_every_variant_is_a_whole_configuration(name: str, variant: str):
     # Only values of the defaults' types, so that a value on the command line is read as such.
     for group in ("augment", "loss", "optimiser", "inference"):
         for key, value in config[group].items():
-            assert type(value) is type(defaults[group][key]), f"{group}.{key}"
-    Augmentation(**config.augment)
+            # That of a value that is left open is known to its group alone.
+            wanted = defaults[group].get_type(key)
+            assert value is None or type(value) is wanted, f"{group}.{key}"
+    Augmentation.of(config)
     Preprocessing.of(config)
     OptimiserSettings(**config.optimiser)
     assert LossSettings(**config.loss).regions == (config.data.layout == "brats2020")
@@ -198,6 +201,38 @@ def test_a_network_that_cannot_be_is_an_error_of_the_user(change: dict, said: st
     with pytest.raises(UserError, match=f"^config.model: .*{said}.*$") as caught:
         build_model(config, 1, 2)
     assert "\n" not in str(caught.value)
+
+
+# ml_collections loads files so.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize(
+    "given, flip, leaves_open",
+    [
+        (None, (0.5, 0.5, 0.5), True),
+        ("None", (0.5, 0.5, 0.5), True),
+        ("(0.5, 0.5, 0.5)", (0.5, 0.5, 0.5), False),
+        ("(0,0.5,0.5)", (0.0, 0.5, 0.5), False),
+        ("[0.5,0,0]", (0.5, 0.0, 0.0), False),
+    ],
+)
+@pytest.mark.parametrize("file", ["brats", "hippocampus"])
+def test_a_flip_can_be_given_on_the_command_line(
+    file: str, given: str | None, flip: tuple, leaves_open: bool
+):
+    changes = [] if given is None else [f"augment.flip={given}"]
+    config = load_config(str(CONFIGS / f"{file}.py"), changes)
+    if given is None and file == "hippocampus":
+        flip, leaves_open = (0.5, 0.0, 0.0), False  # as the file has it
+    assert Augmentation.of(config).flip == flip
+    assert Augmentation.leaves_flip_open(config) == leaves_open
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("given", ["0.5", "()", "(0.5,0.5)", "(0.5,0.5,2)"])
+def test_a_wrong_flip_is_one_line(given: str):
+    config = load_config(str(CONFIGS / "brats.py"), [f"augment.flip={given}"])
+    with pytest.raises(UserError, match=r"^config.augment.flip = \(.*: give [^\n]*$"):
+        Augmentation.of(config)
 
 
 @pytest.mark.parametrize("spacing", [None, (1.0, 1.5, 3.0)])

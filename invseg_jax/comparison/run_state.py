@@ -3,6 +3,7 @@
 Nothing here starts JAX: on a GPU the memory belongs to the process that trains.
 """
 
+import contextlib
 import json
 import math
 import statistics
@@ -13,11 +14,13 @@ from typing import Any
 
 from invseg_jax.comparison.grid import Run
 from invseg_jax.configuration import Config
+from invseg_jax.data.flips import choose_flips, with_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
 from invseg_jax.training.run_files import config_values
+from invseg_jax.training.run_folder import RunFolder
 from invseg_jax.training.saved_steps import saved_steps
 
 # Within a run's, the folder of the scores that count: its eval/ may hold those of any cases.
@@ -64,7 +67,7 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     there = _config(folder)
     if there is None:
         return
-    wanted = _plain(run.config(there.get("steps", 1) if steps is None else steps))
+    wanted = _plain(_settled(run.config(there.get("steps", 1) if steps is None else steps), folder))
     # A key that the folder lacks is younger than the run.
     there, wanted = ({k: v for k, v in c.items() if k not in FREE} for c in (there, wanted))
     if found := _difference(there, wanted):
@@ -91,7 +94,7 @@ def is_trained(folder: Path, config: Config) -> bool:
     return (
         newest is not None
         and int(newest.name) == config.steps
-        and _config(folder) == _plain(config)
+        and _config(folder) == _plain(_settled(config, folder))
     )
 
 
@@ -103,7 +106,7 @@ def is_scored(folder: Path, config: Config) -> bool:
     summary = _read(file) or {}
     return (
         scored_step(folder) in (None, config.steps)
-        and summary.get("config") == strict_json(config.to_dict())
+        and summary.get("config") == strict_json(_settled(config, folder).to_dict())
         and file.stat().st_mtime >= newest.stat().st_mtime
     )
 
@@ -153,6 +156,19 @@ def step_seconds(folder: Path) -> float:
 def _newest_checkpoint(folder: Path) -> Path | None:
     steps = saved_steps(folder / "checkpoints")
     return folder / "checkpoints" / str(steps[-1]) if steps else None
+
+
+def _settled(config: Config, folder: Path) -> Config:
+    """A configuration with what it leaves open as the training in a folder has settled it."""
+    there = (_config(folder) or {}).get("augment", {}).get("flip")
+    if there is None or not (folder / "data.json").exists():
+        return config
+    run, fingerprint = RunFolder(folder), None
+    data = run.read_data()
+    with contextlib.suppress(UserError):  # a run of an earlier version
+        fingerprint = run.read_fingerprint()
+    names = [region.name for region in data.regions] or data.classes
+    return with_flips(config, choose_flips(config, names, fingerprint=fingerprint))
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -136,6 +136,9 @@ class Fingerprint:
         frequencies: each class's share of all labelled voxels.
         whole: of each case, the intensities of each modality over the whole image; empty for runs
             of earlier versions.
+        oriented: of each case, whether its file says which side is left; empty likewise.
+        left_right: the axes of the network's grid that run, or may run, from left to right in some
+            case, see `Geometry.left_right`; empty likewise.
     """
 
     cases: tuple[str, ...]
@@ -146,6 +149,8 @@ class Fingerprint:
     classes: tuple[str, ...]
     frequencies: tuple[float, ...]
     whole: tuple[tuple[WholeImage, ...], ...] = ()
+    oriented: tuple[bool, ...] = ()
+    left_right: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -178,6 +183,8 @@ class Fingerprint:
             classes=tuple(classes),
             frequencies=tuple((voxels / max(voxels.sum(), 1)).tolist()),
             whole=tuple(m.whole for m in measured.values()),
+            oriented=tuple(m.oriented for m in measured.values()),
+            left_right=tuple(sorted({axis for grid in grids for axis in grid.left_right})),
         )
 
     def median_size(self, spacing: Sequence[float] | None) -> Triple:

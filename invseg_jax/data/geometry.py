@@ -120,6 +120,18 @@ class Geometry:
         return d, h, w
 
     @property
+    def left_right(self) -> tuple[int, ...]:
+        """The axis of the network's grid that runs from left to right, or nearest to it.
+
+        All three axes where that is not known: the file does not say which side is left, or its
+        affine is sheared so much that no axis is nearest.
+        """
+        nearest = io_orientation(np.array(self.affine))[:, 0]
+        if not self.oriented or not np.isfinite(nearest).all():
+            return 0, 1, 2
+        return (self.axes.index(int(np.flatnonzero(nearest == 0)[0])),)
+
+    @property
     def network_affine(self) -> np.ndarray:
         """(4, 4) float64, voxel indices of the network's grid to mm."""
         orientation = np.zeros((3, 2))

@@ -3,15 +3,25 @@
 As in nnU-Net (Isensee et al., Nature Methods 2021, Methods, "Inference"), a patch is mirrored along
 every combination of some axes, and what comes out is mirrored back. Probabilities are averaged, as
 those of several runs are; nnU-Net's code averages what its softmax is taken of.
+
+Only along axes that training mirrored too: what a network says of a mirror image that it has never
+learned is worth nothing, and it would be averaged all the same.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from invseg_jax.configuration import Config
+from invseg_jax.data.augment import Augmentation
+from invseg_jax.data.flips import axes_in_words, left_right_axes, sides_in_words
+from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.training.run_folder import DataDescription, RunFolder
 
 Mirror = tuple[bool, bool, bool]
 
@@ -30,6 +40,97 @@ def parse_mirror(text: str) -> Mirror:
         )
     depth, height, width = (name in names for name in "012")
     return depth, height, width
+
+
+def check_mirror(config: Config) -> None:
+    """Checks the axes that a configuration asks for, before it is trained.
+
+    Args:
+        config: a flip that is left open counts as one along each axis, see
+            `data.flips.with_flips`.
+
+    Raises:
+        UserError: training would not mirror along one of them.
+    """
+    flip, learned = _learned(config)
+    asked = _axes(config.inference.mirror)
+    if wrong := sorted(set(asked) - set(learned)):
+        allowed = tuple(axis in asked and axis in learned for axis in range(3))
+        raise UserError(
+            f"config.inference.mirror asks for {axes_in_words(wrong)}, along which training does "
+            f"not mirror (config.augment.flip is {flip}), so that the network would not know such "
+            f"images; take {allowed}"
+        )
+
+
+def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None) -> None:
+    """Refuses mirror images that a run has not learned.
+
+    Args:
+        workdir: the run's folder.
+        config: of the run.
+        mirror: the axes that --mirror names; None where it is not given, and the configuration
+            counts.
+
+    Raises:
+        UserError: training did not mirror along one of the axes.
+    """
+    if "flip" not in config.get("augment", {}):
+        return  # nobody knows what it has learned
+    flip, learned = _learned(config)
+    # Runs of earlier versions have no such key.
+    asked = _axes(config.inference.get("mirror", ()) if mirror is None else mirror)
+    if not set(asked) - set(learned):
+        return
+    who = "its config.inference.mirror" if mirror is None else f"--mirror {_as_flag(asked)}"
+    trained = f"with mirror images along {axes_in_words(learned)} alone"
+    raise UserError(
+        f"{workdir} was trained {trained if learned else 'without mirror images'} "
+        f"(config.augment.flip is {flip}), and {who} asks for {axes_in_words(asked)}; give "
+        + (f"--mirror {_as_flag(learned)} or " if learned else "")
+        + "--mirror none"
+    )
+
+
+def warning_of_sides(workdir: Path, config: Config, data: DataDescription) -> str:
+    """What to say where windows are mirrored from left to right, and classes have sides.
+
+    Args:
+        workdir: the run's folder.
+        config: of the run, with the axes that were asked for.
+        data: what it was trained on.
+
+    Returns:
+        One line; empty where there is nothing to say.
+    """
+    asked = _axes(config.inference.get("mirror", ()))
+    sides = sides_in_words(data.classes, Regions.of(data.regions, data.values))
+    if not asked or not sides:
+        return ""
+    fingerprint = None
+    with contextlib.suppress(UserError):  # a run of an earlier version
+        fingerprint = RunFolder(workdir).read_fingerprint()
+    along = set(asked) & set(left_right_axes(config, fingerprint))
+    if not along:
+        return ""
+    return (
+        f"warning: {workdir}: windows are mirrored along {axes_in_words(sorted(along))}, which is "
+        f"or may be left-right, but {sides}; --mirror none turns that off"
+    )
+
+
+def _learned(config: Config) -> tuple[tuple[float, float, float], tuple[int, ...]]:
+    """How often training mirrors along each axis, and the axes along which it does so at all."""
+    flip = Augmentation.of(config).flip
+    return flip, tuple(axis for axis, probability in enumerate(flip) if probability > 0)
+
+
+def _axes(mirror: Sequence[bool]) -> tuple[int, ...]:
+    return tuple(axis for axis, along in enumerate(mirror) if along)
+
+
+def _as_flag(axes: Sequence[int]) -> str:
+    return ",".join(map(str, axes)) if axes else "none"
 
 
 def mean_over_mirrors(

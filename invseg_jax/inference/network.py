@@ -16,7 +16,7 @@ from invseg_jax import models
 from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
-from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors
+from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors, refuse_unlearned
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.layers.execution import Execution
 from invseg_jax.training import mesh
@@ -194,10 +194,12 @@ def load_network(
         The network, the run's configuration (with `mirror`), and what it was trained on.
 
     Raises:
-        UserError: the folder holds no run, or no checkpoint that can be read.
+        UserError: the folder holds no run, or no checkpoint that can be read, or its training did
+            not mirror along one of the axes.
     """
     run = RunFolder(workdir)
     config, data = run.read_config(), run.read_data()
+    refuse_unlearned(workdir, config, mirror)
     if mirror is not None:
         config.inference.mirror = mirror
     if not run.checkpoints.is_dir():

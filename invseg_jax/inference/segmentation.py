@@ -64,7 +64,7 @@ def load_segmenter(
         The segmenter, the run's configuration (with `mirror`), and what it was trained on.
 
     Raises:
-        UserError: the folder holds no run or no checkpoint.
+        UserError: as `load_network`.
     """
     network, config, data = load_network(workdir, mirror)
     settings = Preprocessing.of(config)

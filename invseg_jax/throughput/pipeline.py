@@ -34,6 +34,7 @@ from invseg_jax.benchmarks.timing import alternate, timed
 from invseg_jax.configuration import Config, check_config, patches_a_step
 from invseg_jax.data.augment import Augmentation, augment
 from invseg_jax.data.cache import CachedCase, CaseCache
+from invseg_jax.data.flips import choose_flips, with_flips
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.data.preprocess import Preprocessing
@@ -129,7 +130,9 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
         dataset, cases = open_cases(config, options, Path(folder))
         # With --quick nothing is large enough to be worth good code.
         compiler = BUFFERS_ONLY if options.quick and jax.default_backend() == "cpu" else None
-        shape = len(dataset.modalities), len(regions_to_segment(config, dataset) or dataset.classes)
+        regions = regions_to_segment(config, dataset)
+        config = with_flips(config, choose_flips(config, dataset.classes, regions))
+        shape = len(dataset.modalities), len(regions or dataset.classes)
         step = TrainingStep(config, *shape, compiler)
         name = options.config or "configs/hippocampus.py:cpu"
         where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {patches_a_step(config)}"
@@ -165,7 +168,7 @@ def open_cases(
 
 def other_settings(config: Config) -> dict[str, Augmentation]:
     """Augmentation off, and every transform always."""
-    configured = Augmentation(**config.augment)
+    configured = Augmentation.of(config)
     return {"none": Augmentation.off(), "all, always": dataclasses.replace(configured, **ALWAYS)}
 
 
@@ -242,7 +245,7 @@ def host(config: Config, batch: Any, repeats: int, where: str) -> Table:
     devices = mesh.make_mesh(config.devices, config.data.batch)
     placed = mesh.place_batch(batch, devices)
     key = jax.device_put(jax.random.key(config.seed), mesh.replicated(devices))
-    configured = Augmentation(**config.augment)
+    configured = Augmentation.of(config)
     always = other_settings(config)["all, always"]
     rows = []
     for way, settings in {"as configured": configured, "all, always": always}.items():

@@ -49,6 +49,7 @@ class TrainingProgram:
         batch: the same of a batch: `image` (n, d, h, w, modalities), `label` (n, d, h, w).
         step: the jitted step, which donates the state.
         seed: of the run's random key.
+        flip: probability of mirroring along each axis.
     """
 
     devices: Mesh
@@ -58,6 +59,7 @@ class TrainingProgram:
     batch: dict[str, jax.ShapeDtypeStruct]
     step: Any
     seed: int
+    flip: tuple[float, float, float]
 
     @classmethod
     def build(
@@ -82,7 +84,7 @@ class TrainingProgram:
         """
         patch = tuple(config.data.patch)
         settings = OptimiserSettings(**config.optimiser)
-        augmentation = Augmentation(**config.augment)
+        augmentation = Augmentation.of(config)
         loss = partial(deeply_supervised, settings=LossSettings(**config.loss), regions=regions)
         weights = ReconstructionWeights.of(config)
         optimiser = make_optimiser(settings, config.steps)
@@ -115,6 +117,7 @@ class TrainingProgram:
             batch=_placed(batch, spread),
             step=step,
             seed=config.seed,
+            flip=augmentation.flip,
         )
 
     def first_state(self, params: Any) -> TrainState:

@@ -3,8 +3,9 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,40 @@ def test_scores_of_another_configuration_do_not_count(
     summary["config"]["optimiser"]["average"] = 0.5
     file.write_text(json.dumps(summary))
     assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
+
+
+@pytest.mark.parametrize("kind", ["classes", "regions"])
+def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
+    kind: str, make_grid: Callable[..., Grid], finish: Callable[..., None], tmp_path: Path
+):
+    run = next(make_grid().runs())
+    assert run.config(40).augment.flip is None
+    names = ["background", "left_kidney", "right_kidney"]
+    data: dict[str, Any] = {"root": None, "classes": names, "regions": []}
+    if kind == "regions":
+        data = {"root": None, "classes": ["a"], "regions": [{"name": name} for name in names]}
+
+    def settled(flip: Sequence[float], data: dict[str, Any]) -> Path:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        finish(folder, run, SCORES)
+        (folder / "data.json").write_text(json.dumps(data))
+        for file in ("config.json", "compare/summary.json"):
+            content = json.loads((folder / file).read_text())
+            config = content.get("config", content)
+            config["augment"]["flip"] = flip
+            (folder / file).write_text(json.dumps(content))
+        return folder
+
+    for flip, described in (([0, 0.5, 0.5], data), ([0.5] * 3, {"root": None, "classes": ["a"]})):
+        folder = settled(flip, described)
+        refuse_another(folder, run, 40, None)
+        assert is_trained(folder, run.config(40)) and read_result(folder, run, 40) is not None
+    # A run whose flip was given by hand is another one, and is no open one.
+    for flip in ([0.5, 0.5, 0.5], [0, 0, 0]):
+        folder = settled(flip, data)
+        assert not is_trained(folder, run.config(40))
+        with pytest.raises(UserError, match=r"was trained with config.augment.flip \[.*, now \["):
+            refuse_another(folder, run, 40, None)
 
 
 def test_a_run_of_other_settings_is_refused_by_key(

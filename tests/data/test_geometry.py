@@ -57,6 +57,18 @@ def test_axes_and_crop_are_undone_exactly(affine, shape, margin: int, seed: int)
 
 
 @settings(max_examples=50)
+@given(affines(), SHAPES, st.booleans())
+def test_left_right_is_the_axis_that_nibabel_calls_so(affine, shape, canonical: bool) -> None:
+    grid = Geometry.plan(shape, affine, canonical=canonical)
+    codes = nib.aff2axcodes(affine)
+    expected = 0 if canonical else next(k for k, code in enumerate(codes) if code in "LR")
+    assert grid.left_right == (expected,)
+    assert nib.aff2axcodes(grid.network_affine)[expected] in "LR"
+    unknown = Geometry.plan(shape, affine, canonical=canonical, oriented=False)
+    assert unknown.left_right == (0, 1, 2)
+
+
+@settings(max_examples=50)
 @given(affines(), SHAPES)
 def test_the_canonical_frame_is_that_of_nibabel(affine, shape) -> None:
     array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)

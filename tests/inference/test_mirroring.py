@@ -1,8 +1,9 @@
-"""Mirroring: the mean of flips by hand, one network in the program, axes as they are written."""
+"""Mirroring: the mean of flips by hand, one network in the program, and which axes are allowed."""
 
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, product
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +12,19 @@ import numpy as np
 import pytest
 
 from invseg_jax import command, evaluate, predict
-from invseg_jax.configuration import base_config, check_config
+from invseg_jax.configuration import Config, base_config, check_config
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
-from invseg_jax.inference.mirroring import mean_over_mirrors, parse_mirror
+from invseg_jax.inference.mirroring import (
+    check_mirror,
+    mean_over_mirrors,
+    parse_mirror,
+    refuse_unlearned,
+    warning_of_sides,
+)
 from invseg_jax.inference.network import as_network, build_model
 from invseg_jax.training import mesh
+from invseg_jax.training.run_folder import DataDescription
 
 SUBSETS = list(chain.from_iterable(combinations(range(3), k) for k in range(4)))
 
@@ -113,3 +121,85 @@ def test_a_wrong_setting_is_refused(mirror: tuple):
     config.inference.mirror = mirror
     with pytest.raises(UserError, match=r"^config.inference.mirror is \(.*; give True or False"):
         check_config(config)
+
+
+def trained(flip: tuple, mirror: tuple = (False, False, False), **preprocess: bool) -> Config:
+    config = base_config()
+    config.augment.flip, config.inference.mirror = flip, mirror
+    config.data.preprocess.update(preprocess)
+    return config
+
+
+def flags(axes: tuple[int, ...]) -> tuple[bool, bool, bool]:
+    return 0 in axes, 1 in axes, 2 in axes
+
+
+@pytest.mark.parametrize("learned", SUBSETS)
+@pytest.mark.parametrize("asked", SUBSETS)
+def test_axes_that_training_did_not_mirror_are_refused(learned: tuple, asked: tuple):
+    config = trained(tuple(0.25 * along for along in flags(learned)))
+    in_config = trained(config.augment.flip, flags(asked))
+    run = Path("RUN")
+    refuse_unlearned(run, config)
+    refuse_unlearned(run, in_config, flags(()))
+    if set(asked) <= set(learned):
+        refuse_unlearned(run, config, flags(asked))
+        refuse_unlearned(run, in_config)
+        check_mirror(in_config)
+        return
+    axes = ",".join(map(str, learned))
+    give = f"give --mirror {axes} or --mirror none" if learned else "give --mirror none"
+    with pytest.raises(UserError, match=f"^RUN was trained .* {give}$") as caught:
+        refuse_unlearned(run, config, flags(asked))
+    assert f"--mirror {','.join(map(str, asked))} asks for" in str(caught.value)
+    with pytest.raises(UserError, match=f"its config.inference.mirror asks for .*; {give}$"):
+        refuse_unlearned(run, in_config)
+    with pytest.raises(UserError, match="config.inference.mirror asks for .*; take") as caught:
+        check_mirror(in_config)
+    allowed = flags(tuple(set(asked) & set(learned)))
+    assert str(caught.value).endswith(f"take {allowed}")
+    check_mirror(trained(config.augment.flip, allowed))
+
+
+def test_the_refusal_in_words():
+    with pytest.raises(UserError) as caught:
+        refuse_unlearned(Path("RUN"), trained((0.5, 0.0, 0.0)), (True, True, True))
+    assert str(caught.value) == (
+        "RUN was trained with mirror images along axis 0 alone (config.augment.flip is "
+        "(0.5, 0.0, 0.0)), and --mirror 0,1,2 asks for all axes; give --mirror 0 or --mirror none"
+    )
+    with pytest.raises(UserError) as caught:
+        refuse_unlearned(Path("RUN"), trained((0, 0, 0), (False, True, True)))
+    assert str(caught.value) == (
+        "RUN was trained without mirror images (config.augment.flip is (0.0, 0.0, 0.0)), and its "
+        "config.inference.mirror asks for axes 1 and 2; give --mirror none"
+    )
+
+
+def test_of_a_run_without_flips_nobody_knows():
+    """Of a version before there was augmentation, or a mirror."""
+    config = trained((0.5, 0.0, 0.0)).unlock()
+    del config.inference.mirror
+    refuse_unlearned(Path("RUN"), config)
+    with pytest.raises(UserError, match="--mirror 1 asks for axis 1"):
+        refuse_unlearned(Path("RUN"), config, (False, True, False))
+    del config.augment
+    refuse_unlearned(Path("RUN"), config, (True, True, True))
+
+
+def test_sides_that_are_mirrored_by_hand_are_told(tmp_path: Path):
+    twins = DataDescription(
+        "msd", None, ("MR",), ("background", "Kidney (L)", "Kidney (R)"), (0, 1, 2), (), ()
+    )
+    apart = replace(twins, classes=("background", "anterior", "posterior"))
+    everywhere = (0.5, 0.5, 0.5)
+    config = trained(everywhere, (True, False, True))
+    warning = warning_of_sides(tmp_path, config, twins)
+    assert warning.startswith(f"warning: {tmp_path}: windows are mirrored along axis 0, which is")
+    assert "Kidney (L) and Kidney (R)" in warning and "\n" not in warning
+    assert warning_of_sides(tmp_path, config, apart) == ""
+    assert warning_of_sides(tmp_path, trained(everywhere), twins) == ""
+    assert warning_of_sides(tmp_path, trained(everywhere, (False, True, True)), twins) == ""
+    # As the files have them, any axis may be it.
+    as_stored = trained(everywhere, (False, True, True), canonical=False)
+    assert "axes 1 and 2" in warning_of_sides(tmp_path, as_stored, twins)

@@ -127,6 +127,20 @@ def test_mirroring_is_as_the_run_says_or_as_asked_for(run: RunFolder, tmp_path: 
     assert load_network(other.path, (True, True, True))[0].mirrored == (0, 1, 2)
 
 
+def test_mirror_images_that_a_run_has_not_learned_are_refused(run: RunFolder, tmp_path: Path):
+    other = RunFolder(tmp_path / "other")
+    config = tiny_config()
+    config.augment.flip, config.inference.mirror = (0.5, 0.0, 0.0), (True, True, False)
+    other.write(config, DATA)
+    other.checkpoints.symlink_to(run.checkpoints)
+    with pytest.raises(UserError, match=f"^{other.path} was trained with .* along axis 0 alone"):
+        load_network(other.path)
+    with pytest.raises(UserError, match="--mirror 0,1,2 asks for all axes; give --mirror 0 or"):
+        load_network(other.path, (True, True, True))
+    assert load_network(other.path, (True, False, False))[0].mirrored == (0,)
+    assert load_network(other.path, (False, False, False))[0].mirrored == ()
+
+
 def test_loading_changes_nothing(run: RunFolder):
     # What a training that is still running has begun to write.
     begun = run.checkpoints / "15.orbax-checkpoint-tmp"

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 
 # The strength, or range of strengths, at which a transform does nothing.
@@ -32,7 +33,8 @@ class Augmentation:
     second channel; here all channels are changed, half as often.
 
     Attributes:
-        flip: probability of mirroring each axis (depth, height, width).
+        flip: probability of mirroring each axis (depth, height, width). A configuration may leave
+            it open, see `of`.
         affine_probability: probability of the affine map: rotation, scale and stretch together.
         rotation: greatest angle about each of the three axes, in degrees.
         scale: magnification (low, high), drawn log-uniformly; 1.2 shows things 1.2 times as large.
@@ -89,6 +91,25 @@ class Augmentation:
         for field in fields(self):
             value = _checked(field.name, getattr(self, field.name), field.default)
             object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def of(cls, config: Config) -> "Augmentation":
+        """The settings of a configuration; a flip that it leaves open is the default of the class.
+
+        Where a data set's classes decide, `data.flips.choose_flips` has put a flip into it.
+
+        Raises:
+            UserError: as the class.
+        """
+        values = {**config.augment}
+        if cls.leaves_flip_open(config):
+            del values["flip"]
+        return cls(**values)
+
+    @staticmethod
+    def leaves_flip_open(config: Config) -> bool:
+        """Whether `config.augment.flip` is None, which the command line gives as (None,)."""
+        return config.augment.get("flip") in (None, (None,))
 
     @classmethod
     def off(cls) -> "Augmentation":

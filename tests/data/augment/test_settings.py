@@ -8,8 +8,21 @@ from invseg_jax.errors import UserError
 
 
 def test_the_configuration_has_the_same_defaults():
-    given = {name: value for name, value in base_config().augment.items()}
-    assert given == dataclasses.asdict(Augmentation())
+    config = base_config()
+    assert Augmentation.of(config) == Augmentation()
+    given = {name: value for name, value in config.augment.items()}
+    assert given.pop("flip") is None
+    assert given.items() < dataclasses.asdict(Augmentation()).items()
+    assert {*given, "flip"} == dataclasses.asdict(Augmentation()).keys()
+
+
+@pytest.mark.parametrize("flip", [None, (None,), (0.5, 0, 0.25)])
+def test_a_flip_that_is_left_open_is_one_half_along_each_axis(flip):
+    config = base_config()
+    config.augment.flip = flip
+    found = Augmentation.of(config)
+    assert found.flip == ((0.5, 0.0, 0.25) if flip and None not in flip else (0.5, 0.5, 0.5))
+    assert Augmentation.leaves_flip_open(config) == (flip is None or None in flip)
 
 
 def test_elastic_deformation_and_bias_field_are_off_by_default():

@@ -1,0 +1,285 @@
+"""What of an image is unlike the images of the training, told from `fingerprint.json`.
+
+A network gives an answer for any image. Where the voxels have another size than those it has
+learned, or the intensities mean something else, the answer is wrong and nothing shows it. So what
+differs is told for each case; nothing is refused, since only the user knows whether it matters.
+
+The limits are wide: half of the images of a clinic must not be told. They are factors beyond the
+smallest and the largest of all training images, in the constants below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from invseg_jax.data.fingerprint import Fingerprint, WholeImage
+from invseg_jax.data.geometry import nonzero_box
+from invseg_jax.data.loaded_case import LoadedCase
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.errors import UserError
+from invseg_jax.training.run_folder import RunFolder
+
+# Of the spacing along an axis, where images are not resampled.
+SPACING = 1.25
+# Of the spacing, where they are: voxels that are much coarser hold less than any in training.
+COARSER = 2.0
+# Of the field of view along an axis, in mm.
+VIEW = 2.0
+# Of the span of intensities, from the 0.5 to the 99.5 percentile. The gain of MR scanners differs,
+# and z-scores take it out again; the scale of a CT is the same everywhere.
+SPAN = {"z_score_nonzero": 10.0, "z_score": 10.0, "ct": 2.0}
+# Of a CT: how far a percentile may lie beyond those of the training, as a part of their widest
+# span.
+SHIFT = 0.25
+# Rounding and interpolation leave few values just below 0, in parts of the span.
+_BELOW_ZERO = 0.01
+# From which distance on a modality is clearly none of the training: a factor of 4, see `_distance`.
+_CLEARLY = 2.0
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What the training images of one run, or of several that are averaged, were like.
+
+    Attributes:
+        spacings: (n, 3) mm, along the axes of the canonical frame.
+        views: (n, 3) mm, size times spacing, after the crop.
+        modalities: names.
+        whole: of each image, the intensities of each modality; empty for runs of earlier versions.
+        oriented: of each image, whether its file says which side is left; empty likewise.
+    """
+
+    spacings: np.ndarray
+    views: np.ndarray
+    modalities: tuple[str, ...]
+    whole: tuple[tuple[WholeImage, ...], ...]
+    oriented: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, fingerprints: Sequence[Fingerprint]) -> TrainingImages:
+        """Puts together what the runs have seen.
+
+        Args:
+            fingerprints: at least one.
+
+        Raises:
+            ValueError, TypeError: one holds something else than it should, or not the modalities
+                of the others.
+        """
+        shapes, spacings = (
+            np.array([each for fingerprint in fingerprints for each in values(fingerprint)], float)
+            for values in (lambda f: f.shapes, lambda f: f.spacings)
+        )
+        positive = (shapes > 0).all() and (spacings > 0).all()
+        if shapes.shape != spacings.shape or spacings.shape[1:] != (3,) or not positive:
+            raise ValueError("sizes and spacings are not three numbers a case")
+        modalities = tuple(fingerprints[0].modalities)
+        if any(tuple(fingerprint.modalities) != modalities for fingerprint in fingerprints):
+            raise ValueError("its modalities are not those of the other runs")
+        whole = tuple(case for fingerprint in fingerprints for case in fingerprint.whole)
+        measured = [[(w.minimum, w.low, w.median, w.high) for w in case] for case in whole]
+        numbers = np.array(measured, np.float64)
+        fits = numbers.shape == (len(whole), len(modalities), 4) and np.isfinite(numbers).all()
+        if whole and not fits:
+            raise ValueError("intensities are not four numbers a modality of each case")
+        oriented = tuple(o for fingerprint in fingerprints for o in fingerprint.oriented)
+        return cls(spacings, shapes * spacings, modalities, whole, oriented)
+
+
+def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | None, list[str]]:
+    """Reads the fingerprints of runs, as far as they are there.
+
+    Returns:
+        What the runs have seen, None where no fingerprint can be read; and a line for each run
+        whose fingerprint cannot.
+    """
+    found, notes = [], []
+    for workdir in workdirs:
+        try:
+            if not (workdir / "fingerprint.json").exists():
+                raise UserError("fingerprint.json is missing, as in runs of earlier versions")
+            fingerprint = RunFolder(workdir).read_fingerprint()
+            TrainingImages.of([*found, fingerprint])  # whether it is sound, and fits the others
+            found.append(fingerprint)
+        except (UserError, ValueError, TypeError, AttributeError) as error:
+            notes.append(
+                f"{workdir}: images cannot be compared with those of the training: {error}"
+            )
+    return TrainingImages.of(found) if found else None, notes
+
+
+def differences(training: TrainingImages, settings: Preprocessing, case: LoadedCase) -> list[str]:
+    """What of a case is unlike the training images.
+
+    - The spacing along an axis is beyond theirs by more than a factor of `SPACING`; where images
+      are resampled, it is coarser by more than `COARSER`.
+    - The field of view along an axis is smaller or larger than theirs by a factor of `VIEW`.
+    - The intensities of a modality span more or less by more than a factor of `SPAN`; they have
+      values below 0 where no training image had any, or none where all had; of a modality that is
+      normalised as `ct`, a percentile lies beyond theirs by more than `SHIFT`.
+    - Two modalities look like one another's: they may have been exchanged.
+    - The header does not say which side is left, where theirs did, or the other way round.
+
+    Args:
+        training: what the network has seen.
+        settings: how its images are prepared.
+        case: with the modalities of the training.
+
+    Returns:
+        A short text for each; none where nothing differs. Axes are those of the network's grid.
+    """
+    box = nonzero_box(case.image) if settings.crop else ((0, 0, 0), case.image.shape[:3])
+    grid = settings.geometry(case.image.shape[:3], case.affine, case.oriented, box)
+    return [
+        *_orientation(training, case.oriented),
+        *_spacing(training, grid.spacing, resampled=settings.spacing is not None),
+        *_view(training, np.multiply(grid.extent, grid.spacing)),
+        *_intensities(training, settings, case.image),
+    ]
+
+
+def _orientation(training: TrainingImages, oriented: bool) -> list[str]:
+    if not oriented and training.oriented and all(training.oriented):
+        return ["its header does not say which side is left, those of the training did"]
+    if oriented and training.oriented and not any(training.oriented):
+        return ["its header says which side is left, those of the training did not"]
+    return []
+
+
+def _spacing(training: TrainingImages, spacing: Sequence[float], *, resampled: bool) -> list[str]:
+    found = []
+    for axis, own in enumerate(spacing):
+        low, high = training.spacings[:, axis].min(), training.spacings[:, axis].max()
+        factor = COARSER if resampled else SPACING
+        if own > factor * high or (own < low / factor and not resampled):
+            found.append(
+                f"spacing {own:.3g} mm along axis {axis}, in training {_range(low, high)} mm "
+                f"(beyond by more than a factor of {factor:g})"
+            )
+    return found
+
+
+def _view(training: TrainingImages, view: np.ndarray) -> list[str]:
+    found = []
+    for axis, own in enumerate(view):
+        low, high = training.views[:, axis].min(), training.views[:, axis].max()
+        if own <= low / VIEW or own >= VIEW * high:
+            found.append(
+                f"field of view {own:.3g} mm along axis {axis}, in training {_range(low, high)} mm "
+                f"(beyond by a factor of {VIEW:g})"
+            )
+    return found
+
+
+def _intensities(training: TrainingImages, settings: Preprocessing, image: np.ndarray) -> list[str]:
+    if not training.whole or len(training.modalities) != image.shape[-1]:
+        return []
+    names = training.modalities
+    own = [WholeImage.of(channel) for channel in np.moveaxis(image, -1, 0)]
+    theirs = [[case[number] for case in training.whole] for number in range(len(names))]
+    like = _exchanged(own, theirs)
+    found = [f"{names[k]} looks like the {names[other]} of the training" for k, other in like]
+    exchanged = {number for number, _ in like}
+    for number, scheme in enumerate(settings.schemes(len(names))):
+        if number not in exchanged:
+            found += _of_modality(names[number], own[number], theirs[number], scheme)
+    return found
+
+
+def _of_modality(
+    name: str, own: WholeImage, theirs: Sequence[WholeImage], scheme: str
+) -> list[str]:
+    """What of one modality's intensities is unlike those of the training."""
+    found = []
+    if sign := _sign(own, theirs):
+        had = "no training image had" if sign < 0 else "all training images had"
+        found.append(f"{name} has {'' if sign < 0 else 'no '}values below 0, {had}")
+    spans = [_span(other) for other in theirs]
+    low, high = min(spans), max(spans)
+    if not low / SPAN[scheme] <= _span(own) <= high * SPAN[scheme]:
+        return [
+            *found,
+            f"{name} spans {_span(own):.3g} from its 0.5 to its 99.5 percentile, in training "
+            f"{_range(low, high)} (beyond by more than a factor of {SPAN[scheme]:g})",
+        ]
+    percentiles = {"0.5 percentile": "low", "median": "median", "99.5 percentile": "high"}
+    for percentile, attribute in percentiles.items() if scheme == "ct" else ():
+        values = [getattr(other, attribute) for other in theirs]
+        if _beyond(getattr(own, attribute), values) > SHIFT * high:
+            found.append(
+                f"the {percentile} of {name} is {getattr(own, attribute):.3g}, in training "
+                f"{_range(min(values), max(values))}"
+            )
+    return found
+
+
+def _exchanged(
+    own: Sequence[WholeImage], theirs: Sequence[Sequence[WholeImage]]
+) -> list[tuple[int, int]]:
+    """Modalities that clearly look like another one each, which are modalities of these as well.
+
+    Returns:
+        Pairs of a modality and the one it looks like; none where that is not clear.
+    """
+    distance = np.array([[_distance(image, other) for other in theirs] for image in own])
+    nearest = distance.argmin(axis=1)
+    like = {
+        number: int(other)
+        for number, other in enumerate(nearest)
+        if distance[number, other] + _CLEARLY <= distance[number, number]
+        and distance[number, other] < _CLEARLY / 2
+    }
+    return list(like.items()) if set(like) == set(like.values()) else []
+
+
+def _distance(own: WholeImage, theirs: Sequence[WholeImage]) -> float:
+    """How far a modality lies from one of the training: 0 within it, 1 a factor of two beside it.
+
+    A quarter of the span by which the lower percentiles are shifted counts as a factor of two, and
+    values below 0 where there were none, or none where there always were, as one of four.
+    """
+    spans = [_span(other) for other in theirs]
+    widest = max(_span(own), *spans)
+    if widest == 0:
+        return 0.0
+    least = 1e-9 * widest  # of a constant image
+    logarithms = [math.log2(max(span, least)) for span in spans]
+    shift = max(
+        _beyond(own.low, [other.low for other in theirs]),
+        _beyond(own.median, [other.median for other in theirs]),
+    )
+    return (
+        _beyond(math.log2(max(_span(own), least)), logarithms)
+        + 4 * shift / widest
+        + 2 * abs(_sign(own, theirs))
+    )
+
+
+def _sign(own: WholeImage, theirs: Sequence[WholeImage]) -> int:
+    """-1 for values below 0 that no training image had, 1 for none where all had some, else 0."""
+    if _has_negative(own) and all(other.minimum >= 0 for other in theirs):
+        return -1
+    return int(own.minimum >= 0 and all(_has_negative(other) for other in theirs))
+
+
+def _has_negative(image: WholeImage) -> bool:
+    return image.low < -_BELOW_ZERO * _span(image)
+
+
+def _span(image: WholeImage) -> float:
+    return image.high - image.low
+
+
+def _beyond(value: float, others: Sequence[float]) -> float:
+    """How far a value lies outside of the range of others."""
+    return max(0.0, min(others) - value, value - max(others))
+
+
+def _range(low: float, high: float) -> str:
+    least, most = f"{low:.3g}", f"{high:.3g}"
+    return least if least == most else f"{least} to {most}"
