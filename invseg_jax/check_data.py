@@ -72,7 +72,7 @@ def read_settings(values: flags.FlagValues) -> Config:
     Raises:
         UserError: it cannot be loaded, or neither it nor --layout is given.
     """
-    from invseg_jax.planning.size import parse_size
+    from invseg_jax.byte_size import parse_size
 
     given = values["config"].value is not None
     if not given and values.layout is None:

@@ -86,7 +86,7 @@ class Images:
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
     config = command.read_config(values)
-    from invseg_jax.planning.size import parse_size
+    from invseg_jax.byte_size import parse_size
 
     budget = None if values.memory is None else parse_size(values.memory)
     command.enable_compilation_cache(values)
@@ -165,11 +165,11 @@ def plan(
         UserError: a fault of the configuration, no such platform, nothing that fits, or a file that
             cannot be written.
     """
+    from invseg_jax.byte_size import show_size
     from invseg_jax.planning import platform as platforms
     from invseg_jax.planning.choice import Choice
     from invseg_jax.planning.measure import Measured, measure
     from invseg_jax.planning.report import as_json
-    from invseg_jax.planning.size import show_size
 
     check_config(config)
     if unknown := set(vary) - set(AXES):
@@ -249,9 +249,9 @@ def _can_be(config: Config, memory: str) -> bool:
 def _show(config: Config, images: Images, where, choice, modes) -> None:
     from rich.console import Console
 
+    from invseg_jax.byte_size import show_size
     from invseg_jax.planning import report
     from invseg_jax.planning.compiled import device_bytes
-    from invseg_jax.planning.size import show_size
 
     console = Console(highlight=False)
     first = next(iter(modes.values()))
