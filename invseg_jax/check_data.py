@@ -42,12 +42,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("data", None, "Root of the data set.", flag_values=FLAGS)
 flags.DEFINE_string("json", None, "File that receives the faults as JSON.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "max_bytes",
-    None,
-    "What one volume may take, as 8GiB; by default config.data.max_bytes, 4 GiB.",
-    flag_values=FLAGS,
-)
+command.define_max_bytes(FLAGS)
 flags.DEFINE_list(
     "tolerate",
     None,
@@ -72,15 +67,13 @@ def read_settings(values: flags.FlagValues) -> Config:
     Raises:
         UserError: it cannot be loaded, or neither it nor --layout is given.
     """
-    from invseg_jax.byte_size import parse_size
-
     given = values["config"].value is not None
     if not given and values.layout is None:
         raise UserError("give --layout, or the --config of a training (see --help)")
     config = command.read_config(values) if given else base_config()
     config.data.layout = values.layout or config.data.layout
-    if values.max_bytes is not None:
-        config.data.max_bytes = parse_size(values.max_bytes)
+    if (max_bytes := command.read_max_bytes(values)) is not None:
+        config.data.max_bytes = max_bytes
     if values.tolerate is not None:
         config.data.tolerate = tuple(values.tolerate)
     return config
@@ -111,6 +104,7 @@ def check_data(config: Config, root: Path, output: Path | None = None) -> list[F
     from invseg_jax.data.checks.report import as_json, summary, table
     from invseg_jax.data.layouts import find_layout
     from invseg_jax.data.nifti import limit_volumes
+    from invseg_jax.data.preprocess import Preprocessing
 
     limit_volumes(config.data.max_bytes)
     open_folder = find_layout(config.data.layout, root, config.data.plain)
@@ -122,7 +116,11 @@ def check_data(config: Config, root: Path, output: Path | None = None) -> list[F
     else:
         with _progress(len(dataset.cases)) as progress:
             faults = check_cases(
-                dataset, dataset.cases, tolerate=config.data.tolerate, progress=progress
+                dataset,
+                dataset.cases,
+                tolerate=config.data.tolerate,
+                progress=progress,
+                settings=Preprocessing.of(config),
             )
     if faults:
         Console(highlight=False).print(table(faults))

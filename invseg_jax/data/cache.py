@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
+from invseg_jax.data.case_memory import one_line_for_memory, refuse_shortage
 from invseg_jax.data.content import case_digest
 from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
 from invseg_jax.data.geometry import Geometry
@@ -152,11 +153,13 @@ class CaseCache:
             description = read_entry(path)
             if description is None:
                 self._say(f"preparing case {case.id} ({number} of {len(cases)})")
-                loaded = self._load(case)
-                description = self._write_case(path, case, loaded, fingerprint)
+                with one_line_for_memory(case.id):
+                    loaded = self._load(case)
+                    description = self._write_case(path, case, loaded, fingerprint)
                 # The file has been read: a fingerprint is to find it measured.
                 if loaded.label is not None and read_entry(self._measurement_path(case)) is None:
                     self._write_measurement(case, loaded)
+                del loaded  # or it would stay while the next case is read
             size = Geometry.from_json(description["geometry"]).size
             result.append(CachedCase(case.id, path, size, len(self._dataset.classes)))
         return result
@@ -172,7 +175,8 @@ class CaseCache:
             path = self._measurement_path(case)
             if read_entry(path) is None:
                 self._say(f"measuring case {case.id} ({number} of {len(cases)})")
-                self._write_measurement(case, self._load(case))
+                with one_line_for_memory(case.id):
+                    self._write_measurement(case, self._load(case))
             measured[case.id] = self._read_measurement(path)
         data = self._dataset
         return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
@@ -184,6 +188,7 @@ class CaseCache:
         return self._digests[case]
 
     def _load(self, case: Case) -> LoadedCase:
+        refuse_shortage(self._dataset, case, [self._settings])
         loaded = load_case(self._dataset, case, self._settings.interpolation)
         if self._slices and loaded.label is not None:
             loaded.label = keep_slices(loaded.label, self._slices)

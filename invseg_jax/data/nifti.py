@@ -19,7 +19,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from invseg_jax.atomic_file import write_atomically
-from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels
+from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels, refuse_short
 from invseg_jax.data.volume_header import claims, is_oriented, read_affine, read_header
 from invseg_jax.errors import UserError
 
@@ -224,3 +224,19 @@ def _real_values(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
             f"{first}; mend or leave out the file"
         )
     return result
+
+
+def read_grid(path: str | Path) -> tuple[tuple[int, ...], np.dtype, np.ndarray]:
+    """Reads the header of a volume alone: shape, type of the stored voxels, voxel indices to mm.
+
+    Raises:
+        UserError: as `read_volume`, for what the header and the size of the file show.
+    """
+    path = Path(path)
+    files = source_files(path)
+    with open_stream(files[0]) as stream:
+        header = read_header(stream, path, single=len(files) == 1)
+        shape, dtype, offset, size = claims(header, path, _limit)
+    with open_stream(files[-1]) as stream:
+        refuse_short(stream, files[-1], offset + size)
+    return shape, dtype, read_affine(header, path)

@@ -20,7 +20,9 @@ from invseg_jax.data.layouts.case import IGNORED, Case, Dataset, some
 from invseg_jax.data.nifti import Volume, read_volume
 from invseg_jax.errors import UserError
 
-Kind = Literal["listing", "file", "grid", "label", "empty-image", "empty-label", "duplicate"]
+Kind = Literal[
+    "listing", "file", "memory", "grid", "label", "empty-image", "empty-label", "duplicate"
+]
 # What can be meant: a scan without the organ, a channel that was not taken, a scan listed twice.
 TOLERABLE: tuple[Kind, ...] = ("empty-image", "empty-label", "duplicate")
 
@@ -31,8 +33,9 @@ class Fault:
 
     Attributes:
         case: its id; "" for the data set as a whole.
-        kind: "listing" (which files there are), "file" (missing, damaged, no finite image), "grid"
-            (shape, affine, channels), "label" (its values), or one of `TOLERABLE`.
+        kind: "listing" (which files there are), "file" (missing, damaged, no finite image),
+            "memory" (it would take more than there is), "grid" (shape, affine, channels), "label"
+            (its values), or one of `TOLERABLE`.
         text: what is wrong, where, and what to do, in one line; paths from the data set's root.
     """
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from invseg_jax.configuration import Config
+from invseg_jax.data.case_memory import ran_out, shortage
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
 from invseg_jax.data.nifti import MAX_BYTES
+from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
@@ -25,6 +27,7 @@ def check_cases(
     tolerate: Collection[str] = (),
     sound: SoundCases | None = None,
     progress: Progress | None = None,
+    settings: Preprocessing | None = None,
 ) -> list[Fault]:
     """Checks a data set.
 
@@ -35,6 +38,7 @@ def check_cases(
         sound: where cases that were found without fault are remembered by their content; those
             are not read again. None to read all of them.
         progress: is told of every case before it is read.
+        settings: how the cases would be prepared, for the memory that this takes; None: unknown.
 
     Returns:
         All faults: of the listing, then case by case.
@@ -61,7 +65,8 @@ def check_cases(
         if key is None or sound is None or not sound.remembers(key):
             if progress is not None:
                 progress(number, case)
-            of_case = [fault for fault in check_case(dataset, case) if fault.kind not in tolerate]
+            found = _check(dataset, case, Preprocessing() if settings is None else settings)
+            of_case = [fault for fault in found if fault.kind not in tolerate]
             faults += of_case
             if key is not None and sound is not None and not of_case:
                 sound.remember(key)
@@ -74,6 +79,16 @@ def check_cases(
                 text = f"{path}: the same bytes as {its_path}{whose}; leave one of them out"
                 faults.append(Fault(case.id, "duplicate", shown_from(dataset.root, text)))
     return faults
+
+
+def _check(dataset: Dataset, case: Case, settings: Preprocessing) -> list[Fault]:
+    """The faults of a case; of one that would not fit into memory, no voxel is read."""
+    try:
+        if text := shortage(dataset, case, [settings]):
+            return [Fault(case.id, "memory", text)]
+        return check_case(dataset, case)
+    except MemoryError as error:
+        return [Fault(case.id, "memory", ran_out(error))]
 
 
 def refuse_faults(
@@ -109,6 +124,7 @@ def refuse_faults(
         tolerate=tolerated,
         sound=SoundCases(),
         progress=progress,
+        settings=Preprocessing.of(config),
     )
     if faults:
         layout = config.data.layout
