@@ -200,7 +200,8 @@ def plan(
     result["steps"] = [as_json(choice, measured, mode) for mode, measured in modes.items()]
     _show(config, images, where, choice, modes)
     if budget is not None:
-        command.say(f"The largest step in {show_size(budget)}; arguments for train:\n")
+        command.say(f"The largest step in {show_size(budget)}; arguments for train:")
+        command.say("")
         command.say("    " + " ".join(choice.lines()))
     if output is not None:
         _write(output, result)

@@ -45,6 +45,8 @@ from invseg_jax.main_memory import available
 
 # What reading a stream, and Python's own objects, take.
 _REST = 4 << 20
+# Less than this is there in any process that still runs: nobody is asked.
+_LITTLE = 64 << 20
 # Voxels that SciPy adds on each side of an axis before it fits a spline.
 _SPLINE_BORDER = 12
 
@@ -185,6 +187,8 @@ def shortage(
             key=lambda demand: demand.bytes,
         )
     except UserError:
+        return None
+    if demand.bytes <= _LITTLE:
         return None
     free = available()
     # No process has an address space beyond this, where nothing better is known.

@@ -237,6 +237,9 @@ def read_grid(path: str | Path) -> tuple[tuple[int, ...], np.dtype, np.ndarray]:
     with open_stream(files[0]) as stream:
         header = read_header(stream, path, single=len(files) == 1)
         shape, dtype, offset, size = claims(header, path, _limit)
-    with open_stream(files[-1]) as stream:
-        refuse_short(stream, files[-1], offset + size)
+        if len(files) == 1:
+            refuse_short(stream, path, offset + size)
+    if len(files) == 2:
+        with open_stream(files[1]) as stream:
+            refuse_short(stream, files[1], offset + size)
     return shape, dtype, read_affine(header, path)
