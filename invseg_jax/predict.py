@@ -67,10 +67,10 @@ def predict(
     """
     import time
 
-    from invseg_jax.data.case_memory import one_line_for_memory, ran_out
     from invseg_jax.data.layouts import Dataset
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+    from invseg_jax.data.shortage import one_line_for_memory, ran_out
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs
     from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from invseg_jax.data.cache_entry import describe, map_array, read_entry, sweep, write_entry
-from invseg_jax.data.case_memory import one_line_for_memory, refuse_shortage
 from invseg_jax.data.content import case_digest
 from invseg_jax.data.fingerprint import SAMPLED_VOXELS, Fingerprint, Measurement, measure
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.shortage import one_line_for_memory, refuse_shortage
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
 from invseg_jax.errors import UserError
 

@@ -25,28 +25,21 @@ What the compiled network takes on its device is not counted: it does not depend
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.byte_size import show_size
 from invseg_jax.data.geometry import SLAB, Geometry
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import read_grid
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.resampling import Triple
-from invseg_jax.errors import UserError
-from invseg_jax.main_memory import available
 
 # What reading a stream, and Python's own objects, take.
 _REST = 4 << 20
-# Less than this is there in any process that still runs: nobody is asked.
-_LITTLE = 64 << 20
 # Voxels that SciPy adds on each side of an axis before it fits a spline.
 _SPLINE_BORDER = 12
 
@@ -76,8 +69,8 @@ class Demand:
 
     Attributes:
         bytes: at most.
-        shape: (D, H, W) of the file.
-        spacing: of its voxels, in mm.
+        shape: voxels of the file along the axes of the network's grid.
+        spacing: of them along the same axes, in mm.
         size: of the network's grid, in voxels.
     """
 
@@ -161,84 +154,7 @@ def case_demand(
             held + prepared + labels + averaged + _predicting(plan.size, modalities, windows),
             held + 4 * size * windows.outputs + voxels + _slabs(plan, windows.outputs),
         ]
-    return Demand(max(steps) + _REST, first.shape, plan.spacing, plan.size)
-
-
-def shortage(
-    dataset: Dataset,
-    case: Case,
-    settings: Sequence[Preprocessing],
-    windows: Windows | None = None,
-) -> str | None:
-    """What is wrong with a case that would take more memory than there is, in one line.
-
-    Args:
-        dataset: as of `case_demand`.
-        case: as of `case_demand`.
-        settings: how each of the networks has it prepared.
-        windows: as of `case_demand`.
-
-    Returns:
-        None where it fits, and where a header cannot be read: whoever reads the file says why.
-    """
-    try:
-        demand = max(
-            (case_demand(dataset, case, each, windows) for each in settings),
-            key=lambda demand: demand.bytes,
-        )
-    except UserError:
-        return None
-    if demand.bytes <= _LITTLE:
-        return None
-    free = available()
-    # No process has an address space beyond this, where nothing better is known.
-    if demand.bytes <= (sys.maxsize >> 16 if free is None else free):
-        return None
-    grid = " x ".join(map(str, demand.size))
-    outputs = "" if windows is None else f", {windows.outputs} outputs"
-    remedy = "crop or resample the image, or take a machine with more memory"
-    if math.prod(demand.size) > 8 * math.prod(demand.shape):
-        spacing = " x ".join(f"{x:.4g}" for x in demand.spacing)
-        remedy = (
-            f"the file has {' x '.join(map(str, demand.shape))} voxels of {spacing} mm: mend the "
-            f"spacing in its header if that is wrong, {remedy}"
-        )
-    there = "" if free is None else f", {show_size(free)} are free"
-    return f"would take {show_size(demand.bytes)} (grid {grid}{outputs}){there}; {remedy}"
-
-
-def refuse_shortage(
-    dataset: Dataset,
-    case: Case,
-    settings: Sequence[Preprocessing],
-    windows: Windows | None = None,
-) -> None:
-    """Refuses a case that would take more memory than there is; see `shortage`.
-
-    Raises:
-        UserError: it would; the message names the case.
-    """
-    if text := shortage(dataset, case, settings, windows):
-        raise UserError(f"case {case.id}: {text}")
-
-
-@contextlib.contextmanager
-def one_line_for_memory(id: str) -> Iterator[None]:
-    """Says in one line that memory ran out over a case, where it could not be foreseen.
-
-    Raises:
-        UserError: it did.
-    """
-    try:
-        yield
-    except MemoryError as error:
-        raise UserError(f"case {id}: {ran_out(error)}") from None
-
-
-def ran_out(error: MemoryError) -> str:
-    """What there is to say of memory that ran out."""
-    reason = f" ({' '.join(str(error).split())})" if str(error) else ""
-    return f"memory ran out{reason}; crop or resample the image, or take a machine with more memory"
+    return Demand(max(steps) + _REST, plan.extent, plan.spacing, plan.size)
 
 
 def _reading(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from invseg_jax.configuration import Config
-from invseg_jax.data.case_memory import ran_out, shortage
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases, digests
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
 from invseg_jax.data.nifti import MAX_BYTES
 from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.shortage import ran_out, shortage
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
