@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from invseg_jax.errors import UserError
+from invseg_jax.printable import escape_unencodable, printable
 
 # NAME, and what stands in the help. Each is a module in `benchmarks`, or where MODULES says.
 BENCHMARKS = {
@@ -49,16 +50,23 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    escape_unencodable()
     try:
         _run(arguments)
     except UserError as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        if "--debug" in arguments:
+            raise
+        reason = f" ({printable(error)})" if str(error) else ""
+        print(f"error: memory ran out{reason}; take smaller sizes (see --help)", file=sys.stderr)
+        return USER_ERROR
     except RuntimeError as error:
         # A device's memory may be found too small only when a program is compiled or runs.
         if "--debug" in arguments or "RESOURCE_EXHAUSTED" not in str(error):

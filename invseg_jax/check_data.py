@@ -43,12 +43,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("data", None, "Root of the data set.", flag_values=FLAGS)
 flags.DEFINE_string("json", None, "File that receives the faults as JSON.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "max_bytes",
-    None,
-    "What one volume may take, as 8GiB; by default config.data.max_bytes, 4 GiB.",
-    flag_values=FLAGS,
-)
+command.define_max_bytes(FLAGS)
 flags.DEFINE_list(
     "tolerate",
     None,
@@ -74,15 +69,13 @@ def read_settings(values: flags.FlagValues) -> Config:
     Raises:
         UserError: it cannot be loaded, or neither it nor --layout is given.
     """
-    from invseg_jax.planning.size import parse_size
-
     given = values["config"].value is not None
     if not given and values.layout is None:
         raise UserError("give --layout, or the --config of a training (see --help)")
     config = command.read_config(values) if given else base_config()
     config.data.layout = values.layout or config.data.layout
-    if values.max_bytes is not None:
-        config.data.max_bytes = parse_size(values.max_bytes)
+    if (max_bytes := command.read_max_bytes(values)) is not None:
+        config.data.max_bytes = max_bytes
     if values.tolerate is not None:
         config.data.tolerate = tuple(values.tolerate)
     return config
@@ -127,14 +120,14 @@ def check_data(
     except UserError as error:
         faults = [Fault("", "listing", str(error))]
     else:
-        normalisation = Preprocessing.of(config).schemes(len(dataset.modalities))
+        settings = Preprocessing.of(config)
         with _progress(len(dataset.cases)) as progress:
             faults = check_cases(
                 dataset,
                 dataset.cases,
                 tolerate=config.data.tolerate,
                 progress=progress,
-                normalisation=normalisation,
+                settings=settings,
             )
     if strict:
         faults = [dataclasses.replace(fault, warning=False) for fault in faults]

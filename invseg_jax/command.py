@@ -11,13 +11,14 @@ from ml_collections import config_flags
 
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
+from invseg_jax.printable import escape_unencodable, printable
 
 USER_ERROR = 2
 
 
 def say(text: str) -> None:
-    """Prints one line at once, also into a file or a pipe."""
-    print(text, flush=True)
+    """Prints one line at once, also into a file or a pipe; what is not printable is escaped."""
+    print(printable(text), flush=True)
 
 
 def new_flags() -> flags.FlagValues:
@@ -118,6 +119,29 @@ def read_mirror(values: flags.FlagValues) -> tuple[bool, bool, bool] | None:
     return parse_mirror(values.mirror)
 
 
+def define_max_bytes(values: flags.FlagValues) -> None:
+    """Adds the flag of the commands that read volumes; see `nifti.limit_volumes`."""
+    flags.DEFINE_string(
+        "max_bytes",
+        None,
+        "What one volume may take, as 8GiB; by default config.data.max_bytes, 4 GiB.",
+        flag_values=values,
+    )
+
+
+def read_max_bytes(values: flags.FlagValues) -> int | None:
+    """The size that --max_bytes gives; None where it is not given.
+
+    Raises:
+        UserError: it is no size.
+    """
+    if values.max_bytes is None:
+        return None
+    from invseg_jax.byte_size import parse_size
+
+    return parse_size(values.max_bytes)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
@@ -133,9 +157,11 @@ def run(
         argv: the arguments, by default the process's, the program's name first.
 
     What the user can mend (`UserError`, a wrong flag, a misspelt config key) ends with one line and
-    status 2; Ctrl-C with status 130.
+    status 2, and so does memory that runs out; Ctrl-C with status 130. What is printed is escaped
+    where a terminal, or the encoding of the output, cannot show it.
     """
     argv = list(sys.argv if argv is None else argv)
+    escape_unencodable()
     if {"--help", "-h", "-help"} & set(argv):
         print(_help(values, doc or ""))
         sys.exit(0)
@@ -146,7 +172,17 @@ def run(
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except MemoryError as error:
+        if debug:
+            raise
+        reason = f" ({printable(error)})" if str(error) else ""
+        print(
+            f"error: memory ran out{reason}; take smaller images or a smaller patch, or a machine "
+            "with more memory",
+            file=sys.stderr,
+        )
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -155,9 +191,10 @@ def run(
         # The device's memory may be found too small only when a program runs.
         if debug or "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        reason = printable(str(error).splitlines()[0])
         print(
-            f"error: the device ran out of memory ({str(error).splitlines()[0]}); take a smaller "
-            "batch or patch; python -m invseg_jax.plan --config CONFIG --memory SIZE finds one",
+            f"error: the device ran out of memory ({reason}); take a smaller batch or patch; "
+            "python -m invseg_jax.plan --config CONFIG --memory SIZE finds one",
             file=sys.stderr,
         )
         sys.exit(USER_ERROR)

@@ -42,6 +42,7 @@ flags.DEFINE_string(
     "output", None, "Folder of the results; by default RUN/eval.", flag_values=FLAGS
 )
 command.define_mirror(FLAGS)
+command.define_max_bytes(FLAGS)
 command.define_compilation_cache(FLAGS)
 flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
@@ -51,8 +52,11 @@ def main(values: flags.FlagValues) -> None:
     workdir = Path(values.workdir)
     output = Path(values.output) if values.output else workdir / "eval"
     mirror = command.read_mirror(values)
+    max_bytes = command.read_max_bytes(values)
     command.enable_compilation_cache(values)
-    evaluate(workdir, output, root=values.data, split=values.split, mirror=mirror)
+    evaluate(
+        workdir, output, root=values.data, split=values.split, mirror=mirror, max_bytes=max_bytes
+    )
 
 
 def evaluate(
@@ -62,6 +66,7 @@ def evaluate(
     root: str | None = None,
     split: str = "val",
     mirror: tuple[bool, bool, bool] | None = None,
+    max_bytes: int | None = None,
 ) -> dict:
     """Segments and scores the cases of a split, and writes the report.
 
@@ -72,6 +77,7 @@ def evaluate(
         split: "val", "train" or "all".
         mirror: axes along which to mirror; None: as the run's configuration says. It must have
             been trained with mirror images along them.
+        max_bytes: what one volume may take; None: as the run's configuration says.
 
     Returns:
         What summary.json holds.
@@ -92,16 +98,20 @@ def evaluate(
     from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.regions import Regions
+    from invseg_jax.data.shortage import one_line_for_memory
     from invseg_jax.data.source import chosen_cases, labelled_cases, open_source
     from invseg_jax.data.sparse_annotation import leave_out_slices
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
     from invseg_jax.inference.likeness import differences, read_training_images
     from invseg_jax.inference.mirroring import warning_of_sides
-    from invseg_jax.inference.segmentation import load_segmenter, segment
+    from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment
 
     console = Console(highlight=False)
     segmenter, config, data = load_segmenter(workdir, mirror)
+    if max_bytes is not None:
+        with config.unlocked():  # runs of earlier versions have no such key
+            config.data.max_bytes = max_bytes
     dataset = open_source(config, root or data.root, command.say)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
         raise UserError(
@@ -145,6 +155,8 @@ def evaluate(
     # All files before the first score: a damaged one would end it midway. What the training would
     # have had to be told of, as a label map without foreground, is scored.
     refuse_faults(config, dataset, cases, command.say, tolerate=TOLERABLE)
+    for case in cases:
+        refuse_large_case(dataset, case, [segmenter])
 
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names
@@ -158,14 +170,15 @@ def evaluate(
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
         begun = time.perf_counter()
-        loaded = load_case(dataset, case, segmenter.settings.interpolation)
-        assert loaded.label is not None
-        if training and (unlike := differences(training, segmenter.settings, loaded)):
-            command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
-        try:
-            prediction = segment(loaded, [segmenter])
-        except UserError as error:
-            raise UserError(f"case {case.id}: {error}") from error
+        with one_line_for_memory(case.id):
+            loaded = load_case(dataset, case, segmenter.settings.interpolation)
+            assert loaded.label is not None
+            if training and (unlike := differences(training, segmenter.settings, loaded)):
+                command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
+            try:
+                prediction = segment(loaded, [segmenter])
+            except UserError as error:
+                raise UserError(f"case {case.id}: {error}") from error
         scored = loaded.label
         if slices and trained_on(case):
             scored = leave_out_slices(scored, slices)
@@ -181,6 +194,7 @@ def evaluate(
             affine=loaded.affine,
             placement=loaded.placement,
         )
+        del loaded, scored, prediction  # or they would stay while the next case is read
         results.append(result)
         scores = "  ".join(
             f"{name} {score:.3f}" for name, score in zip(data.classes[1:], result.dice, strict=True)

@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from invseg_jax.atomic_file import write_atomically
+from invseg_jax.printable import printable
 
 DPI = 120
 
@@ -39,7 +40,7 @@ def class_colours(count: int) -> np.ndarray:
 def add_legend(
     owner: Axes | Figure, handles: Sequence[Artist], names: Sequence[str], **options: Any
 ) -> None:
-    """Adds a frameless legend with any names, taken literally.
+    """Adds a frameless legend with any names, taken literally; what is not printable is escaped.
 
     Args:
         owner: Of the legend.
@@ -51,7 +52,7 @@ def add_legend(
     # Set afterwards: a leading "_" would hide an entry and "$" would start a formula.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(name)
+        text.set_text(printable(name))
 
 
 def save_png(figure: Figure, path: str | Path) -> None:

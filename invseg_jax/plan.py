@@ -89,7 +89,7 @@ class Images:
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
     config = command.read_config(values)
-    from invseg_jax.planning.size import parse_size
+    from invseg_jax.byte_size import parse_size
 
     budget = None if values.memory is None else parse_size(values.memory)
     command.enable_compilation_cache(values)
@@ -172,11 +172,11 @@ def plan(
         UserError: a fault of the configuration, no such platform, nothing that fits, or a file that
             cannot be written.
     """
+    from invseg_jax.byte_size import show_size
     from invseg_jax.planning import platform as platforms
     from invseg_jax.planning.choice import Choice
     from invseg_jax.planning.measure import Measured, measure
     from invseg_jax.planning.report import as_json
-    from invseg_jax.planning.size import show_size
 
     check_config(config)
     if unknown := set(vary) - set(AXES):
@@ -210,7 +210,8 @@ def plan(
     result["steps"] = [as_json(choice, measured, mode) for mode, measured in modes.items()]
     _show(config, images, where, choice, modes)
     if budget is not None:
-        command.say(f"The largest step in {show_size(budget)}; arguments for train:\n")
+        command.say(f"The largest step in {show_size(budget)}; arguments for train:")
+        command.say("")
         command.say("    " + " ".join(choice.lines()))
     if output is not None:
         _write(output, result)
@@ -259,9 +260,9 @@ def _can_be(config: Config, memory: str) -> bool:
 def _show(config: Config, images: Images, where, choice, modes) -> None:
     from rich.console import Console
 
+    from invseg_jax.byte_size import show_size
     from invseg_jax.planning import report
     from invseg_jax.planning.compiled import device_bytes
-    from invseg_jax.planning.size import show_size
 
     console = Console(highlight=False)
     first = next(iter(modes.values()))

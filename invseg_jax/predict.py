@@ -29,6 +29,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string("input", None, "Image, folder of images, or data set.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Folder of the label maps.", flag_values=FLAGS)
 command.define_mirror(FLAGS)
+command.define_max_bytes(FLAGS)
 command.define_compilation_cache(FLAGS)
 flags.mark_flags_as_required(("workdir", "input", "output"), flag_values=FLAGS)
 
@@ -36,9 +37,11 @@ flags.mark_flags_as_required(("workdir", "input", "output"), flag_values=FLAGS)
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's prediction."""
     mirror = command.read_mirror(values)
+    max_bytes = command.read_max_bytes(values)
     command.enable_compilation_cache(values)
     workdirs = [Path(workdir) for workdir in values.workdir]
-    predict(workdirs, Path(values.input), Path(values.output), mirror=mirror)
+    source, output = Path(values.input), Path(values.output)
+    predict(workdirs, source, output, mirror=mirror, max_bytes=max_bytes)
 
 
 def predict(
@@ -47,6 +50,7 @@ def predict(
     output: Path,
     *,
     mirror: tuple[bool, bool, bool] | None = None,
+    max_bytes: int | None = None,
 ) -> list[Path]:
     """Segments every case of `source`.
 
@@ -56,6 +60,7 @@ def predict(
         output: folder of the results.
         mirror: axes along which to mirror; None: as each run's configuration says. Each run must
             have been trained with mirror images along them.
+        max_bytes: what one volume may take; None: as the first run's configuration says.
 
     Returns:
         The label maps, in order.
@@ -70,17 +75,18 @@ def predict(
     from invseg_jax.data.layouts import Dataset
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+    from invseg_jax.data.shortage import one_line_for_memory, ran_out
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
     from invseg_jax.inference.likeness import differences, read_training_images
     from invseg_jax.inference.mirroring import warning_of_sides
-    from invseg_jax.inference.segmentation import load_segmenter, segment
+    from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment
 
     refuse_missing_input(source)
     runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
     segmenters = [segmenter for segmenter, _, _ in runs]
     settings, (_, config, data) = segmenters[0].settings, runs[0]
-    limit_volumes(config.data.get("max_bytes", MAX_BYTES))
+    limit_volumes(max_bytes or config.data.get("max_bytes", MAX_BYTES))
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
         same = "segments", "regions", "classes", "values", "modalities", "reference"
         if any(getattr(other, part) != getattr(data, part) for part in same):
@@ -123,29 +129,39 @@ def predict(
     training, notes = read_training_images(workdirs)
     for note in dict.fromkeys(notes):
         command.say(note)
-    faults: list[UserError] = []
+    faults: list[str] = []  # not the errors, whose tracebacks would keep every array
     for number, (case, target) in enumerate(zip(dataset.cases, targets, strict=True), 1):
-        begun = time.perf_counter()
+        begun, fault = time.perf_counter(), ""
         try:
-            loaded = load_case(dataset, case, settings.interpolation)
-            if training is not None and (unlike := differences(training, settings, loaded)):
-                command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
-            prediction = segment(loaded, segmenters)
+            refuse_large_case(dataset, case, segmenters)
+            with one_line_for_memory(case.id):
+                loaded = load_case(dataset, case, settings.interpolation)
+                if training is not None and (unlike := differences(training, settings, loaded)):
+                    text = "; ".join(unlike)
+                    command.say(f"case {case.id} is unlike the training images: {text}")
+                prediction = segment(loaded, segmenters)
         except UserError as error:  # one damaged file is no reason to leave out the others
-            faults.append(error)
-            command.say(f"{number}/{len(cases)}  {case.id}  left out: {error}")
+            fault = str(error)
+        else:
+            try:
+                write_case_files(
+                    output,
+                    case.id,
+                    image=loaded.image,
+                    prediction=prediction,
+                    truth=None,
+                    classes=data.classes,
+                    values=data.values,
+                    affine=loaded.affine,
+                    placement=loaded.placement,
+                )
+            except MemoryError as error:
+                fault = f"case {case.id}: {ran_out(error)}"
+            del loaded, prediction  # or they would stay while the next case is read
+        if fault:
+            faults.append(fault)
+            command.say(f"{number}/{len(cases)}  {case.id}  left out: {fault}")
             continue
-        write_case_files(
-            output,
-            case.id,
-            image=loaded.image,
-            prediction=prediction,
-            truth=None,
-            classes=data.classes,
-            values=data.values,
-            affine=loaded.affine,
-            placement=loaded.placement,
-        )
         seconds = time.perf_counter() - begun
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")
     if faults:

@@ -232,3 +232,18 @@ def test_a_child_process_on_real_data(repository: Path, sarcoma: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith(f"{sarcoma}: 37 cases, 37 with a label map: no fault\n")
+
+
+def test_a_case_that_memory_does_not_hold_is_a_fault(check, data: Path, repository: Path) -> None:
+    for name in ("mr", "tumour"):
+        array = np.ones((6, 5, 4), np.uint8)
+        image = nibabel.Nifti1Image(array, np.diag((5000, 5000, 5000, 1.0)))
+        nibabel.save(image, data / "b [1]" / f"{name}.nii.gz")
+    config = ("--config", str(repository / "configs" / "sarcoma.py"), *PLAIN)
+    assert check(data, *config, config=False)[0] == 0
+    spacing = "--config.data.preprocess.spacing=(1.0,1.0,1.0)"
+    status, out, err = check(data, *config, spacing, config=False)
+    assert (status, err) == (1, "")
+    said = " ".join(out.replace("│", " ").split())
+    assert "memory" in said and "grid 30000 x 25000 x 20000" in said
+    assert "1 fault in 1 case" in said

@@ -237,3 +237,38 @@ def test_the_commands_that_compile_keep_their_programs(
     assert caught.value.code == 0
     assert calls == [("cache", wanted), (name, True)]
     module.FLAGS.unparse_flags()
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (UserError("no file a\x1b[2J\r\nb\udcff"), r"no file a\x1b[2J\r\nb\udcff"),
+        (MemoryError(), "memory ran out; take smaller images"),
+        (MemoryError("Unable to allocate 5 TiB"), "memory ran out (Unable to allocate 5 TiB); "),
+    ],
+)
+def test_an_error_is_one_line_whatever_it_says(values, capsys, error: Exception, said: str):
+    def main(values: flags.FlagValues) -> None:
+        command.say("a\x1b[2J\r\nb")
+        raise error
+
+    ended = Ended(capsys, main, values, "--workdir=RUN")
+    assert ended.status == 2
+    assert ended.out == "a\\x1b[2J\\r\\nb\n"
+    assert ended.err.startswith(f"error: {said}") and ended.err.count("\n") == 1
+    assert ended.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("name", ["check_data", "evaluate", "predict"])
+def test_the_commands_that_read_volumes_take_their_limit(name: str):
+    values = importlib.import_module(f"invseg_jax.{name}").FLAGS
+    assert values["max_bytes"].value is None
+    own = command.new_flags()
+    command.define_max_bytes(own)
+    own(["", "--max_bytes=8GiB"])
+    assert command.read_max_bytes(own) == 8 << 30
+    own.max_bytes = None
+    assert command.read_max_bytes(own) is None
+    own.max_bytes = "much"
+    with pytest.raises(UserError, match="'much' is no size"):
+        command.read_max_bytes(own)

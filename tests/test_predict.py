@@ -1,5 +1,6 @@
 """Evaluation and prediction by a run on tiny data: the same grids, the same scores."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from invseg_jax.data import loaded_case, shortage
+from invseg_jax.data import nifti as nifti_reader
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation import case_files
 from invseg_jax.predict import predict
 from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
@@ -189,3 +193,75 @@ def test_prediction_refuses_to_overwrite_its_input(balls: Path, trained_run: Pat
         with pytest.raises(UserError, match=r"labelsTr: ball_\d+.nii.gz there belongs to the data"):
             predict([trained_run], source, balls / "labelsTr")
     assert label.read_bytes() == before
+
+
+def test_a_case_that_memory_does_not_hold_is_left_out(
+    balls: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    images = tmp_path / "images"
+    shutil.copytree(balls / "imagesTr", images)
+    large = np.ones((90, 80, 70), np.int16)
+    (images / "ball_000 large.nii.gz").write_bytes(
+        gzip.compress(nifti(large, affine((1.5, 1.0, 2.0))))
+    )
+    # Thirty bytes a voxel would be 15 MiB; a ball needs little beside what a process takes.
+    monkeypatch.setattr(shortage, "_LITTLE", 0)
+    monkeypatch.setattr(shortage, "available", lambda: 8 << 20)
+    read = []
+    load_case = loaded_case.load_case
+    monkeypatch.setattr(
+        loaded_case, "load_case", lambda *given: read.append(given[1].id) or load_case(*given)
+    )
+    said = r"1 of 7 cases .*: case ball_000 large: would take 1\d\.\d MiB \(grid 90 x 80 x 70"
+    with pytest.raises(UserError, match=said):
+        predict([trained_run], images, tmp_path / "maps")
+    assert read == [f"ball_{number:03}" for number in range(6)]
+    assert len(list((tmp_path / "maps").glob("*.nii.gz"))) == 6
+    # The scores of an evaluation would be those of other cases: nothing is scored.
+    monkeypatch.setattr(shortage, "available", lambda: 1 << 20)
+    with pytest.raises(UserError, match=r"ball_00\d: would take .* 1\.00 MiB are free"):
+        evaluate(trained_run, tmp_path / "eval")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_memory_that_runs_out_over_a_case_ends_that_case_alone(
+    balls: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    load_case, overlay = loaded_case.load_case, case_files.overlay
+
+    def load(dataset, case, *settings):
+        if case.id == "ball_001":
+            np.empty(1 << 48, np.uint8)
+        return load_case(dataset, case, *settings)
+
+    def draw(path: Path, **options) -> None:
+        if path.name == "ball_003.png":
+            raise MemoryError
+        overlay(path, **options)
+
+    monkeypatch.setattr(loaded_case, "load_case", load)
+    monkeypatch.setattr(case_files, "overlay", draw)
+    with pytest.raises(UserError, match="2 of 6 cases could not be segmented"):
+        predict([trained_run], balls / "imagesTr", tmp_path / "maps")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/6  " in line]
+    assert "case ball_001: memory ran out (Unable to allocate 256. TiB" in lines[1]
+    assert "case ball_003: memory ran out; crop" in lines[3]
+    assert [line.count(" -> ") for line in lines] == [1, 0, 1, 0, 1, 1]
+    monkeypatch.setattr(loaded_case, "load_case", load)
+    with pytest.raises(UserError, match="case ball_001: memory ran out"):
+        evaluate(trained_run, tmp_path / "eval", split="all")
+
+
+def test_the_limit_of_a_volume_can_be_raised_by_hand(
+    balls: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(nifti_reader, "_limit", nifti_reader.MAX_BYTES)
+    size = 11 * 13 * 9 * 4
+    image = balls / "imagesTr" / "ball_000.nii.gz"
+    with pytest.raises(UserError, match=r"above the limit .* or --max_bytes of predict and eval"):
+        predict([trained_run], image, tmp_path / "maps", max_bytes=size - 1)
+    assert len(predict([trained_run], image, tmp_path / "maps", max_bytes=size)) == 1
+    with pytest.raises(UserError, match=f"--max_bytes {size - 1}"):
+        evaluate(trained_run, tmp_path / "eval", max_bytes=size - 1)
+    # What one call was given, the next one does not find.
+    assert len(predict([trained_run], image, tmp_path / "maps")) == 1

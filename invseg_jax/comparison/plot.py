@@ -11,6 +11,7 @@ from matplotlib.transforms import offset_copy
 
 from invseg_jax.comparison.summary import SCORES, Outcome, Summary
 from invseg_jax.figure import DPI, add_legend, class_colours, save_png
+from invseg_jax.printable import printable
 
 # Of an axis of scores: narrower, the chance between two runs would look like a difference.
 _LEAST_SPAN = 0.04
@@ -127,6 +128,7 @@ def _offsets(count: int) -> np.ndarray:
 
 
 def _categories(axes: Axes, names: Sequence[str]) -> None:
+    names = [printable(name) for name in names]
     turned = sum(map(len, names)) > 50
     axes.set_xticks(
         range(len(names)), names, rotation=30 if turned else 0, ha="right" if turned else "center"

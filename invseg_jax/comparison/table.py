@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from invseg_jax.comparison.summary import SCORES, Outcome, Spread, Summary
+from invseg_jax.printable import printable
 
 _NOTE = (
     "Scores are the mean over the held-out cases (where config.data.folds is 1, over the training "
@@ -33,7 +34,7 @@ def markdown(outcome: Outcome) -> str:
     ]
     if outcome.failed:
         lines += ["", "Failed:", ""]
-        lines += [f"- {name}: {_plain(reason)}" for name, reason in outcome.failed.items()]
+        lines += [f"- {_plain(name)}: {_plain(reason)}" for name, reason in outcome.failed.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -49,14 +50,14 @@ def terminal(outcome: Outcome) -> list[Table]:
         for head in (*identity, *columns):
             # Text throughout: rich would take brackets in a name for its markup.
             if head in identity:
-                grid.add_column(Text(head), overflow="fold", min_width=10)
+                grid.add_column(Text(printable(head)), overflow="fold", min_width=10)
             else:
                 side = "left" if head == "network" else "right"
-                lines = Text(head.replace(" ", "\n"))  # narrow
+                lines = Text(printable(head).replace(" ", "\n"))  # narrow
                 grid.add_column(lines, justify=side, overflow="fold")
         for row in rows:
             cells = dict(zip(heads, row, strict=True))
-            grid.add_row(*(Text(cells[head]) for head in (*identity, *columns)))
+            grid.add_row(*(Text(printable(cells[head])) for head in (*identity, *columns)))
         grids.append(grid)
     return grids
 
@@ -165,7 +166,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return printable(" ".join(text.split())).replace("|", "\\|")
 
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
@@ -173,5 +174,6 @@ def _csv(lines: Sequence[Sequence[Any]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     for line in lines:
         missing = [v is None or (isinstance(v, float) and math.isnan(v)) for v in line]
-        writer.writerow(["" if gone else v for v, gone in zip(line, missing, strict=True)])
+        cells = [printable(v) if isinstance(v, str) else v for v in line]
+        writer.writerow(["" if gone else v for v, gone in zip(cells, missing, strict=True)])
     return buffer.getvalue()

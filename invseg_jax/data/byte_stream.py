@@ -91,14 +91,7 @@ def read_voxels(stream: Stream, path: Path, *, offset: int, skip: int, size: int
         UserError: the file holds fewer bytes, or more than `MAX_PADDING` after the voxels; or a
             gzip stream's checksum is wrong.
     """
-    available = path.stat().st_size
-    if isinstance(stream, gzip.GzipFile):
-        available *= _DEFLATE_LIMIT
-    if offset + size > available:
-        raise UserError(
-            f"{path}: truncated, the header claims {offset + size} bytes and the file "
-            f"cannot hold more than {available}; fetch it again"
-        )
+    refuse_short(stream, path, offset + size)
     if skip > MAX_EXTRA:
         raise UserError(
             f"{path}: the header's vox_offset of {offset} is beyond reason; fetch it again"
@@ -114,6 +107,22 @@ def read_voxels(stream: Stream, path: Path, *, offset: int, skip: int, size: int
         done += len(part)
     read_to_end(stream, path, MAX_PADDING)
     return voxels
+
+
+def refuse_short(stream: Stream, path: Path, claimed: int) -> None:
+    """Refuses a file that cannot hold the bytes that its header claims.
+
+    Raises:
+        UserError: it is too small, also for a gzip stream of the best case.
+    """
+    available = path.stat().st_size
+    if isinstance(stream, gzip.GzipFile):
+        available *= _DEFLATE_LIMIT
+    if claimed > available:
+        raise UserError(
+            f"{path}: truncated, the header claims {claimed} bytes and the file "
+            f"cannot hold more than {available}; fetch it again"
+        )
 
 
 def _some(stream: Stream, count: int, path: Path) -> bytes:

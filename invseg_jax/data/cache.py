@@ -49,6 +49,7 @@ from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.shortage import one_line_for_memory, refuse_shortage
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
 from invseg_jax.data.vanished_classes import KEY, vanished_classes
 from invseg_jax.errors import UserError
@@ -118,11 +119,13 @@ class CaseCache:
             if description is None:
                 self._report_damage(path, case)
                 self._say(f"preparing case {case.id} ({number} of {len(cases)})")
-                loaded = self._load(case)
-                description = self._write_case(path, case, loaded, fingerprint)
+                with one_line_for_memory(case.id):
+                    loaded = self._load(case)
+                    description = self._write_case(path, case, loaded, fingerprint)
                 # The file has been read: a fingerprint is to find it measured.
                 if loaded.label is not None and read_entry(self._measurement_path(case)) is None:
                     self._write_measurement(case, loaded)
+                del loaded  # or it would stay while the next case is read
             size = Geometry.from_json(description["geometry"]).size
             remake = partial(self._remake, path, case, fingerprint)
             result.append(CachedCase(case.id, path, size, len(self._dataset.classes), remake))
@@ -140,14 +143,16 @@ class CaseCache:
             if read_entry(path) is None:
                 self._report_damage(path, case)
                 self._say(f"measuring case {case.id} ({number} of {len(cases)})")
-                self._write_measurement(case, self._load(case))
+                with one_line_for_memory(case.id):
+                    self._write_measurement(case, self._load(case))
             try:
                 measured[case.id] = self._read_measurement(path)
             except DamagedEntry as fault:
                 self._report(case, str(fault))
-                loaded = self._load(case)
-                remove_entry(path)
-                self._write_measurement(case, loaded)
+                with one_line_for_memory(case.id):
+                    loaded = self._load(case)
+                    remove_entry(path)
+                    self._write_measurement(case, loaded)
                 measured[case.id] = self._read_measurement(path)
         data = self._dataset
         return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
@@ -159,6 +164,7 @@ class CaseCache:
         return self._digests[case]
 
     def _load(self, case: Case) -> LoadedCase:
+        refuse_shortage(self._dataset, case, [self._settings])
         loaded = load_case(self._dataset, case, self._settings.interpolation)
         if self._slices and loaded.label is not None:
             loaded.label = keep_slices(loaded.label, self._slices)

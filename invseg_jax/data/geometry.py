@@ -23,7 +23,7 @@ Box = tuple[Triple, Triple]  # the first voxel along the three axes, and the num
 # How much two spacings may differ, as a fraction, and be one: headers hold float32.
 _SAME_SPACING = 1e-4
 # Numbers of a slab, the planes whose probabilities are held at a time on the file's grid.
-_SLAB = 1 << 22
+SLAB = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Geometry:
         result = np.zeros(self.shape, np.uint8)
         inside = self.cut(result)
         plane = max(math.prod(self.extent[1:]), math.prod(self.size[1:]))
-        count = max(1, _SLAB // (plane * probabilities.shape[3]))
+        count = max(1, SLAB // (plane * probabilities.shape[3]))
         back = [1 / step for step in self.step]
         for first in range(0, self.extent[0], count):
             planes = slice(first, first + count)

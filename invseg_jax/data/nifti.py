@@ -20,7 +20,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from invseg_jax.atomic_file import write_atomically
-from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels
+from invseg_jax.data.byte_stream import open_stream, read_to_end, read_voxels, refuse_short
 from invseg_jax.data.missing import why_missing
 from invseg_jax.data.placement import Placement
 from invseg_jax.data.volume_header import claims, header_notes, read_affine, read_header
@@ -234,3 +234,22 @@ def _real_values(array: np.ndarray, fields: Any, path: Path) -> np.ndarray:
             f"{first}; mend or leave out the file"
         )
     return result
+
+
+def read_grid(path: str | Path) -> tuple[tuple[int, ...], np.dtype, np.ndarray]:
+    """Reads the header of a volume alone: shape, type of the stored voxels, voxel indices to mm.
+
+    Raises:
+        UserError: as `read_volume`, for what the header and the size of the file show.
+    """
+    path = Path(path)
+    files = source_files(path)
+    with open_stream(files[0]) as stream:
+        header = read_header(stream, path, single=len(files) == 1)
+        shape, dtype, offset, size = claims(header, path, _limit)
+        if len(files) == 1:
+            refuse_short(stream, path, offset + size)
+    if len(files) == 2:
+        with open_stream(files[1]) as stream:
+            refuse_short(stream, files[1], offset + size)
+    return shape, dtype, read_affine(header, path)

@@ -24,6 +24,8 @@ Triple = tuple[int, int, int]
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}  # degree of the spline
 
+# Voxels that a smoothing kernel may reach to each side in any case.
+_KERNEL = 64
 # Variance of a Gaussian whose full width at half maximum is 1.
 _VARIANCE = 1 / (8 * math.log(2))
 
@@ -181,7 +183,11 @@ def _smoothed(array: np.ndarray, steps: np.ndarray) -> np.ndarray:
     sigma[steps < 1 + 1e-3] = 0
     if not sigma.any():
         return array
-    return ndimage.gaussian_filter(array, sigma, mode="nearest", output=np.float32)
+    # SciPy's four deviations; beyond the array all values are those of its border. A header with
+    # voxels a million times too small would otherwise ask for a kernel of a million weights.
+    longest = np.maximum(array.shape, _KERNEL)
+    radius = [min(int(4 * s + 0.5), int(n)) for s, n in zip(sigma.tolist(), longest, strict=True)]
+    return ndimage.gaussian_filter(array, sigma, mode="nearest", output=np.float32, radius=radius)
 
 
 def _along(array: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:

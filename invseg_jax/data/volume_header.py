@@ -125,7 +125,7 @@ def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.
         raise UserError(
             f"{path}: the header claims a volume of {shape}, {size / 2**20:,.1f} "
             f"MiB, above the limit of {limit / 2**20:,.1f} MiB; crop or resample it, or raise "
-            "config.data.max_bytes (of a trained run: in its config.json)"
+            "config.data.max_bytes, or --max_bytes of predict and evaluate"
         )
     try:
         offset = int(header.fields.get_data_offset())

@@ -4,7 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import nan_std
+from invseg_jax.printable import printable
 
 # Of what the scores are, in words: those of cases trained on must not pass for others.
 _SPLITS = {
@@ -47,6 +48,7 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
     )
     number = f"{len(cases)} case" + ("" if len(cases) == 1 else "s")
     scored = summary.get("scored") or {}
+    config = json.dumps(summary["config"], indent=2, ensure_ascii=False)
     number += escape(_SPLITS.get(scored.get("split", ""), ""))
     return _PAGE.format(
         style=_STYLE,
@@ -56,9 +58,14 @@ def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str
         dice=_table(summary, "dice", places),
         regions=regions,
         figures=f"<h2>Pictures</h2>\n{figures}" if figures else "",
-        config=escape(json.dumps(summary["config"], indent=2, ensure_ascii=False)),
+        config="\n".join(map(escape, config.split("\n"))),
         versions=versions,
     )
+
+
+def escape(text: str) -> str:
+    """One line of text in HTML, the same on every screen."""
+    return escape_html(printable(text))
 
 
 def _table(summary: Mapping[str, Any], key: str, places: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from nibabel.orientations import apply_orientation, io_orientation
 
 from invseg_jax.figure import DPI, add_legend, class_colours, save_png
+from invseg_jax.printable import printable
 
 _GROUND, _INK = "black", "#dddddd"
 
@@ -212,6 +213,7 @@ def _name_cut(figure: Figure, plane: str, number: int, y: float, room: float) ->
 def _write(
     figure: Figure, x: float, y: float, text: str, *, turn: float = 0, size: float = 10
 ) -> None:
+    text = printable(text)
     figure.text(
         x, y, text, color=_INK, size=size, rotation=turn, ha="center", va="center", parse_math=False
     )
@@ -219,7 +221,7 @@ def _write(
 
 def _legend_size(names: Sequence[str], width: float) -> tuple[int, float]:
     """Columns and height in inches of the legend, from the longest name."""
-    entry = 0.45 + 0.09 * max((len(n) for n in names), default=0)
+    entry = 0.45 + 0.09 * max((len(printable(n)) for n in names), default=0)
     columns = max(1, min(len(names), int(width / entry)))
     return columns, 0.15 + 0.25 * math.ceil(len(names) / columns)
 

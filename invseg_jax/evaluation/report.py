@@ -26,6 +26,7 @@ from invseg_jax.evaluation.metrics import (
     nan_mean,
 )
 from invseg_jax.evaluation.page import report_page
+from invseg_jax.printable import printable
 
 # What is averaged: its key in summary.json to the names of its columns and a row a case.
 Scores = dict[str, tuple[list[str], np.ndarray]]
@@ -157,10 +158,10 @@ def tables(
         grid = Table(title=Text(_TITLES[key]))
         grid.add_column("case", overflow="fold")
         for name in (*names, *(title for title, _ in more)):
-            grid.add_column(Text(name), justify="right", no_wrap=True)
+            grid.add_column(Text(printable(name)), justify="right", no_wrap=True)
         for i, (r, row) in enumerate(zip(results, rows, strict=True)):
             means = (_mean(values[i]) for _, values in more)
-            grid.add_row(Text(r.id), *map(_terminal, (*row, *means)))
+            grid.add_row(Text(printable(r.id)), *map(_terminal, (*row, *means)))
         grid.add_section()
         means = (_mean(nan_mean(values, axis=0)) for _, values in more)
         grid.add_row("mean", *map(_terminal, (*nan_mean(rows, axis=0), *means)), style="bold")
@@ -245,9 +246,10 @@ def _csv(results: Sequence[CaseResult], scores: Scores) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     heads = [f"{key}_{name}" for key, (names, _) in scores.items() for name in (*names, "mean")]
     counts = [f"{kind}_voxels_{name}" for name in scores["dice"][0] for kind in _KINDS]
-    writer.writerow(["case", *heads, *counts])
+    # Not even a quoted cell may hold a line end: a table is read line by line.
+    writer.writerow(["case", *map(printable, (*heads, *counts))])
     for i, r in enumerate(results):
         values = [v for _, rows in scores.values() for v in (*rows[i].tolist(), _mean(rows[i]))]
         cells = ["" if math.isnan(v) else repr(v) for v in values]
-        writer.writerow([r.id, *cells, *r.voxels.reshape(-1).tolist()])
+        writer.writerow([printable(r.id), *cells, *r.voxels.reshape(-1).tolist()])
     return buffer.getvalue()

@@ -14,13 +14,16 @@ from typing import Protocol
 import numpy as np
 
 from invseg_jax.configuration import Config
+from invseg_jax.data.case_memory import Windows
 from invseg_jax.data.geometry import Geometry
+from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.regions import Regions
+from invseg_jax.data.shortage import refuse_shortage
 from invseg_jax.inference.mirroring import Mirror
-from invseg_jax.inference.network import load_network
+from invseg_jax.inference.network import Network, load_network
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 
 
@@ -72,6 +75,26 @@ def load_segmenter(
     return Segmenter(network, settings, needed, network.regions, network.step), config, data
 
 
+def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[Segmenter]) -> None:
+    """Refuses a case that would take more memory than there is to be read and segmented.
+
+    Args:
+        dataset: what the case belongs to.
+        case: not read yet; its headers alone are.
+        segmenters: those that would segment it.
+
+    Raises:
+        UserError: it would; the message names the case.
+    """
+    networks = [each.network for each in segmenters if isinstance(each.network, Network)]
+    for network in networks:
+        d, h, w = (size - 2 * network.margin for size in network.patch)
+        windows = Windows(
+            network.outputs, (d, h, w), network.margin, network.batch, len(segmenters)
+        )
+        refuse_shortage(dataset, case, [each.settings for each in segmenters], windows)
+
+
 def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
     """Segments a case; of several networks the mean of the probabilities counts.
 
@@ -93,12 +116,18 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
     geometry: Geometry | None = None
     total: np.ndarray | None = None
     for segmenter in segmenters:
-        prepared = prepare(case, segmenter.settings, segmenter.intensities)
-        probabilities = segmenter.network.probabilities(prepared.image)
-        if geometry is None or total is None:
-            geometry, total = prepared.geometry, probabilities
+        geometry, probabilities = _probabilities(case, segmenter)
+        if total is None:
+            total = probabilities
         else:
             total += probabilities
+        del probabilities  # or it would stay while the next network's are made
     assert geometry is not None and total is not None
     total /= len(segmenters)
     return geometry.label_map(total, None if regions is None else regions.decide)
+
+
+def _probabilities(case: LoadedCase, segmenter: Segmenter) -> tuple[Geometry, np.ndarray]:
+    """Of one network; the prepared case is let go."""
+    prepared = prepare(case, segmenter.settings, segmenter.intensities)
+    return prepared.geometry, segmenter.network.probabilities(prepared.image)

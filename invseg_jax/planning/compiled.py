@@ -1,15 +1,13 @@
 """Bytes that a compiled program sets aside, and bytes that a device has."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from invseg_jax.byte_size import show_size
 from invseg_jax.errors import UserError
-from invseg_jax.planning.size import show_size
+from invseg_jax.main_memory import available
 
 # `jax.Device` is no type to a type checker.
 Device = Any
@@ -62,7 +60,7 @@ def device_bytes(device: Device) -> int | None:
         Bytes; None where it cannot be known.
     """
     if device.platform == "cpu":
-        return _free_memory()
+        return available()
     statistics = device.memory_stats() or {}
     return statistics.get("bytes_limit")
 
@@ -94,58 +92,3 @@ def _analysis(compiled: jax.stages.Compiled) -> Any:
     if memory is None:
         raise UserError("this device's compiler does not tell the memory of a program")
     return memory
-
-
-def _free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What can be allocated without swapping, and at most what the control groups allow."""
-    limits = (_available(proc / "meminfo"), *_limits(proc / "self" / "cgroup", groups))
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _limits(membership: Path, groups: Path) -> Iterator[int | None]:
-    """What each control group allows, from this process's own, as a SLURM job's, to the root."""
-    own = _own_groups(membership)
-    versions = {
-        "": (groups, "memory.max"),
-        "memory": (groups / "memory", "memory.limit_in_bytes"),  # version 1
-    }
-    for controller, (root, file) in versions.items():
-        group = PurePosixPath(own.get(controller, "").lstrip("/"))
-        if ".." in group.parts:  # it lies beyond what a container sees
-            group = PurePosixPath()
-        for folder in (group, *group.parents):
-            yield _number(root / folder / file)
-
-
-def _own_groups(membership: Path) -> dict[str, str]:
-    """This process's group for each controller; for "" that of version 2.
-
-    Lines are as "0::/path" in version 2 and "4:cpu,memory:/path" in version 1.
-    """
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
-    except (OSError, ValueError):
-        return {}
-    return {
-        controller: line[2] for line in lines if len(line) == 3 for controller in line[1].split(",")
-    }
-
-
-def _available(meminfo: Path) -> int | None:
-    try:
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):  # missing, or "max"
-        return None

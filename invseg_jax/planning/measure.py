@@ -8,13 +8,13 @@ from typing import Any
 import jax
 from flax import nnx
 
+from invseg_jax.byte_size import parse_size
 from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
 from invseg_jax.inference.network import build_model
 from invseg_jax.planning.compiled import compiled_bytes, copies
 from invseg_jax.planning.kept import trunk_activations
 from invseg_jax.planning.platform import Platform
-from invseg_jax.planning.size import parse_size
 from invseg_jax.training.program import ProgramTooLarge, TrainingProgram
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
+from invseg_jax.byte_size import show_size
 from invseg_jax.planning.choice import Choice
 from invseg_jax.planning.measure import Measured
-from invseg_jax.planning.size import show_size
 
 # Rows, and where each figure comes from.
 ROWS = {

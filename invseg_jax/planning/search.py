@@ -16,6 +16,7 @@ from math import prod
 
 import numpy as np
 
+from invseg_jax.byte_size import show_size
 from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.planning.choice import (
@@ -28,7 +29,6 @@ from invseg_jax.planning.choice import (
     patches,
 )
 from invseg_jax.planning.measure import Measured
-from invseg_jax.planning.size import show_size
 from invseg_jax.virtual_devices import largest_divisor
 
 Measure = Callable[[Choice], Measured]

@@ -21,6 +21,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  (
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
+from invseg_jax.printable import printable
 from invseg_jax.training.run_folder import RunFolder
 
 
@@ -73,8 +74,8 @@ class TrainingLog:
             self._events.close()
 
     def say(self, text: str) -> None:
-        """Prints one line, above the bar if there is one."""
-        self.console.print(text, markup=False)
+        """Prints one line, above the bar if there is one; what is not printable is escaped."""
+        self.console.print(printable(text), markup=False)
 
     def waited(self, seconds: float) -> None:
         """Adds to the time that the loop waited for data."""
@@ -180,7 +181,8 @@ class _EventFile:
         """Adds scalars of a step, by name."""
         with self._one_line():
             for name, value in scalars.items():
-                self._write(Event(step=step, summary=scalar(name, value)))
+                # Other characters become "_" there, so that two odd names could be one.
+                self._write(Event(step=step, summary=scalar(printable(name), value)))
             if self._records and time.monotonic() - self._flushed > self.FLUSH_SECONDS:
                 self._records.flush()
                 self._flushed = time.monotonic()

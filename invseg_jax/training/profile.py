@@ -117,12 +117,12 @@ class Profile:
             # Not worth the training: a full disk, above all.
             self._say(f"profile: cannot be written to {self._folder}: {error}")
             return
+        self._say(f"profile: steps {first} to {last} are in {self._folder}")
         self._say(
-            f"profile: steps {first} to {last} are in {self._folder}\n"
             f"  time:   pip install xprof; xprof --port=8791 {self._folder}; then open "
-            "http://localhost:8791\n"
-            f"  memory: npx speedscope {memory}"
+            "http://localhost:8791"
         )
+        self._say(f"  memory: npx speedscope {memory}")
 
 
 def _wait_for_devices() -> None:

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.data import cache, cache_entry
+from invseg_jax.data import cache, cache_entry, shortage
 from invseg_jax.data.cache import CachedCase, CaseCache, cache_root
 from invseg_jax.data.content import case_digest
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
@@ -347,3 +347,19 @@ def test_slices_that_a_coarse_grid_passes_by_are_named(dataset: Dataset, folder:
     kept = dataclasses.replace(settings, labels="linear")
     (case, _) = CaseCache(dataset, kept, folder, slices=(1, 0, 0)).prepared(dataset.cases)
     assert case.label is not None and (case.label != IGNORED).any()
+
+
+def test_a_case_that_memory_does_not_hold_is_not_prepared(
+    write_msd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset("msd", write_msd(ids=("organ_1",)))
+    monkeypatch.setattr(shortage, "_LITTLE", 0)
+    monkeypatch.setattr(shortage, "available", lambda: 1 << 20)
+    for use in (CaseCache.prepared, CaseCache.fingerprint):
+        with pytest.raises(UserError, match="case organ_1: would take .* are free"):
+            use(CaseCache(dataset, folder=tmp_path / "cache"), dataset.cases)
+    monkeypatch.setattr(shortage, "available", lambda: None)
+    monkeypatch.setattr(CaseCache, "_load", lambda *_: np.empty(1 << 48, np.uint8))
+    for use in (CaseCache.prepared, CaseCache.fingerprint):
+        with pytest.raises(UserError, match="case organ_1: memory ran out"):
+            use(CaseCache(dataset, folder=tmp_path / "cache"), dataset.cases)

@@ -130,7 +130,7 @@ def test_classes_are_never_all_held_on_the_file_s_grid() -> None:
 
 
 def test_a_decision_of_one_s_own_is_taken_on_the_file_s_grid(monkeypatch) -> None:
-    monkeypatch.setattr("invseg_jax.data.geometry._SLAB", 2 * 10 * 8 * 2)  # numbers of two planes
+    monkeypatch.setattr("invseg_jax.data.geometry.SLAB", 2 * 10 * 8 * 2)  # numbers of two planes
     grid = Geometry.plan((7, 5, 4), np.diag([2.0, 2, 2, 1]), spacing=(1, 1, 1))
     probabilities = np.zeros((*grid.size, 2), np.float32)
     probabilities[:6, ..., 0], probabilities[..., 1] = 0.9, 0.8

@@ -153,6 +153,20 @@ def test_what_a_coarse_grid_cannot_hold_is_smoothed_away() -> None:
     np.testing.assert_array_equal(resample(fine, (1, 1, 1), fine.shape, smooth=True), fine)
 
 
+def test_voxels_far_too_small_are_smoothed_over_a_bounded_reach(rng) -> None:
+    """As a header in metres makes them; the kernel of a step of 10^30 would hold 10^30 weights."""
+    array = rng.normal(size=(9, 8, 7)).astype(np.float32)
+    expected = array.astype(np.float64)
+    for axis in range(3):  # a kernel so wide is flat; it reaches 64 voxels beyond the border
+        padded = np.pad(expected, [(64, 64) if k == axis else (0, 0) for k in range(3)], "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 129, axis)
+        expected = windows.mean(axis=-1)
+    centre = expected[4:5, 3:5, 3:4].mean()  # of the two nearest along an axis of 8
+    for step in (1e6, 1e30):
+        result = resample(array, (step,) * 3, (1, 1, 1), smooth=True)
+        np.testing.assert_allclose(result, centre, atol=1e-6)
+
+
 def test_planes_are_part_of_the_whole(rng) -> None:
     image = blob((6, 5, 4), rng)
     whole = resample(image, (0.4, 1.7, 1.0), (15, 3, 4))

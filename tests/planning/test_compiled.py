@@ -71,11 +71,11 @@ def test_what_lies_on_a_cpu_already_is_not_needed_again(monkeypatch: pytest.Monk
     compiled, devices = doubled(2)
     need = compiled_bytes(compiled, devices)
     there = module.argument_bytes(compiled, devices)
-    monkeypatch.setattr(module, "_free_memory", lambda: need - there)
+    monkeypatch.setattr(module, "available", lambda: need - there)
     assert shortage(compiled, devices) is None
-    monkeypatch.setattr(module, "_free_memory", lambda: need - there - 1)
+    monkeypatch.setattr(module, "available", lambda: need - there - 1)
     assert shortage(compiled, devices) is not None
-    monkeypatch.setattr(module, "_free_memory", lambda: None)
+    monkeypatch.setattr(module, "available", lambda: None)
     assert shortage(compiled, devices) is None
 
 
@@ -83,64 +83,3 @@ def test_the_free_memory_of_this_machine():
     free = device_bytes(jax.devices()[0])
     assert free is not None
     assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_free_memory_is_bounded_by_the_control_group(tmp_path):
-    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
-    proc.mkdir()
-    (groups / "memory").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemTotal: 8000 kB\nMemAvailable:    6000 kB\nCached: 7 kB\n")
-    assert module._free_memory(proc, groups) == 6000 * 1024
-    (groups / "memory.max").write_text("max\n")
-    assert module._free_memory(proc, groups) == 6000 * 1024
-    (groups / "memory.max").write_text("1048576\n")
-    assert module._free_memory(proc, groups) == 1048576
-    (groups / "memory" / "memory.limit_in_bytes").write_text("4096\n")
-    assert module._free_memory(proc, groups) == 4096
-    # Without /proc, the machine's own.
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert module._free_memory(tmp_path, tmp_path) == whole
-
-
-JOB = "/slurm/job_7/step_0"
-
-
-@pytest.mark.parametrize(
-    "lines, root, file",
-    [
-        (f"0::{JOB}\n", "", "memory.max"),
-        (f"11:cpu,cpuacct:/other\n4:memory:{JOB}\n0::/\n", "memory", "memory.limit_in_bytes"),
-        (f"4:hugetlb,memory:{JOB}\n", "memory", "memory.limit_in_bytes"),
-    ],
-)
-def test_a_job_s_own_limit_counts_and_those_around_it(tmp_path, lines: str, root: str, file: str):
-    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
-    (proc / "self").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemAvailable: 6000 kB\n")
-    (proc / "self" / "cgroup").write_text(lines)
-    own = groups / root / JOB.lstrip("/")
-    own.mkdir(parents=True)
-    (groups / root / "other").mkdir()
-    (groups / root / "other" / file).write_text("1\n")  # not this process's
-    assert module._free_memory(proc, groups) == 6000 * 1024
-    (own / file).write_text("max\n")
-    assert module._free_memory(proc, groups) == 6000 * 1024
-    (own / file).write_text("3000000\n")
-    assert module._free_memory(proc, groups) == 3000000
-    # A step's job may be given less than the step, and so may all jobs.
-    (own.parent / file).write_text("2000000\n")
-    assert module._free_memory(proc, groups) == 2000000
-    (groups / root / file).write_text("1000000\n")
-    assert module._free_memory(proc, groups) == 1000000
-
-
-@pytest.mark.parametrize("lines", ["0::/../../other\n", "0::/gone (deleted)\n", "nothing\n", ""])
-def test_a_group_that_cannot_be_seen_leaves_the_root_s_limit(tmp_path, lines: str):
-    proc, groups = tmp_path / "proc", tmp_path / "a" / "b" / "cgroup"
-    (proc / "self").mkdir(parents=True)
-    (proc / "self" / "cgroup").write_text(lines)
-    groups.mkdir(parents=True)
-    (groups / "memory.max").write_text("2000\n")
-    (tmp_path / "a" / "other").mkdir()
-    (tmp_path / "a" / "other" / "memory.max").write_text("1\n")
-    assert module._free_memory(proc, groups) == 2000

@@ -27,6 +27,7 @@ from invseg_jax.errors import UserError
 Kind = Literal[
     "listing",
     "file",
+    "memory",
     "grid",
     "label",
     "empty-image",
@@ -48,9 +49,9 @@ class Fault:
 
     Attributes:
         case: its id; "" for the data set as a whole.
-        kind: "listing" (which files there are), "file" (missing, damaged, no finite image), "grid"
-            (shape, affine, channels), "label" (its values), or one of `TOLERABLE`. Of warnings:
-            "header", "orientation" and "air".
+        kind: "listing" (which files there are), "file" (missing, damaged, no finite image),
+            "memory" (it would take more than there is), "grid" (shape, affine, channels), "label"
+            (its values), or one of `TOLERABLE`. Of warnings: "header", "orientation" and "air".
         text: what is wrong, where, and what to do, in one line; paths from the data set's root.
         warning: whether the case can be used all the same, and a user should only know.
     """

@@ -21,6 +21,7 @@ from invseg_jax.data.content import Content, known_content
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
 from invseg_jax.data.nifti import MAX_BYTES
 from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.shortage import ran_out, shortage
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
@@ -35,7 +36,7 @@ def check_cases(
     tolerate: Collection[str] = (),
     sound: SoundCases | None = None,
     progress: Progress | None = None,
-    normalisation: Sequence[str] = (),
+    settings: Preprocessing | None = None,
 ) -> list[Fault]:
     """Checks a data set.
 
@@ -46,7 +47,8 @@ def check_cases(
         sound: where cases that were found without fault are remembered by their content; those
             are not read again. None to read all of them.
         progress: is told of every case before it is read.
-        normalisation: of each modality, which is to suit its values; none: that is not looked at.
+        settings: how the cases would be prepared, for the memory that this takes, and for the
+            normalisation, which is to suit the values of each modality; None: neither is known.
 
     Returns:
         All faults and warnings: of the listing, then case by case, then warnings of many cases.
@@ -69,7 +71,7 @@ def check_cases(
     known = []
     for number, case in enumerate(cases):
         tell = functools.partial(progress, number, case) if progress is not None else None
-        contents, of_case = _check_once(dataset, case, tolerate, sound, tell)
+        contents, of_case = _check_once(dataset, case, tolerate, sound, tell, settings)
         faults += of_case
         known.append(KnownCase(case, contents))
         faults += case_warnings(dataset, known[-1])
@@ -83,7 +85,9 @@ def check_cases(
                 text = f"{path}: the same scan as {its_path}{whose}; leave one of them out"
                 faults.append(Fault(case.id, "duplicate", shown_from(dataset.root, text)))
     faults += orientation_warnings(dataset, known)
-    return faults + (air_warnings(dataset, known, normalisation) if normalisation else [])
+    if settings is None:
+        return faults
+    return faults + air_warnings(dataset, known, settings.schemes(len(dataset.modalities)))
 
 
 def _check_once(
@@ -92,6 +96,7 @@ def _check_once(
     tolerate: Collection[str],
     sound: SoundCases | None,
     tell: Callable[[], None] | None,
+    settings: Preprocessing | None,
 ) -> tuple[dict[Path, Content], list[Fault]]:
     """What is in a case's files, and its faults; it is not read where it is known to have none."""
     contents: dict[Path, Content] = {}
@@ -103,11 +108,23 @@ def _check_once(
     if tell is not None:
         tell()
     # What is in the files is taken from what is read here: none of them is read twice.
-    found = check_case(dataset, case, contents)
+    found = _check(dataset, case, contents, settings)
     faults = [fault for fault in found if fault.kind not in tolerate]
     if sound is not None and not faults:
         sound.remember(sound.key(dataset, case, contents, tolerate))
     return contents, faults
+
+
+def _check(
+    dataset: Dataset, case: Case, contents: dict[Path, Content], settings: Preprocessing | None
+) -> list[Fault]:
+    """The faults of a case; of one that would not fit into memory, no voxel is read."""
+    try:
+        if text := shortage(dataset, case, [settings or Preprocessing()]):
+            return [Fault(case.id, "memory", text)]
+        return check_case(dataset, case, contents)
+    except MemoryError as error:
+        return [Fault(case.id, "memory", ran_out(error))]
 
 
 def refuse_faults(
@@ -145,7 +162,7 @@ def refuse_faults(
         tolerate=tolerated,
         sound=SoundCases(),
         progress=progress,
-        normalisation=Preprocessing.of(config).schemes(len(dataset.modalities)),
+        settings=Preprocessing.of(config),
     )
     shows_all = f"`{_command(config, dataset, tolerated)}` shows them all"
     faults = [fault for fault in found if not fault.warning]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from invseg_jax.data.checks.case import Fault
 from invseg_jax.data.layouts.case import Dataset
+from invseg_jax.printable import printable
 
 
 def table(faults: Sequence[Fault], title: str = "Faults") -> Table:
@@ -23,7 +24,7 @@ def table(faults: Sequence[Fault], title: str = "Faults") -> Table:
     before = None
     for fault in faults:
         case = "" if fault.case == before else fault.case or "(data set)"
-        grid.add_row(Text(case), fault.kind, Text(fault.text))
+        grid.add_row(Text(printable(case)), fault.kind, Text(printable(fault.text)))
         before = fault.case
     return grid
 

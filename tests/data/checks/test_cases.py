@@ -13,7 +13,7 @@ import pytest
 
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import nifti as volumes
-from invseg_jax.data import scan_memory
+from invseg_jax.data import scan_memory, shortage
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
@@ -270,3 +270,31 @@ def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 def test_the_real_hippocampus_data(hippocampus: Path) -> None:
     dataset = open_dataset("msd", hippocampus)
     assert check_cases(dataset, dataset.cases) == []
+
+
+def test_memory_that_runs_out_is_a_fault_of_the_case(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = checks.check_case
+
+    def check_or_run_out(dataset: Dataset, case: Case):
+        if case.id == "organ_2":
+            np.empty(1 << 48, np.uint8)
+        return check(dataset, case)
+
+    monkeypatch.setattr(checks, "check_case", check_or_run_out)
+    (fault,) = check_cases(dataset, dataset.cases)
+    assert (fault.case, fault.kind) == ("organ_2", "memory")
+    assert fault.text.startswith("memory ran out (Unable to allocate 256. TiB")
+
+
+def test_of_a_case_that_does_not_fit_no_voxel_is_read(
+    dataset: Dataset, checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortage, "_LITTLE", 0)
+    monkeypatch.setattr(shortage, "available", lambda: 1 << 20)
+    faults = check_cases(dataset, dataset.cases)
+    assert [(fault.case, fault.kind) for fault in faults] == [
+        (f"organ_{number}", "memory") for number in (1, 2, 3)
+    ]
+    assert checked == []

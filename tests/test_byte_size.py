@@ -1,7 +1,7 @@
 import pytest
 
+from invseg_jax.byte_size import parse_size, show_size
 from invseg_jax.errors import UserError
-from invseg_jax.planning.size import parse_size, show_size
 
 
 @pytest.mark.parametrize(

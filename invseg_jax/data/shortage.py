@@ -1,0 +1,110 @@
+"""Memory that there is not: a case that would take too much is one line, and no other one's end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+
+from invseg_jax.byte_size import show_size
+from invseg_jax.data.case_memory import Windows, case_demand
+from invseg_jax.data.layouts.case import Case, Dataset
+from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.errors import UserError
+from invseg_jax.main_memory import available
+
+# Less than this is there in any process that still runs: nobody is asked.
+_LITTLE = 64 << 20
+# Voxels of the network's grid for one of the file, in which no image was ever taken: ten times as
+# fine along each axis. Such a grid may fit into memory, and still take days.
+_FINEST = 1000
+
+
+def shortage(
+    dataset: Dataset,
+    case: Case,
+    settings: Sequence[Preprocessing],
+    windows: Windows | None = None,
+) -> str | None:
+    """What is wrong with a case that would take more memory than there is, in one line.
+
+    Or than it can be worth: a grid more than `_FINEST` times as fine as the image.
+
+    Args:
+        dataset: as of `case_demand`.
+        case: as of `case_demand`.
+        settings: how each of the networks has it prepared.
+        windows: as of `case_demand`.
+
+    Returns:
+        None where it fits, and where a header cannot be read: whoever reads the file says why.
+    """
+    try:
+        demand = max(
+            (case_demand(dataset, case, each, windows) for each in settings),
+            key=lambda demand: demand.bytes,
+        )
+    except UserError:
+        return None
+    senseless = math.prod(demand.size) > _FINEST * math.prod(demand.shape)
+    if demand.bytes <= _LITTLE and not senseless:
+        return None
+    free = available()
+    # No process has an address space beyond this, where nothing better is known.
+    if demand.bytes <= (sys.maxsize >> 16 if free is None else free) and not senseless:
+        return None
+    outputs = "" if windows is None else f", {windows.outputs} outputs"
+    there = "" if free is None else f", {show_size(free)} are free"
+    large = f"would take {_size(demand.bytes)} (grid {_times(demand.size)}{outputs})"
+    file = f"the file has {_times(demand.shape)} voxels of {_times(demand.spacing)} mm"
+    if senseless:
+        return (
+            f"{large}, more than {_FINEST} voxels for each of the image's; {file}, so mend the "
+            "spacing in its header, or resample the image"
+        )
+    remedy = "crop or resample the image, or take a machine with more memory"
+    return f"{large}{there}; {file}: {remedy}"
+
+
+def refuse_shortage(
+    dataset: Dataset,
+    case: Case,
+    settings: Sequence[Preprocessing],
+    windows: Windows | None = None,
+) -> None:
+    """Refuses a case that would take more memory than there is; see `shortage`.
+
+    Raises:
+        UserError: it would; the message names the case.
+    """
+    if text := shortage(dataset, case, settings, windows):
+        raise UserError(f"case {case.id}: {text}")
+
+
+@contextlib.contextmanager
+def one_line_for_memory(id: str) -> Iterator[None]:
+    """Says in one line that memory ran out over a case, where it could not be foreseen.
+
+    Raises:
+        UserError: it did.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError(f"case {id}: {ran_out(error)}") from None
+
+
+def ran_out(error: MemoryError) -> str:
+    """What there is to say of memory that ran out."""
+    reason = f" ({' '.join(str(error).split())})" if str(error) else ""
+    return f"memory ran out{reason}; crop or resample the image, or take a machine with more memory"
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return " x ".join(str(n) if isinstance(n, int) and n < 10**9 else f"{n:.4g}" for n in numbers)
+
+
+def _size(size: int) -> str:
+    """As `show_size`, and short however large."""
+    return show_size(size) if size < 1 << 60 else f"{size / 2**40:.2g} TiB"

@@ -1,0 +1,42 @@
+"""Text from outside, as file names and class names, such that a terminal only shows it.
+
+A name may hold any byte. Control characters would colour the terminal, overwrite a line or start a
+new one; marks of direction would turn a line around; and a byte that is no UTF-8, which Python
+keeps as a lone surrogate, would end the program when it is printed.
+"""
+
+import contextlib
+import sys
+from typing import TextIO
+
+
+def printable(text: object) -> str:
+    r"""The text in one line, what cannot be shown as an escape: `\x1b`, `\r`, `\u202e`, `\udcff`.
+
+    Letters of all scripts and spaces stay. JSON files and the names of files on disk do not need
+    this: they keep a name as it is.
+
+    Args:
+        text: any; what is no string is shown as `str` does.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def escape_unencodable(*streams: TextIO) -> None:
+    """Lets streams print every text, whatever their encoding: what it lacks becomes an escape.
+
+    For command lines alone, as it changes the streams of the process.
+
+    Args:
+        *streams: by default the process's output and error streams.
+    """
+    for stream in streams or (sys.stdout, sys.stderr):
+        # What stands in for a stream, as in a notebook, need not have it.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore

@@ -1,0 +1,193 @@
+"""Names that hold what no terminal should be given: printed as escapes, and nothing stops."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from invseg_jax.evaluation.pictures import overlay
+from invseg_jax.figure import FigureCanvasAgg
+from invseg_jax.printable import escape_unencodable, printable
+from tests.tiny_run import TINY, ball, load
+
+ODD = "\x1b[31mred\r\u202eright\n\x9btwo\udcff"
+ESCAPED = r"\x1b[31mred\r\u202eright\n\x9btwo\udcff"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (ODD, ESCAPED),
+        ("Größe 腦 مخ, a b", "Größe 腦 مخ, a b"),
+        ("tab\tnull\0delete\x7f", r"tab\tnull\x00delete\x7f"),
+        ("line\u2028paragraph\u2029next\x85", r"line\u2028paragraph\u2029next\x85"),
+        ("\U000e0041tag \ud83d", r"\U000e0041tag \ud83d"),
+        (Path("a\nb"), r"a\nb"),
+        ("", ""),
+    ],
+)
+def test_what_cannot_be_shown_is_escaped(text: object, shown: str):
+    assert printable(text) == shown
+    assert shown.isprintable()
+    shown.encode()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_stream_prints_every_text(encoding: str):
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, encoding)
+    escape_unencodable(stream)
+    print("Größe 腦 \udcff", file=stream, flush=True)
+    shown = buffer.getvalue().decode(encoding)
+    assert (
+        shown.rstrip("\n")
+        == {
+            "ascii": r"Gr\xf6\xdfe \u8166 \udcff",
+            "latin-1": r"Größe \u8166 \udcff",
+            "utf-8": r"Größe 腦 \udcff",
+        }[encoding]
+    )
+
+
+def test_what_is_no_stream_of_text_stays_as_it_is():
+    escape_unencodable(io.StringIO())
+
+
+def test_a_picture_names_any_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+
+    def print_png(self: FigureCanvasAgg, *arguments, **options) -> None:
+        drawn.extend(text.get_text() for text in self.figure.legends[0].get_texts())
+        drawn.append(self.figure.texts[-1].get_text())
+        original(self, *arguments, **options)
+
+    original = FigureCanvasAgg.print_png
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", print_png)
+    label = np.zeros((4, 5, 6), np.uint8)
+    label[1:3, 1:3, 1:3] = 1
+    overlay(
+        tmp_path / "a.png",
+        image=label.astype(np.float32),
+        prediction=label,
+        truth=None,
+        classes=("background", ODD),
+        title=ODD,
+    )
+    assert drawn == [ESCAPED, ESCAPED]
+
+
+CLASSES = ["background", "\x1b]0;ball\x07|", "shell\r\n\u202e\udcff<b>"]
+MODALITY = "MR\udc80\x1b[2J"
+NAMES = [
+    "esc\x1b[2J",
+    "return\rx",
+    "turned\u202exyz",
+    os.fsdecode(b"byte\xffx"),
+    "line\nend",
+    "plain name",
+]
+
+
+def write_odd(root: Path) -> None:
+    """The balls, under names that hold everything."""
+    affine = np.diag((1.5, 1.0, 2.0, 1.0))
+    entries = []
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        for folder, array in zip(("imagesTr", "labelsTr"), ball(number), strict=True):
+            nibabel.save(nibabel.Nifti1Image(array, affine), root / "sound.nii.gz")
+            (root / "sound.nii.gz").rename(root / folder / f"{name}.nii.gz")
+        file = f"{name}.nii.gz"
+        entries.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
+    description = {
+        "name": "odd\x1b[2J\udcff",
+        "modality": {"0": MODALITY},
+        "labels": {str(value): name for value, name in enumerate(CLASSES)},
+        "training": entries,
+        "test": [],
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+
+
+def run(*arguments: str, encoding: str = "utf-8", status: int = 0) -> str:
+    """Runs a command; what it printed, of which no byte controls a terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "250"},
+        timeout=600,
+    )
+    printed = done.stdout + done.stderr
+    text = printed.decode(encoding)
+    assert done.returncode == status, text
+    assert [c for c in text if c != "\n" and not c.isprintable()] == []
+    return text
+
+
+@pytest.mark.slow
+def test_odd_names_stop_no_command(tmp_path: Path, repository: Path):
+    root, workdir = tmp_path / "odd\x1b[1m", tmp_path / "run\r"
+    write_odd(root)
+    said = run("invseg_jax.check_data", "--layout", "msd", "--data", str(root), encoding="ascii")
+    assert "6 cases, 6 with a label map: no fault" in said
+    (root / "imagesTr" / f"{NAMES[0]}.nii.gz").rename(tmp_path / "kept")
+    said = run("invseg_jax.check_data", "--layout", "msd", "--data", str(root), status=1)
+    assert r"esc\x1b[2J" in said and "no such file" in said
+    (tmp_path / "kept").rename(root / "imagesTr" / f"{NAMES[0]}.nii.gz")
+
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from invseg_jax.configuration import base_config\n\n"
+        "def get_config():\n"
+        "    config = base_config('FullInvRes')\n"
+        f"    config.update_from_flattened_dict({TINY!r})\n"
+        "    return config\n"
+    )
+    said = run(
+        "invseg_jax.train",
+        f"--config={config}",
+        f"--data={root}",
+        f"--workdir={workdir}",
+        encoding="latin-1",
+    )
+    assert r"held-out Dice: \x1b]0;ball\x07| " in said
+    assert (workdir / "progress.png").stat().st_size > 5000
+    row = json.loads((workdir / "history.jsonl").read_text().splitlines()[-1])
+    assert f"val/dice/{CLASSES[2]}" in row
+
+    results = tmp_path / "results"
+    said = run("invseg_jax.evaluate", "--workdir", str(workdir), "--output", str(results))
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    assert set(summary["mean"]["dice"]) == {*CLASSES[1:], "mean"}
+    assert {case["id"] for case in summary["cases"]} <= set(NAMES)
+    for file in ("cases.csv", "report.html"):
+        text = (results / file).read_text(encoding="utf-8")
+        assert [c for c in text if c != "\n" and not c.isprintable()] == []
+    assert len((results / "cases.csv").read_text().splitlines()) == 1 + len(summary["cases"])
+    assert r"shell\r\n\u202e\udcff&lt;b&gt;" in (results / "report.html").read_text()
+
+    maps = tmp_path / "maps"
+    damaged = tmp_path / "images"
+    damaged.mkdir()
+    for name in NAMES:
+        content = (root / "imagesTr" / f"{name}.nii.gz").read_bytes()
+        (damaged / f"{name}.nii.gz").write_bytes(content)
+    (damaged / "broken\x1b[2J.nii.gz").write_bytes(b"nothing")
+    said = run(
+        "invseg_jax.predict",
+        f"--workdir={workdir}",
+        f"--input={damaged}",
+        f"--output={maps}",
+        status=2,
+    )
+    assert r"1 of 7 cases could not be segmented, the first: case broken\x1b[2J" in said
+    assert {path.name for path in maps.glob("*.nii.gz")} == {f"{name}.nii.gz" for name in NAMES}
+    for name in NAMES:
+        assert load(maps / f"{name}.nii.gz").shape == (11, 13, 9)
