@@ -3,14 +3,16 @@
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax.configuration import Config
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, UserNotice
 
 USER_ERROR = 2
 
@@ -132,7 +134,7 @@ def run(
         argv: the arguments, by default the process's, the program's name first.
 
     What the user can mend (`UserError`, a wrong flag, a misspelt config key) ends with one line and
-    status 2; Ctrl-C with status 130.
+    status 2; Ctrl-C with status 130. A `UserNotice` is one line too.
     """
     argv = list(sys.argv if argv is None else argv)
     if {"--help", "-h", "-help"} & set(argv):
@@ -141,7 +143,9 @@ def run(
     debug = "--debug" in argv
     try:
         _parse(values, argv)
-        main(values)
+        with warnings.catch_warnings():
+            warnings.showwarning = _Shown(warnings.showwarning)
+            main(values)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -161,6 +165,19 @@ def run(
         )
         sys.exit(USER_ERROR)
     sys.exit(0)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Prints what concerns the user in one line, and other warnings as before."""
+
+    before: Callable[..., None]
+
+    def __call__(self, message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, UserNotice):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            self.before(message, category, *where)
 
 
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
