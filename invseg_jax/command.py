@@ -3,14 +3,16 @@
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax.configuration import Config
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.printable import escape_unencodable, printable
 
 USER_ERROR = 2
@@ -168,7 +170,9 @@ def run(
     debug = "--debug" in argv
     try:
         _parse(values, argv)
-        main(values)
+        with warnings.catch_warnings():
+            warnings.showwarning = _Shown(warnings.showwarning)
+            main(values)
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -199,6 +203,19 @@ def run(
         )
         sys.exit(USER_ERROR)
     sys.exit(0)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Prints what concerns the user in one line, and other warnings as before."""
+
+    before: Callable[..., None]
+
+    def __call__(self, message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, UserNotice):
+            print(printable(f"warning: {message}"), file=sys.stderr)
+        else:
+            self.before(message, category, *where)
 
 
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:

@@ -208,7 +208,11 @@ def evaluate(
         config=config.to_dict(),
         pictures=pictures,
         regions=region_names,
-        scored={"split": split, "data": str(dataset.root), "step": segmenter.step},
+        scored={
+            "split": split,
+            "data": str(dataset.root),
+            **({} if segmenter.step is None else {"step": segmenter.step}),
+        },
     )
     console.print(*tables(results, data.classes, region_names), sep="\n")
     command.say(f"report: {output / 'report.html'}")

@@ -1,6 +1,7 @@
 import importlib
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax import command
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.training import compilation_cache
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -41,6 +42,21 @@ class Ended:
 
 def never(values: flags.FlagValues) -> None:
     raise AssertionError("the command was run")
+
+
+def test_a_notice_is_one_line_and_other_warnings_are_as_ever(values, capsys, monkeypatch):
+    def warn(values: flags.FlagValues) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("an older one is read", UserNotice, stacklevel=1)
+        warnings.warn("something else", RuntimeWarning, stacklevel=1)
+
+    others = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *found: others.append(str(found[0])))
+    before = warnings.showwarning
+    ended = Ended(capsys, warn, values, "--workdir=x")
+    assert (ended.status, ended.err) == (0, "warning: an older one is read\n")
+    assert others == ["something else"]
+    assert warnings.showwarning is before
 
 
 @pytest.mark.parametrize("spelling", ["--help", "-h", "-help"])

@@ -16,7 +16,7 @@ from invseg_jax.configuration import base_config
 from invseg_jax.data import nifti, scan_memory
 from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.evaluate import evaluate
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.train import refuse_divergence, train
@@ -262,7 +262,7 @@ def test_a_damaged_newest_checkpoint_is_trained_again(
     for file in (run / "checkpoints" / "4" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match=r"checkpoints/4 is damaged .* step 2 is read instead"):
+    with pytest.warns(UserNotice, match=r"checkpoints/4 is damaged .* step 2 is read instead"):
         summary = evaluate(run, tmp_path / "eval")
     assert summary["scored"]["step"] == 2
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4"]

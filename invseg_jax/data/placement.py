@@ -68,12 +68,13 @@ class Placement:
         )
 
     @classmethod
-    def of_affine(cls, affine: np.ndarray) -> Placement:
+    def of_affine(cls, affine: np.ndarray, *, oriented: bool = True) -> Placement:
         """The placement of a volume that comes from no file.
 
         Args:
             affine: (4, 4), voxel indices to mm. Both forms are set, with code 1 (scanner); a
                 sheared affine has no qform, which could not hold it.
+            oriented: False for a header that gives the spacing and neither form.
         """
         header = nib.Nifti1Header()
         header.set_data_shape((1, 1, 1))
@@ -82,6 +83,8 @@ class Placement:
             header["qform_code"] = 0
         header.set_sform(affine, code=1)
         header.set_xyzt_units("mm")
+        if not oriented:
+            header["sform_code"] = header["qform_code"] = 0
         return cls.of(header)
 
     @property

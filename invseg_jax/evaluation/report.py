@@ -79,7 +79,7 @@ def write_report(
     config: Mapping[str, Any],
     pictures: Mapping[str, Path],
     regions: Sequence[str] = (),
-    scored: Mapping[str, str | int | None] | None = None,
+    scored: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
     """Writes summary.json, cases.csv and report.html, each atomically.
 
@@ -96,7 +96,7 @@ def write_report(
         pictures: PNG or JPEG files by caption, embedded in the page.
         regions: Names.
         scored: What the cases are: "data", the root of their data set, and "split", which of them;
-            and "step", after how many steps the network was saved.
+            "step", after how many steps the network was saved, where that is known.
 
     Returns:
         What summary.json holds.

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from invseg_jax import models
 from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors, refuse_unlearned
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.layers.execution import Execution
@@ -184,7 +184,7 @@ def load_network(
 ) -> tuple[Network, Config, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged: the averaged parameters.
 
-    Nothing is changed on the disk. A warning says where an older one than the newest is read.
+    Nothing is changed on the disk. A `UserNotice` says where an older one is read.
 
     Args:
         workdir: the folder that training wrote.
@@ -210,7 +210,7 @@ def load_network(
     outputs = len(regions or data.classes)
     model = build_model(config, len(data.modalities), outputs, training=False)
     network = as_network(config, model, outputs, devices, regions)
-    say = partial(warnings.warn, stacklevel=3)  # of a checkpoint that is not the newest
+    say = partial(warnings.warn, category=UserNotice)  # of a checkpoint that is not the newest
     with Checkpoints(run.checkpoints, read_only=True, say=say) as checkpoints:
         # What only training needs stays in the file.
         found = checkpoints.restore_newest_averaged(network.params, without="vae")

@@ -108,7 +108,7 @@ def checksum(array: jax.Array) -> int:
     # Of a CPU's array this is a view and no copy. It must not outlive this function: the step that
     # comes next takes the memory.
     content = np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8)
-    return zlib.crc32(content)
+    return zlib.crc32(content.data)
 
 
 def checksum_of_state(state: Any) -> int:

@@ -93,7 +93,7 @@ class StoredCheckpoint:
         )
         if batches is not None:
             self._refuse_other_processes()
-        found, fault = None, None
+        found, fault = {}, None
         with quiet() as noise:
             try:
                 found = self._restore(wanted, batches)

@@ -10,6 +10,7 @@ from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.fingerprint import Fingerprint, measure
 from invseg_jax.data.flips import choose_flips, with_flips
 from invseg_jax.data.loaded_case import LoadedCase
+from invseg_jax.data.placement import Placement
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
@@ -36,7 +37,8 @@ def fingerprint(config: Config, *codes: str | None) -> Fingerprint:
         assert code is None or nib.aff2axcodes(affine) == tuple(code)
         label = np.ones((4, 5, 6), np.uint8)
         image = np.zeros((4, 5, 6, 1), np.float32)
-        case = LoadedCase(str(number), image, label, affine, oriented=code is not None)
+        place = Placement.of_affine(affine, oriented=code is not None)
+        case = LoadedCase(str(number), image, label, affine, place)
         measured[case.id] = measure(case, 2, np.random.default_rng(0))
     return Fingerprint.of(measured, ("MR",), ("background", "a"), Preprocessing.of(config))
 

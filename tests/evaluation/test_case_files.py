@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.data.layouts import Case
+from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 
@@ -22,7 +23,7 @@ def write(folder: Path, id: str) -> None:
         classes=("background", "a"),
         values=(0, 1),
         affine=np.eye(4),
-        oriented=True,
+        placement=Placement.of_affine(np.eye(4)),
     )
 
 

@@ -14,6 +14,7 @@ from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.fingerprint import Fingerprint, measure
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
+from invseg_jax.data.placement import Placement
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.data.split import hold_out
@@ -44,7 +45,8 @@ def scan(
     image = np.stack([seen[kind] for kind in kinds], axis=-1).astype(np.float32)
     affine = np.diag((*spacing, 1.0))
     image, affine[:, :3] = image.transpose(*axes, 3), affine[:, list(axes)]
-    return LoadedCase(str(seed), image, np.ones(image.shape[:3], np.uint8), affine, oriented)
+    place = Placement.of_affine(affine, oriented=oriented)
+    return LoadedCase(str(seed), image, np.ones(image.shape[:3], np.uint8), affine, place)
 
 
 def trained_on(

@@ -50,7 +50,8 @@ def test_only_what_orbax_leaves_behind_is_muted(monkeypatch: pytest.MonkeyPatch)
         for said in ("Event loop is closed", "something else"):
             Fails(said)
         with warnings.catch_warnings(record=True) as warned:
-            forgotten()
+            coroutine = forgotten()
+            del coroutine
             gc.collect()
         noise.fade(silence=0.001)
     assert told == ["something else"]
