@@ -111,11 +111,11 @@ def write_entry(
     except OSError as error:
         needed = sum(array.nbytes for array in arrays.values()) / 2**20
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fault = f"the disk is full (the case takes {needed:.0f} MiB)"
+            fault, room = f"the disk is full (the case takes {needed:.0f} MiB)", "make room, or "
         else:
-            fault = f"cannot be written ({error.strerror or error})"
+            fault, room = f"cannot be written ({error.strerror or error})", ""
         raise UserError(
-            f"{path.parent}: {fault} while {what}; make room, or set INVSEG_CACHE to another folder"
+            f"{path.parent}: {fault} while {what}; {room}set INVSEG_CACHE to another folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

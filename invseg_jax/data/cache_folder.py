@@ -20,7 +20,7 @@ from invseg_jax.errors import UserError
 Say = Callable[[str], None]
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-# What this package keeps in the cache folder, besides hidden files.
+# What this package keeps in the cache folder, besides hidden files and what its tests compile.
 _OWN_NAMES = frozenset({"cases", "measurements", "sound", "digests", "compiled", "embedded-iseg"})
 
 
@@ -124,7 +124,7 @@ def _is_own(root: Path) -> bool:
         names = os.listdir(root)
     except OSError:
         return False
-    return all(name in _OWN_NAMES or name.startswith(".") for name in names)
+    return all(name in _OWN_NAMES or name.startswith((".", "xla-")) for name in names)
 
 
 def _close(folder: Path) -> None:
