@@ -10,10 +10,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from invseg_jax.data.checks.case import Fault
+from invseg_jax.data.checks.report import table
 from invseg_jax.evaluation.pictures import overlay
+from invseg_jax.evaluation.report import CaseResult, tables, write_report
 from invseg_jax.figure import FigureCanvasAgg
 from invseg_jax.printable import escape_unencodable, printable
+from invseg_jax.training.log import TrainingLog
+from invseg_jax.training.run_folder import RunFolder
 from tests.tiny_run import TINY, ball, load
 
 ODD = "\x1b[31mred\r\u202eright\n\x9btwo\udcff"
@@ -82,6 +89,54 @@ def test_a_picture_names_any_class(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert drawn == [ESCAPED, ESCAPED]
 
 
+def shown(*tables: Table) -> str:
+    buffer = io.StringIO()
+    Console(file=buffer, width=200).print(*tables)
+    return buffer.getvalue()
+
+
+def controls(text: str) -> list[str]:
+    """The characters of a text, besides line ends, that a terminal would not show."""
+    return [c for c in text if c != "\n" and not c.isprintable()]
+
+
+def test_tables_show_names_in_one_line(tmp_path: Path):
+    faults = shown(table([Fault(ODD, "file", f"{ODD}: truncated")]))
+    assert f"{ESCAPED}: truncated" in faults and ESCAPED[:20] in faults.partition("file")[0]
+    result = CaseResult(ODD, np.array([0.5]), np.array([[3, 4]]))
+    scores = shown(*tables([result], ["background", ODD]))
+    assert scores.count(ESCAPED) == 2
+    write_report(
+        tmp_path,
+        results=[result],
+        classes=["background", ODD],
+        config={"data": {"root": ODD}},
+        pictures={},
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["cases"][0]["id"] == ODD  # as it is
+    assert summary["mean"]["dice"] == {ODD: 0.5, "mean": 0.5}
+    rows = (tmp_path / "cases.csv").read_text(encoding="utf-8")
+    assert len(rows.splitlines()) == 2 and rows.splitlines()[1].startswith(f"{ESCAPED},0.5")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count(f"<div>{ESCAPED}</div>") == 1
+    for text in (faults, scores, rows, page):
+        assert controls(text) == []
+
+
+def test_a_log_shows_names_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    with TrainingLog(RunFolder(tmp_path), first=0, steps=2) as log:
+        log.training(1, {"loss": 1.0, "dice": 0.5})
+        log.validation(1, {ODD: 0.75})
+        log.draw(tmp_path / "progress.png")
+    said = capsys.readouterr().out
+    assert f"held-out Dice: {ESCAPED} 0.750" in said and controls(said) == []
+    row = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])
+    assert row == {"step": 1, f"val/dice/{ODD}": 0.75}
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert b"val/dice/_x1b_31mred_r_u202eright_n_x9btwo_udcff" in file.read_bytes()
+
+
 CLASSES = ["background", "\x1b]0;ball\x07|", "shell\r\n\u202e\udcff<b>"]
 MODALITY = "MR\udc80\x1b[2J"
 NAMES = [
@@ -127,7 +182,7 @@ def run(*arguments: str, encoding: str = "utf-8", status: int = 0) -> str:
     printed = done.stdout + done.stderr
     text = printed.decode(encoding)
     assert done.returncode == status, text
-    assert [c for c in text if c != "\n" and not c.isprintable()] == []
+    assert controls(text) == []
     return text
 
 
@@ -169,7 +224,7 @@ def test_odd_names_stop_no_command(tmp_path: Path, repository: Path):
     assert {case["id"] for case in summary["cases"]} <= set(NAMES)
     for file in ("cases.csv", "report.html"):
         text = (results / file).read_text(encoding="utf-8")
-        assert [c for c in text if c != "\n" and not c.isprintable()] == []
+        assert controls(text) == []
     assert len((results / "cases.csv").read_text().splitlines()) == 1 + len(summary["cases"])
     assert r"shell\r\n\u202e\udcff&lt;b&gt;" in (results / "report.html").read_text()
 

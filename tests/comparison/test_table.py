@@ -43,6 +43,22 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def test_names_of_folders_make_no_cells_and_no_lines(make_grid: Callable[..., Grid]):
+    odd = "a|b\x1b[2J\n\udcff"
+    shown = outcome(make_grid(f"configs/{odd}.py"), failed={odd: f"no file {odd}"})
+    text = table.markdown(shown)
+    assert all(c == "\n" or c.isprintable() for c in text)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert r"- a\|b\x1b[2J \udcff: no file a\|b\x1b[2J \udcff" in text
+    for content in (table.table_csv(shown), table.runs_csv(shown)):
+        assert all(c == "\n" or c.isprintable() for c in content)
+        assert len(read(content)) == len(content.splitlines()) - 1
+    console = Console(file=io.StringIO(), width=200)
+    console.print(*table.terminal(shown))
+    assert all(c == "\n" or c.isprintable() for c in console.file.getvalue())  # pyright: ignore
+
+
 def test_the_csv_holds_mean_and_sample_deviation(make_grid: Callable[..., Grid]):
     shown = outcome(make_grid(seeds=(0, 1, 2)))
     for line, row in zip(read(table.table_csv(shown)), shown.rows, strict=True):
