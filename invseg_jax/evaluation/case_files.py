@@ -29,7 +29,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
     # File systems of macOS do not tell composed from decomposed letters.
     paths = (path for case in cases for path in (*case.images, case.label) if path)
     files = {composed(os.path.realpath(path)) for path in paths}
-    longest = _longest_name(folder) - len(f"..{'0' * 8}.tmp")  # of the temporary file
+    longest = _longest_name(folder)
     for id in ids:
         target = folder / f"{id}.nii.gz"
         if (size := len(os.fsencode(target.name))) > longest:
