@@ -236,7 +236,7 @@ def test_a_child_process_on_real_data(repository: Path, sarcoma: Path) -> None:
 
 def test_a_case_that_memory_does_not_hold_is_a_fault(check, data: Path, repository: Path) -> None:
     for name in ("mr", "tumour"):
-        array = np.ones((6, 5, 4), np.uint8)
+        array = np.indices((6, 5, 4)).sum(axis=0).astype(np.uint8) % 2
         image = nibabel.Nifti1Image(array, np.diag((5000, 5000, 5000, 1.0)))
         nibabel.save(image, data / "b [1]" / f"{name}.nii.gz")
     config = ("--config", str(repository / "configs" / "sarcoma.py"), *PLAIN)

@@ -100,20 +100,27 @@ def test_a_second_start_reads_no_file(
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(scan_memory, "_SETTLED_NS", 0)
     opened: list[str] = []
-    open_stream = nifti.open_stream
+    read: list[str] = []
+    open_stream, read_voxels = nifti.open_stream, nifti.read_voxels
 
     def open_and_tell(path: Path):
         opened.append(path.name)
         return open_stream(path)
 
+    def read_and_tell(stream: Any, path: Path, **places: int):
+        read.append(path.name)
+        return read_voxels(stream, path, **places)
+
     monkeypatch.setattr(nifti, "open_stream", open_and_tell)
+    monkeypatch.setattr(nifti, "read_voxels", read_and_tell)
     run = shutil.copytree(trained_run, tmp_path / "run")
     train(tiny_config(), run, str(balls))
     # Once for all checks and digests, once to prepare the cases.
-    assert len(opened) == 2 * 12
+    assert len(read) == 2 * 12
+    read.clear()
     opened.clear()
     train(tiny_config(), run, str(balls))
-    assert opened == []
+    assert opened == [] and read == []
 
 
 def test_a_run_of_an_earlier_version_knows_its_cases_by_files(

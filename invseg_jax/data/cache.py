@@ -51,7 +51,7 @@ from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.preprocess import Preprocessing, prepare
 from invseg_jax.data.shortage import one_line_for_memory, refuse_shortage
 from invseg_jax.data.sparse_annotation import check_slices, keep_slices
-from invseg_jax.data.vanished_classes import KEY, vanished_classes
+from invseg_jax.data.vanished_classes import vanished_classes
 from invseg_jax.errors import UserError
 
 FORMAT = 5  # 5: checksums
@@ -253,7 +253,7 @@ class CaseCache:
         description = {"geometry": asdict(prepared.geometry), "content": self._digest(case)}
         if prepared.label is not None and loaded.label is not None:
             classes = len(self._dataset.classes)
-            description[KEY] = vanished_classes(loaded.label, prepared.label, classes)
+            description["vanished"] = vanished_classes(loaded.label, prepared.label, classes)
             lost = (prepared.label == IGNORED).all()
             if lost and (loaded.label != IGNORED).any():
                 raise UserError(

@@ -71,6 +71,11 @@ class CachedCase:
         """The digest of its source files, see `case_digest`."""
         return self._described()["content"]
 
+    @property
+    def vanished(self) -> list[int]:
+        """The classes that its label map has in the file and not on the network's grid."""
+        return self._described().get("vanished", [])
+
     def foreground(self, index: int) -> np.ndarray:
         """Voxels of class `index`: (m, 3) int32 along D, H, W; m is 0 where there are none.
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from invseg_jax.data.cache_folder import cache_root
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
@@ -98,9 +99,6 @@ def _write(path: Path, content: bytes) -> None:
 
 def _place(states: States) -> Path:
     """Where the record of a volume is."""
-    # Not at the top: the prepared cases, in the same cache, are named by what is found here.
-    from invseg_jax.data.cache import cache_root
-
     paths = os.fsencode("\0".join(path for path, *_ in states))
     return cache_root() / "digests" / hashlib.sha256(paths).hexdigest()
 

@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invseg_jax.data.cache_entry import describe
 from invseg_jax.data.layouts.case import Dataset
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from invseg_jax.data.cache import CachedCase
-
-# Of the description of a prepared case.
-KEY = "vanished"
+    from invseg_jax.data.cached_case import CachedCase
 
 
 def vanished_classes(before: np.ndarray, after: np.ndarray, classes: int) -> list[int]:
@@ -58,7 +54,7 @@ def tell_vanished(
     lost: set[int] = set()
     for cases in (training, held_out):
         for case in cases:
-            if vanished := describe(case.folder).get(KEY, []):
+            if vanished := case.vanished:
                 names = ", ".join(dataset.classes[index] for index in vanished)
                 say(f"case {case.id}: no voxel of {names} is left on the network's grid ({grid})")
                 lost |= set(vanished) if cases is training else set()

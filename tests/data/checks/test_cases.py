@@ -277,10 +277,10 @@ def test_memory_that_runs_out_is_a_fault_of_the_case(
 ) -> None:
     check = checks.check_case
 
-    def check_or_run_out(dataset: Dataset, case: Case):
+    def check_or_run_out(dataset: Dataset, case: Case, contents: dict):
         if case.id == "organ_2":
             np.empty(1 << 48, np.uint8)
-        return check(dataset, case)
+        return check(dataset, case, contents)
 
     monkeypatch.setattr(checks, "check_case", check_or_run_out)
     (fault,) = check_cases(dataset, dataset.cases)

@@ -14,6 +14,7 @@ from invseg_jax.data import content, scan_memory
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
+from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 from tests.nifti_bytes import Write, affine, nifti, phantom, save, write_cases
@@ -62,7 +63,7 @@ def found(dataset: Dataset, **settings: Any) -> list[tuple[str, str, str]]:
 
 
 def test_a_sound_data_set_has_none(tmp_path: Path) -> None:
-    assert found(written(tmp_path / "a"), normalisation=("z_score_nonzero",)) == []
+    assert found(written(tmp_path / "a"), settings=Preprocessing()) == []
 
 
 def test_two_forms_that_disagree(tmp_path: Path, reads: list[Path]) -> None:
@@ -125,13 +126,15 @@ def test_signed_images_whose_zeros_are_taken_for_air(tmp_path: Path, reads: list
     lowest = int(phantom(203)[0].min()) - 1000
     memory = SoundCases()
     for _ in range(2):
-        ((case, kind, text),) = found(dataset, sound=memory, normalisation=("z_score_nonzero",))
+        ((case, kind, text),) = found(
+            dataset, sound=memory, settings=Preprocessing(normalisation=("z_score_nonzero",))
+        )
         assert (case, kind) == ("", "air")
         assert text.startswith("modality MR: values below 0 in 3 of 4 cases (the lowest, ")
         assert f" {lowest}, in case c3)" in text and "normalisation to z_score" in text
     assert len(reads) == 8
-    assert found(dataset, normalisation=("z_score",)) == []
-    assert found(dataset, normalisation=("ct",)) == []
+    assert found(dataset, settings=Preprocessing(normalisation=("z_score",))) == []
+    assert found(dataset, settings=Preprocessing(normalisation=("ct",))) == []
 
 
 def test_of_several_modalities_those_are_named(tmp_path: Path) -> None:
@@ -146,10 +149,12 @@ def test_of_several_modalities_those_are_named(tmp_path: Path) -> None:
         data = Dataset("x", tmp_path, names, ("background", "a", "b"), (0, 1, 2), ())
         data = replace(data, cases=(Case("x", images, mask),))
         schemes = ("z_score_nonzero", "z_score_nonzero", "ct")
-        ((_, kind, text),) = found(data, normalisation=schemes)
+        ((_, kind, text),) = found(data, settings=Preprocessing(normalisation=schemes))
         assert kind == "air" and text.startswith("modality CT: ")
         schemes = ("z_score_nonzero",) * 3
-        assert [entry[2][:13] for entry in found(data, normalisation=schemes)] == [
+        assert [
+            entry[2][:13] for entry in found(data, settings=Preprocessing(normalisation=schemes))
+        ] == [
             "modality CT: ",
             "modality CT2:",
         ]
