@@ -83,9 +83,14 @@ def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
     run = next(make_grid().runs())
     assert run.config(40).augment.flip is None
     names = ["background", "left_kidney", "right_kidney"]
-    data: dict[str, Any] = {"root": None, "classes": names, "regions": []}
+    other: dict[str, Any] = {
+        **{"layout": "msd", "root": None, "modalities": ["MR"], "classes": ["a"], "values": [0]},
+        **{"training": [["a", "0"]], "held_out": [["b", "1"]]},
+    }
+    data = other | {"classes": names, "values": list(range(len(names)))}
     if kind == "regions":
-        data = {"root": None, "classes": ["a"], "regions": [{"name": name} for name in names]}
+        regions = [{"name": name, "values": [1], "written": 1} for name in names]
+        data = other | {"regions": regions}
 
     def settled(flip: Sequence[float], data: dict[str, Any]) -> Path:
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
@@ -98,7 +103,7 @@ def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
             (folder / file).write_text(json.dumps(content))
         return folder
 
-    for flip, described in (([0, 0.5, 0.5], data), ([0.5] * 3, {"root": None, "classes": ["a"]})):
+    for flip, described in (([0, 0.5, 0.5], data), ([0.5] * 3, other)):
         folder = settled(flip, described)
         refuse_another(folder, run, 40, None)
         assert is_trained(folder, run.config(40)) and read_result(folder, run, 40) is not None
