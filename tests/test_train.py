@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import base_config
-from invseg_jax.data import nifti, scan_memory
+from invseg_jax.data import file_times, nifti
 from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError, UserNotice
@@ -98,7 +98,7 @@ def test_a_second_start_reads_no_file(
 ):
     """What is in the files is known, what is prepared is in the cache."""
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", 0)
+    monkeypatch.setattr(file_times, "_SETTLED_NS", 0)
     opened: list[str] = []
     read: list[str] = []
     open_stream, read_voxels = nifti.open_stream, nifti.read_voxels

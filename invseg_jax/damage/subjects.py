@@ -15,6 +15,7 @@ from invseg_jax.damage.specimen import CACHE, HELD_OUT, RUN, STEPS, Specimen
 from invseg_jax.damage.verdict import Found, Say
 from invseg_jax.inference.network import load_network
 from invseg_jax.inference.segmentation import load_segmenter
+from invseg_jax.json_values import plain
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import RunFolder
 
@@ -125,14 +126,14 @@ def read_run_files(specimen: Specimen, folder: Path) -> Found:
     """What evaluation reads of the small files of a run."""
     run = RunFolder(folder)
     found = {
-        "config": _plain(run.read_config().to_dict()),
-        "data": _plain(asdict(run.read_data())),
-        "fingerprint": _plain(asdict(run.read_fingerprint())),
+        "config": plain(run.read_config().to_dict()),
+        "data": plain(asdict(run.read_data())),
+        "fingerprint": plain(asdict(run.read_fingerprint())),
     }
     sound = {
-        "config": _plain(specimen.config.to_dict()),
-        "data": _plain(asdict(specimen.description)),
-        "fingerprint": _plain(asdict(specimen.fingerprint)),
+        "config": plain(specimen.config.to_dict()),
+        "data": plain(asdict(specimen.description)),
+        "fingerprint": plain(asdict(specimen.fingerprint)),
     }
     if found != sound:
         load_segmenter(folder)  # whether it is found there
@@ -168,8 +169,3 @@ def _arrays(tree: Any) -> dict[str, Any]:
         # A leaf that was not read is no array; it counts as another result.
         found[name] = np.asarray(leaf) if isinstance(leaf, jax.Array) else repr(leaf)
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    return json.loads(json.dumps(value))

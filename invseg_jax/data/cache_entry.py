@@ -30,11 +30,11 @@ from invseg_jax.data.entry_manifest import (
     MANIFEST,
     DamagedEntry,
     check_size,
-    own_checksum,
     read_manifest,
     verify,
 )
 from invseg_jax.errors import UserError
+from invseg_jax.json_values import json_checksum, plain
 
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
@@ -102,9 +102,8 @@ def write_entry(
     try:
         make_private(temporary, path.parent if root is None else root)
         files = {f"{n}.npy": _save(temporary / f"{n}.npy", array) for n, array in arrays.items()}
-        # As JSON gives it back: lists for tuples.
-        content = json.loads(json.dumps({"files": files, "description": description}))
-        content["checksum"] = own_checksum(content)
+        content = plain({"files": files, "description": description})
+        content["checksum"] = json_checksum(content)
         with open_private(temporary / MANIFEST) as file:
             file.write(json.dumps(content).encode())
         _publish(temporary, path)

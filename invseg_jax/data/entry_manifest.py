@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from invseg_jax.data.file_times import settled
+from invseg_jax.json_values import json_checksum
+
 MANIFEST = "entry.json"
 _CHUNK = 1 << 20
-# A file that was changed twice within so short a time may show one time for both changes.
-_SETTLED_NS = 2 * 10**9
 
 State = tuple[int, ...]
 # What was found as it was written, with the state of its file then: it is not looked at again
@@ -46,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 return seen[1]
             content = json.loads(stream.read())
         checksum = content.pop("checksum")
-        if checksum != own_checksum(content):
+        if checksum != json_checksum(content):
             raise ValueError
     except FileNotFoundError as error:
         raise DamagedEntry(f"{path} is missing") from error
@@ -54,14 +53,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DamagedEntry(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedEntry(f"{path} is not as it was written") from error
-    if _settled(state):
+    if settled(state[-1]):
         _manifests[path] = (state, content)
     return content
-
-
-def own_checksum(content: Mapping[str, Any]) -> int:
-    """The checksum of what `entry.json` says, however it is laid out in the file."""
-    return zlib.crc32(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 def check_size(path: Path, found: int, size: int) -> None:
@@ -98,7 +92,7 @@ def verify(stream: BinaryIO, path: Path, size: int, checksum: int, *, again: boo
         found = zlib.crc32(buffer[:count], found)
     if found != checksum:
         raise DamagedEntry(f"{path} is not as it was written (its checksum differs)")
-    if _settled(state):
+    if settled(state[-1]):
         _verified[path] = (state, checksum)
 
 
@@ -106,7 +100,3 @@ def _state(stream: BinaryIO) -> State:
     """What changes when a file is written to or replaced; the time of the change comes last."""
     state = os.fstat(stream.fileno())
     return state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns, state.st_mtime_ns
-
-
-def _settled(state: State) -> bool:
-    return abs(time.time_ns() - state[-1]) > _SETTLED_NS

@@ -17,6 +17,7 @@ import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from invseg_jax.data.resampling import Triple, resample, resampled_shape
+from invseg_jax.json_values import tuples
 
 Box = tuple[Triple, Triple]  # the first voxel along the three axes, and the number of voxels
 
@@ -93,7 +94,7 @@ class Geometry:
         target = np.where(np.abs(target / own - 1) <= _SAME_SPACING, own, target)
         return cls(
             shape=_ints(shape),
-            affine=to_tuples(affine.tolist()),
+            affine=tuples(affine.tolist()),
             oriented=oriented,
             axes=_ints(axes),
             mirrored=tuple(mirrored.tolist()),
@@ -106,7 +107,7 @@ class Geometry:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Geometry:
         """What `dataclasses.asdict` gave, read from JSON: its lists are tuples again."""
-        return cls(**{name: to_tuples(value) for name, value in values.items()})
+        return cls(**tuples(values))
 
     @property
     def resamples(self) -> bool:
@@ -238,8 +239,3 @@ def nonzero_box(image: np.ndarray) -> Box:
 def _ints(values: Any) -> Triple:
     d, h, w = (int(value) for value in values)
     return d, h, w
-
-
-def to_tuples(value: Any) -> Any:
-    """JSON's lists as tuples, whatever they hold."""
-    return tuple(to_tuples(item) for item in value) if isinstance(value, list) else value

@@ -15,18 +15,16 @@ import hashlib
 import json
 import os
 import secrets
-import time
 from pathlib import Path
 from typing import Any
 
 from invseg_jax.data.cache_folder import cache_root
+from invseg_jax.data.file_times import settled
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
 # Raised where what is remembered changes, or how files are read.
 FORMAT = 1
-# Two changes sooner one after the other may have the same time.
-_SETTLED_NS = 2 * 10**9
 
 # Of each file of a volume: path, size, time of the last write and of the last change, inode.
 States = list[tuple[str, int, int, int, int]]
@@ -66,8 +64,7 @@ def keep(states: States, found: dict[str, Any]) -> None:
         states: of its files, before they were read.
         found: what JSON can hold.
     """
-    newest = max(time for _, _, *times, _ in states for time in times)
-    if time.time_ns() - newest <= _SETTLED_NS:
+    if not settled(*(time for _, _, *times, _ in states for time in times)):
         return
     text = json.dumps({"format": FORMAT, "files": states, "found": found}).encode()
     with contextlib.suppress(OSError, UserError):

@@ -26,6 +26,7 @@ from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts.case import Region
 from invseg_jax.errors import UserError
 from invseg_jax.folder_lock import folder_lock
+from invseg_jax.json_values import plain, tuples
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
 from invseg_jax.training.json_types import config_fault
@@ -153,8 +154,8 @@ class RunFolder:
                 on the same prepared another way or with other classes, of more steps, or a finished
                 one that was trained otherwise; nothing is written.
         """
-        values = signed_json.plain(config.to_dict())
-        described = signed_json.plain(asdict(data))
+        values = plain(config.to_dict())
+        described = plain(asdict(data))
         saved = self.newest_step()
         if saved > config.steps:
             raise UserError(
@@ -211,7 +212,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds no run, or the file is damaged.
         """
-        return ConfigDict(signed_json.tuples(config_values(self.path)))
+        return ConfigDict(tuples(config_values(self.path)))
 
     def read_data(self) -> DataDescription:
         """What the network was trained on.
@@ -219,7 +220,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds no run, or the file is damaged.
         """
-        values = signed_json.tuples(self._read_data())
+        values = tuples(self._read_data())
         regions = tuple(Region(**region) for region in values.pop("regions", ()))
         return DataDescription(**values, regions=regions)
 

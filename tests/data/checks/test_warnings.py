@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import Config, base_config
-from invseg_jax.data import content, scan_memory
+from invseg_jax.data import content, file_times
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
@@ -25,7 +25,7 @@ SOUND = affine()
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty one, which believes files that have just been written."""
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
 
 
