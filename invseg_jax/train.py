@@ -68,15 +68,12 @@ def train(
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
 
-    from invseg_jax.data.cache import CachedCase
     from invseg_jax.data.checks.cases import refuse_faults
-    from invseg_jax.data.content import VOXELS, case_digest, images_digest
     from invseg_jax.data.flips import choose_flips, with_flips
-    from invseg_jax.data.patients import torn_patients
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
-    from invseg_jax.data.source import chosen_cases, chosen_split, open_source, prepared_split
+    from invseg_jax.data.source import chosen_cases, open_source, prepared_split, tell_split
     from invseg_jax.data.sparse_annotation import check_slices
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
     from invseg_jax.inference.mirroring import check_mirror
@@ -119,14 +116,8 @@ def train(
     }
     check_stream(**stream)
     check_slices(config.data.annotated_slices)
-    cases = chosen_cases(config, dataset)
-    by_id = {case.id: case for case in cases}
-    sides = [[case.id for case in side] for side in chosen_split(config, dataset)]
-    if left_out := len(cases) - sum(map(len, sides)):
-        command.say(f"{left_out} of {len(cases)} labelled cases are not in config.data.split")
-    if not config.data.get("group", "") and (warning := torn_patients(*sides)):
-        command.say(f"warning: {warning}")
-    refuse_faults(config, dataset, cases, command.say)
+    tell_split(config, dataset, command.say)
+    refuse_faults(config, dataset, chosen_cases(config, dataset), command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     flips = choose_flips(asked, dataset.classes, regions, fingerprint)
     if flips.note:
@@ -137,26 +128,7 @@ def train(
     check_mirror(config)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
-    known_by = run.known_by()
-
-    def identified(case: CachedCase) -> tuple[str, str]:
-        new = known_by == VOXELS
-        return case.id, case.content if new else case_digest(by_id[case.id], known_by)
-
-    description = DataDescription(
-        layout=config.data.layout,
-        root=None if root is None else str(Path(root).absolute()),
-        modalities=dataset.modalities,
-        classes=dataset.classes,
-        values=dataset.values,
-        training=tuple(identified(case) for case in training),
-        held_out=tuple(identified(case) for case in held_out),
-        reference=dataset.reference,
-        ignore=dataset.ignore,
-        regions=dataset.regions if config.loss.regions else (),
-        images=tuple(images_digest(by_id[case.id], known_by) for case in training),
-        known_by=known_by,
-    )
+    described = DataDescription.of(config, dataset, root, training, held_out, run.known_by())
 
     # The network, and its state on the devices.
     network = as_network(config, model, outputs, devices, regions)
@@ -169,7 +141,7 @@ def train(
         f"{devices.size} {devices.devices.flat[0].platform} device(s)"
     )
     with (
-        run.training(config, description, fingerprint, lock=jax.process_index() == 0),
+        run.training(config, described, fingerprint, lock=jax.process_index() == 0),
         Checkpoints(run.checkpoints, keep=config.keep, say=command.say) as checkpoints,
         StopRequest() as stop,
     ):

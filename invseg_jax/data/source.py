@@ -13,6 +13,7 @@ from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED, some
 from invseg_jax.data.layouts.names import composed
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+from invseg_jax.data.patients import torn_patients
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.split import split_cases
@@ -95,6 +96,26 @@ def chosen_split(config: Config, dataset: Dataset) -> tuple[list[Case], list[Cas
     """
     known = [case.id for case in labelled_cases(dataset)]
     return split_cases(config, chosen_cases(config, dataset), known)
+
+
+def tell_split(config: Config, dataset: Dataset, say: Say) -> None:
+    """Tells what may be wrong with a split.
+
+    Args:
+        config: as of `chosen_split`.
+        dataset: of the cases.
+        say: told how many cases are on neither side, and where scans of one patient seem to be on
+            both sides.
+
+    Raises:
+        UserError: as `chosen_split`.
+    """
+    training, held_out = ([case.id for case in side] for side in chosen_split(config, dataset))
+    count = len(chosen_cases(config, dataset))
+    if left_out := count - len(training) - len(held_out):
+        say(f"{left_out} of {count} labelled cases are not in config.data.split")
+    if not config.data.get("group", "") and (warning := torn_patients(training, held_out)):
+        say(f"warning: {warning}")
 
 
 def prepared_split(
