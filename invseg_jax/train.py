@@ -12,9 +12,7 @@ SIGTERM it saves first.
 """
 
 import gc
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from absl import flags
 
 from invseg_jax import command
 from invseg_jax.configuration import Config, check_config, patches_a_step
-from invseg_jax.errors import UserError
 
 FLAGS = command.new_flags()
 command.define_config(FLAGS)
@@ -82,6 +79,7 @@ def train(
     from invseg_jax.planning.compiled import shortage
     from invseg_jax.training import mesh
     from invseg_jax.training.checkpoints import Checkpoints
+    from invseg_jax.training.divergence import refuse_divergence
     from invseg_jax.training.log import TrainingLog
     from invseg_jax.training.preemption import StopRequest
     from invseg_jax.training.profile import Profile, parse_window
@@ -209,53 +207,6 @@ def train(
     command.say(
         f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}{split}"
     )
-
-
-def refuse_divergence(
-    metrics: Mapping[str, Any], step: int, saved: int | None, config: Config, state: Any = None
-) -> None:
-    """Checks loss, gradient and state before anything is made of them, above all a checkpoint.
-
-    An overflow of the fixed-point stream makes them NaN too, and all parameters after them. Loss
-    and gradient are those of the parameters before the step: what the step made of these is looked
-    at where the state is given.
-
-    Args:
-        metrics: of the step.
-        step: its number, from 1 on.
-        saved: the step of the newest checkpoint, if there is one.
-        config: of the run.
-        state: the `TrainState` after the step.
-
-    Raises:
-        UserError: one is not a finite number.
-    """
-    values = {
-        "the loss": float(metrics["loss"]),
-        "the norm of the gradient": float(metrics["gradient_norm"]),
-    }
-    wrong = [f"{name} is {v} at" for name, v in values.items() if not math.isfinite(v)]
-    if not wrong and state is not None:
-        from invseg_jax.training.state import finite_parts
-
-        names = {
-            "params": "parameters are",
-            "averaged": "averaged parameters are",
-            "optimiser": "numbers of the optimiser are",
-        }
-        finite = finite_parts(state)
-        wrong = [f"{said} not finite after" for p, said in names.items() if not finite[p]]
-    if not wrong:
-        return
-    remedy = "lower config.optimiser.learning_rate, or look at the data"
-    if config.model.stream == "fixed":
-        limit = 2 ** (31 - config.model.fraction_bits)
-        remedy = (
-            f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
-            f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
-        )
-    last = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
-    raise UserError(f"{wrong[0]} step {step}; {remedy}; {last}")
 
 
 if __name__ == "__main__":
