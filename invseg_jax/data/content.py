@@ -25,6 +25,7 @@ import numpy as np
 
 from invseg_jax.data.file_digest import case_file_digest, images_file_digest
 from invseg_jax.data.geometry import canonical_axes
+from invseg_jax.data.grid import Axes
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.nifti import Volume, read_volume
 from invseg_jax.data.scan_memory import file_states, keep, recall
@@ -84,14 +85,11 @@ class Content:
     @classmethod
     def of(cls, volume: Volume) -> Content:
         """Takes the digests of a volume."""
-        array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+        array, own = volume.channels, volume.spacing
         axes, mirrored = (0, 1, 2), (False, False, False)
         if volume.oriented:
             axes, mirrored = canonical_axes(volume.affine)
-        canonical = array.transpose(*axes, 3)[
-            tuple(slice(None, None, -1 if m else 1) for m in mirrored)
-        ]
-        own = volume.spacing
+        canonical = Axes(axes, mirrored).bring(array)
         spacing = [str(math.floor(math.log(own[axis]) / _STEP + _OFFSET)) for axis in axes]
         channels = []
         for index in range(array.shape[3]):

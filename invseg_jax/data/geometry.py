@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
+from invseg_jax.data.grid import Axes
 from invseg_jax.data.resampling import Triple, resample, resampled_shape
 from invseg_jax.json_values import tuples
 
@@ -153,8 +154,7 @@ class Geometry:
         Returns:
             (*extent, ...), a view: what is written to it stands in `array`.
         """
-        view = array.transpose(*self.axes, *range(3, array.ndim))
-        view = view[tuple(slice(None, None, -1 if m else 1) for m in self.mirrored)]
+        view = Axes(self.axes, self.mirrored).bring(array)
         return view[tuple(slice(s, s + n) for s, n in zip(self.start, self.extent, strict=True))]
 
     def label_map(

@@ -61,6 +61,11 @@ class Volume:
         return self.placement.oriented
 
     @property
+    def channels(self) -> np.ndarray:
+        """The array as (D, H, W, C), a view; C is 1 where the file has three axes."""
+        return self.array if self.array.ndim == 4 else self.array[..., None]
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance between voxel centres along the three axes, in mm."""
         d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()

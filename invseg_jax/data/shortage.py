@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from invseg_jax.byte_size import show_size
 from invseg_jax.data.case_memory import Windows, case_demand
+from invseg_jax.data.grid import along
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
@@ -56,8 +57,8 @@ def shortage(
         return None
     outputs = "" if windows is None else f", {windows.outputs} outputs"
     there = "" if free is None else f", {show_size(free)} are free"
-    large = f"would take {_size(demand.bytes)} (grid {_times(demand.size)}{outputs})"
-    file = f"the file has {_times(demand.shape)} voxels of {_times(demand.spacing)} mm"
+    large = f"would take {_size(demand.bytes)} (grid {along(demand.size)}{outputs})"
+    file = f"the file has {along(demand.shape)} voxels of {along(demand.spacing)} mm"
     if senseless:
         return (
             f"{large}, more than {_FINEST} voxels for each of the image's; {file}, so mend the "
@@ -99,10 +100,6 @@ def ran_out(error: MemoryError) -> str:
     """What there is to say of memory that ran out."""
     reason = f" ({' '.join(str(error).split())})" if str(error) else ""
     return f"memory ran out{reason}; crop or resample the image, or take a machine with more memory"
-
-
-def _times(numbers: Sequence[float]) -> str:
-    return " x ".join(str(n) if isinstance(n, int) and n < 10**9 else f"{n:.4g}" for n in numbers)
 
 
 def _size(size: int) -> str:

@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from invseg_jax.data.byte_stream import Stream
-from invseg_jax.data.grid import PLACE_TOLERANCE, SPACING_TOLERANCE, corners, lengths
+from invseg_jax.data.grid import PLACE_TOLERANCE, SPACING_TOLERANCE, along, corners
 from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
 
@@ -212,12 +212,12 @@ def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> 
                 )
     if (np.abs(placement.spacing / spacing - 1) > SPACING_TOLERANCE).any():
         found.append(
-            f"pixdim gives voxels of {lengths(placement.spacing)} mm, the sform of "
-            f"{lengths(spacing)} mm; the sform is used, other programs may take pixdim"
+            f"pixdim gives voxels of {along(placement.spacing)} mm, the sform of "
+            f"{along(spacing)} mm; the sform is used, other programs may take pixdim"
         )
     if spacing.max() > _LARGEST_MM or spacing.min() < _SMALLEST_MM:
         found.append(
-            f"voxels of {lengths(spacing)} mm (the header's unit is {placement.unit}): is the "
+            f"voxels of {along(spacing)} mm (the header's unit is {placement.unit}): is the "
             "unit right?"
         )
     return tuple(found)

@@ -11,7 +11,7 @@ smallest and the largest of all training images, in the constants below.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,24 @@ def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | Non
                 f"{workdir}: images cannot be compared with those of the training: {error}"
             )
     return TrainingImages.of(found) if found else None, notes
+
+
+def tell_differences(
+    training: TrainingImages | None,
+    settings: Preprocessing,
+    case: LoadedCase,
+    say: Callable[[str], None],
+) -> None:
+    """Says in one line what of a case is unlike the training images; see `differences`.
+
+    Args:
+        training: what the network has seen; None where that is not known.
+        settings: how its images are prepared.
+        case: with the modalities of the training.
+        say: told the line, if there is anything to say.
+    """
+    if training is not None and (unlike := differences(training, settings, case)):
+        say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
 
 
 def differences(training: TrainingImages, settings: Preprocessing, case: LoadedCase) -> list[str]:

@@ -132,7 +132,7 @@ def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
     volume = found.read(path)
     if volume is None:
         return None
-    array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+    array = volume.channels
     if array.shape[-1] != channels:
         found.add(
             "grid",

@@ -64,7 +64,7 @@ def check_cases(
     faults = [Fault("", "listing", fault) for fault in dataset.faults]
     for id in repeated_ids(cases):
         same = [case for case in cases if case.id == id]
-        files = dict.fromkeys(str(f) for case in same for f in (*case.images, case.label) if f)
+        files = dict.fromkeys(str(file) for case in same for file in case.files)
         text = f"{len(same)} cases have this id: {some(list(files))}; give every case its own"
         faults.append(Fault(id, "listing", shown_from(dataset.root, text)))
     first: dict[str, tuple[str, Path]] = {}  # where a scan was met first
@@ -101,8 +101,7 @@ def _check_once(
     """What is in a case's files, and its faults; it is not read where it is known to have none."""
     contents: dict[Path, Content] = {}
     if sound is not None:
-        files = [path for path in (*case.images, case.label) if path is not None]
-        contents = {path: found for path in files if (found := known_content(path))}
+        contents = {path: found for path in case.files if (found := known_content(path))}
         if sound.remembers(sound.key(dataset, case, contents, tolerate)):
             return contents, []
     if tell is not None:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from invseg_jax.data.cache import cache_root
+from invseg_jax.data.cache_folder import cache_root
 from invseg_jax.data.content import Content
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import volume_limit
@@ -47,8 +47,7 @@ class SoundCases:
         Returns:
             The key; None where it is not known what is in a file.
         """
-        files = [path for path in (*case.images, case.label) if path is not None]
-        if not all(path in contents for path in files):
+        if not all(path in contents for path in case.files):
             return None
         against = {
             "format": FORMAT,

@@ -21,15 +21,15 @@ _NONE = "the header does not say which side is left (Analyze, or neither sform n
 
 @dataclass(frozen=True)
 class KnownCase:
-    """A case, and what is in those of its files that can be read."""
+    """A case, and what is in its files, as far as they can be read."""
 
     case: Case
     contents: dict[Path, Content]
 
-    def oriented(self, paths: Sequence[Path | None]) -> dict[bool, list[Path]]:
-        """Those of these files that have an orientation (True) and those that have none (False)."""
+    def oriented(self) -> dict[bool, list[Path]]:
+        """Its files that have an orientation (True), and its files that have none (False)."""
         found: dict[bool, list[Path]] = {True: [], False: []}
-        for path in paths:
+        for path in self.case.files:
             if path in self.contents:
                 found[self.contents[path].oriented].append(path)
         return found
@@ -42,7 +42,7 @@ def case_warnings(dataset: Dataset, known: KnownCase) -> list[Fault]:
     for path, content in known.contents.items():
         for note in content.notes:
             add(case.id, "header", f"{path}: {note}")
-    sides = known.oriented((*case.images, case.label))
+    sides = known.oriented()
     if sides[True] and sides[False]:
         add(
             case.id,
@@ -60,7 +60,7 @@ def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[F
     """
     sides: dict[bool, list[KnownCase]] = {True: [], False: []}
     for one in known:
-        files = one.oriented((*one.case.images, one.case.label))
+        files = one.oriented()
         if bool(files[True]) != bool(files[False]):  # else nothing is known, or both were told of
             sides[bool(files[True])].append(one)
     add, found = _collector(dataset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from invseg_jax.data.layouts.names import Folders, ending_of
 from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
@@ -88,7 +88,7 @@ def own_name(content: dict[str, Any], root: Path) -> str:
     return name if isinstance(name, str) and name else root.resolve().name
 
 
-def is_path(entry: object) -> bool:
+def is_path(entry: object) -> TypeGuard[str]:
     """Whether an entry is a text that can be the path of a file."""
     if not isinstance(entry, str) or not entry or "\0" in entry:
         return False
@@ -117,8 +117,7 @@ def refuse_version_1(
     first = None
     for entry in entries if isinstance(entries, list) else []:
         image = entry.get("image") if isinstance(entry, dict) else None
-        end = ending_of(image) if isinstance(image, str) and is_path(image) else ""
-        if not isinstance(image, str) or not end:
+        if not is_path(image) or not (end := ending_of(image)):
             continue
         if os.path.lexists(folders.find(root, image)):
             return

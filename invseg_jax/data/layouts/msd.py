@@ -119,7 +119,7 @@ def _list(content: dict[str, Any], key: str, description: Path) -> list[Any]:
 
 def _inside(root: Path, entry: object, where: str, description: Path, folders: Folders) -> Path:
     """A listed path below `root`. Links inside the folder are the user's own and are followed."""
-    if not isinstance(entry, str) or not is_path(entry):
+    if not is_path(entry):
         raise UserError(f"{description}: {where} is not a path; mend it")
     inner = os.path.normpath(entry)
     if os.path.isabs(inner) or inner == ".." or inner.startswith(".." + os.sep):

@@ -196,7 +196,7 @@ def _listed(entries: object, root: Path, description: Path, folders: Folders) ->
 
 def _elsewhere(entry: object, root: Path, where: str, folders: Folders) -> Path:
     """A path of the key "dataset", which may lead anywhere."""
-    if not isinstance(entry, str) or not is_path(entry):
+    if not is_path(entry):
         raise UserError(f"{where}: {entry!r} is not a path; mend it")
     path = os.path.normpath(os.path.expandvars(entry))
     if not ending_of(path, ENDINGS):

@@ -21,9 +21,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from invseg_jax.data.layouts.case import Case, Dataset, ordered
+from invseg_jax.data.layouts.case import Dataset, cases_of_id, ordered
 from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
 from invseg_jax.data.missing import leads_nowhere, stands_for_file, why_missing
 from invseg_jax.data.nifti import MAX_LABEL
@@ -34,8 +34,6 @@ _KEY = "config.data.plain"
 _IGNORE = "ignore"
 # Folders of the file system at the root of a disk, which are closed.
 _SYSTEM = ("lost+found", "System Volume Information")
-
-_File = TypeVar("_File", Path, Path | None)
 
 
 @dataclass(frozen=True)
@@ -133,10 +131,7 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
             images[name].get(id, [root / _fill(pattern, parts)])
             for name, pattern in patterns.images.items()
         ]
-        label = labels.get(id, [None])
-        # Several files of one id are several cases, whose ids repeat: who reads them is told.
-        for k in range(max(map(len, (*found, label)))):
-            cases.append(Case(id, tuple(_kth(files, k) for files in found), _kth(label, k)))
+        cases += cases_of_id(id, found, labels.get(id, [None]))
     return Dataset(
         root.resolve().name,
         root,
@@ -160,10 +155,6 @@ def _by_id(
         stars.setdefault(id, parts)
         found.setdefault(id, []).append(file)
     return found
-
-
-def _kth(files: Sequence[_File], k: int) -> _File:
-    return files[min(k, len(files) - 1)]
 
 
 def _files(
