@@ -78,9 +78,10 @@ def predict(
     from invseg_jax.data.shortage import one_line_for_memory, ran_out
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
-    from invseg_jax.inference.likeness import read_training_images, tell_differences
+    from invseg_jax.inference.likeness import tell_differences
     from invseg_jax.inference.mirroring import warning_of_sides
     from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment
+    from invseg_jax.inference.training_images import read_training_images
 
     refuse_missing_input(source)
     runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
