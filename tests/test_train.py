@@ -275,7 +275,8 @@ def test_a_damaged_newest_checkpoint_is_trained_again(
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4"]
     train(tiny_config(), run, str(balls))
     said = capsys.readouterr().out
-    assert "checkpoints/4 is damaged" in said and "kept as 4.damaged; that of step 2 is" in said
+    assert "checkpoints/4 is damaged" in said
+    assert "kept as 4.damaged; the checkpoint of step 2 is read instead" in said
     assert "resumed from step 2 of 4" in said
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4", "4.damaged"]
     whole, resumed = parameters(trained_run), parameters(run)

@@ -1,8 +1,8 @@
-"""What a cache entry's `entry.json` says of its files, and whether they are still so.
+"""What a cache entry's `entry.json` says about its files, and whether they are as it says.
 
-It holds the size and the checksum (CRC-32) of each array file, a description, and a checksum of
-itself. CRC-32 finds every change of up to three bits in a file of a few hundred MB; it is no
-protection against somebody who may write to the cache.
+`entry.json` holds the size and the checksum (CRC-32) of each array file, a description, and a
+checksum of its own content. CRC-32 finds every change of up to three bits in a file of a few
+hundred MB; it is no protection against somebody who may write to the cache.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MANIFEST = "entry.json"
 _CHUNK = 1 << 20
 
 State = tuple[int, ...]
-# What was found as it was written, with the state of its file then: it is not looked at again
-# before the file changes. Each process has its own.
+# What this process has found to be as it was written, with the state of the file at that time. A
+# file is looked at again only once its state has changed.
 _manifests: dict[Path, tuple[State, dict[str, Any]]] = {}
 _verified: dict[Path, tuple[State, int]] = {}
 
 
 class DamagedEntry(ValueError):
-    """An entry, or a file of it, is missing or not as it was written; says which and how."""
+    """An entry or one of its files is missing or not as it was written; says which, and what."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -59,24 +59,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_size(path: Path, found: int, size: int) -> None:
-    """Compares the size of a file, in bytes.
+    """Compares the size of a file with the size that was written, both in bytes.
 
     Raises:
-        DamagedEntry: it is another.
+        DamagedEntry: they differ.
     """
     if found != size:
         raise DamagedEntry(f"{path} holds {found} bytes, not the {size} that were written")
 
 
 def verify(stream: BinaryIO, path: Path, size: int, checksum: int, *, again: bool = False) -> None:
-    """Compares an open array file with its size and checksum, once while it stays as it is.
+    """Compares an open array file with its size and checksum, unless that was done before.
 
     Args:
         stream: the file, open for reading.
         path: its name.
         size: in bytes.
         checksum: of all its bytes.
-        again: also where it was found as it was written before.
+        again: compare it even where it was found to be sound before.
 
     Raises:
         DamagedEntry: it is not as it was written.

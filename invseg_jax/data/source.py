@@ -121,16 +121,16 @@ def tell_split(config: Config, dataset: Dataset, say: Say) -> None:
 def prepared_split(
     config: Config, dataset: Dataset, say: Say
 ) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
-    """The labelled cases, prepared: those to train on, and those held out.
+    """Prepares the labelled cases to train on and those to hold out.
 
     Args:
         config: with `data.preprocess`, `data.cases`, what `split.split_cases` takes, and
             `data.annotated_slices` of those to train on.
         dataset: of the cases.
-        say: told now and then how far it is, and of each case from which a class has vanished.
+        say: told now and then how far the work is, and each case from which a class has vanished.
 
     Returns:
-        The two, and the fingerprint of the first.
+        The cases to train on, the cases held out, and the fingerprint of the former.
 
     Raises:
         UserError: a fault of the settings, a faulty case, no labelled one, or a class that has
@@ -145,7 +145,7 @@ def prepared_split(
     if slices := config.data.annotated_slices:
         share = np.mean([np.mean(np.asarray(case.label) != IGNORED) for case in prepared])
         say(f"annotated: {' + '.join(map(str, slices))} slices a case, {share:.1%} of its voxels")
-    # Those held out keep their whole label maps: they are scored.
+    # Held-out cases keep their whole label maps: they are scored.
     dense = CaseCache(dataset, settings, progress=tell, warn=say)
     held_out = dense.prepared(held_out, known)
     tell_vanished(prepared, held_out, dataset, settings, say)
@@ -154,7 +154,7 @@ def prepared_split(
 
 
 def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerprint:
-    """The fingerprint of the cases that a training would see, of which nothing is prepared.
+    """The fingerprint of the cases that a training would see; no case is prepared.
 
     Raises:
         UserError: as `prepared_split`.

@@ -89,9 +89,9 @@ def differences(training: TrainingImages, settings: Preprocessing, case: LoadedC
 
 def _orientation(training: TrainingImages, oriented: bool) -> list[str]:
     if not oriented and training.oriented and all(training.oriented):
-        return ["its header does not say which side is left, those of the training did"]
+        return ["its header does not say which side is left, those of the training images do"]
     if oriented and training.oriented and not any(training.oriented):
-        return ["its header says which side is left, those of the training did not"]
+        return ["its header says which side is left, those of the training images do not"]
     return []
 
 
@@ -141,7 +141,7 @@ def _of_modality(
     """What of one modality's intensities is unlike those of the training."""
     found = []
     if sign := _sign(own, theirs):
-        had = "no training image had" if sign < 0 else "all training images had"
+        had = "which no training image had" if sign < 0 else "which all training images had"
         found.append(f"{name} has {'' if sign < 0 else 'no '}values below 0, {had}")
     spans = [_span(other) for other in theirs]
     low, high = min(spans), max(spans)

@@ -51,7 +51,7 @@ class TrainingImages:
             raise ValueError("sizes and spacings are not three numbers a case")
         modalities = tuple(fingerprints[0].modalities)
         if any(tuple(fingerprint.modalities) != modalities for fingerprint in fingerprints):
-            raise ValueError("its modalities are not those of the other runs")
+            raise ValueError("the other runs have other modalities")
         whole = tuple(case for fingerprint in fingerprints for case in fingerprint.whole)
         measured = [[(w.minimum, w.low, w.median, w.high) for w in case] for case in whole]
         numbers = np.array(measured, np.float64)
@@ -78,7 +78,5 @@ def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | Non
             TrainingImages.of([*found, fingerprint])  # whether it is sound, and fits the others
             found.append(fingerprint)
         except (UserError, ValueError, TypeError, AttributeError) as error:
-            notes.append(
-                f"{workdir}: images cannot be compared with those of the training: {error}"
-            )
+            notes.append(f"{workdir}: images cannot be compared with the training images: {error}")
     return TrainingImages.of(found) if found else None, notes

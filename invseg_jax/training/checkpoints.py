@@ -209,7 +209,7 @@ class Checkpoints:
             text = f"checkpoint {self.folder / str(fault.step)} is damaged ({fault.reason})"
             if not self._read_only:
                 text += f", kept as {self._set_aside(fault.step)}"
-            self._say(f"{text}; that of step {step} is read instead")
+            self._say(f"{text}; the checkpoint of step {step} is read instead")
 
     def _set_aside(self, step: int) -> str:
         with self._one_line():

@@ -96,12 +96,12 @@ def test_a_ct_that_is_scaled_is_told(settings: Preprocessing):
     case = scan(9, kinds=("ct",))
     scaled = changed(case, (case.image + 1000) / 2000)
     sign, span = differences(training, settings, scaled)
-    assert sign == "ct has no values below 0, all training images had"
+    assert sign == "ct has no values below 0, which all training images had"
     factor = 2 if settings.measures else 10
     assert span.startswith("ct spans 0.") and f"by more than a factor of {factor})" in span
     # As scanners store it: 1024 higher.
     sign, *rest = differences(training, settings, changed(case, case.image + 1024))
-    assert sign == "ct has no values below 0, all training images had"
+    assert sign == "ct has no values below 0, which all training images had"
     assert bool(rest) == settings.measures
     if rest:
         assert rest[0].startswith("the 0.5 percentile of ct is 24, in training -1e+03")
@@ -136,7 +136,7 @@ def test_values_below_zero():
     case = scan(9)
     normalised = (case.image - case.image.mean()) / case.image.std() * 200
     assert differences(training, MR, changed(case, normalised)) == [
-        "mr has values below 0, no training image had"
+        "mr has values below 0, which no training image had"
     ]
     # What splines leave beside an edge.
     overshoot = np.where(case.image == 0, -1.0, case.image)
@@ -182,10 +182,10 @@ def test_orientation():
         trained_on(MR, [scan(k, oriented=known) for k in range(2)]) for known in (True, False)
     )
     assert differences(oriented, MR, scan(9, oriented=False)) == [
-        "its header does not say which side is left, those of the training did"
+        "its header does not say which side is left, those of the training images do"
     ]
     assert differences(not_oriented, MR, scan(9)) == [
-        "its header says which side is left, those of the training did not"
+        "its header says which side is left, those of the training images do not"
     ]
     assert differences(not_oriented, MR, scan(9, oriented=False)) == []
     mixed = trained_on(MR, [scan(0), scan(1, oriented=False)])

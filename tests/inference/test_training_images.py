@@ -55,7 +55,7 @@ def test_a_fingerprint_that_cannot_be_read_is_one_line(content: str | None, tmp_
         (tmp_path / "fingerprint.json").write_text(content)
     training, (note,) = read_training_images([tmp_path])
     assert training is None
-    assert note.startswith(f"{tmp_path}: images cannot be compared with those of the training: ")
+    assert note.startswith(f"{tmp_path}: images cannot be compared with the training images: ")
     assert "\n" not in note
     # The other runs are still there.
     sound = tmp_path / "sound"
@@ -72,7 +72,7 @@ def test_runs_of_other_modalities_are_not_put_together(tmp_path: Path):
         written = fingerprint(MR, [scan(0, kinds=kinds)], kinds)
         (run / "fingerprint.json").write_text(written.to_json())
     training, (note,) = read_training_images(runs)
-    assert note.startswith(f"{runs[1]}: ") and "modalities are not those of the other" in note
+    assert note.startswith(f"{runs[1]}: ") and "the other runs have other modalities" in note
     assert training is not None and training.modalities == ("mr",)
     # What cannot be compared is left out.
     assert differences(training, MR, scan(9, kinds=("mr", "pet"))) == []

@@ -32,8 +32,8 @@ def open_folder(root: Path) -> Dataset:
     `names`).
 
     Raises:
-        UserError: `dataset.json` is missing or not as the Decathlon's (as that of nnU-Net's version
-            1), names a file outside of the folder, or lists no case.
+        UserError: `dataset.json` is missing, is not as in the Decathlon (but as in nnU-Net's
+            version 1, for example), names a file outside of the folder, or lists no case.
     """
     content, description = read_description(root, "Decathlon")
     folders = Folders()

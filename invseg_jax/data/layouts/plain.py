@@ -42,7 +42,7 @@ class Patterns:
 
     Attributes:
         images: the pattern of each modality, in the order of the channels.
-        label: that of the label maps, or "".
+        label: the pattern of the label maps, or "".
         classes: the value on disk of each class but the background, which is 0.
         ignore: the value of voxels that nobody labelled, named "ignore" among the classes.
         reference: number of the modality onto whose grid the others are resampled, or None.
@@ -94,8 +94,8 @@ class Patterns:
 def open_folder(root: Path, patterns: Patterns) -> Dataset:
     """Lists the cases that the patterns find.
 
-    A case without a file of the label's pattern has no label map. One without a file of a
-    modality's pattern has there the path where it would be. Names are found in any spelling (see
+    A case without a file of the label's pattern has no label map. A case without a file of a
+    modality's pattern has the path where the file would be. Names are found in any spelling (see
     `names`).
 
     Raises:
@@ -203,7 +203,8 @@ def _within(
 ) -> tuple[Path, tuple[str, ...]]:
     """The file that a pattern would find in a folder that cannot be listed.
 
-    What stood for the last `*` is taken for those of `rest`, as in BraTS_7/BraTS_7_t1.nii.gz.
+    Each `*` in `rest` is taken for what the last `*` before stood for, as in
+    BraTS_7/BraTS_7_t1.nii.gz.
     """
     inner = "/".join(rest)
     missing = stars[-1:] * inner.count("*")
@@ -237,7 +238,8 @@ def _checked(key: str, text: str) -> str:
         )
     if "*" not in inner or "**" in inner or "\0" in inner:
         raise UserError(
-            f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is none"
+            f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is not "
+            "supported"
         )
     if not ending_of(inner, ENDINGS):
         raise UserError(f"{key}: {text!r} must end in .nii.gz, .nii, .hdr or .img")
