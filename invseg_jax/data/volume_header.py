@@ -157,7 +157,7 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
     if placement.sform is None and not placement.spacing.all():
         raise UserError(
             f"{path}: the header gives no spacing (pixdim {_numbers(placement.pixdim[1:])}), and it "
-            "has no sform; write the true spacing in mm into pixdim"
+            "and has no sform; write the true spacing in mm into pixdim"
         )
     try:
         affine = placement.sform
