@@ -156,8 +156,8 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
         )
     if placement.sform is None and not placement.spacing.all():
         raise UserError(
-            f"{path}: the header gives no spacing (pixdim {_numbers(placement.pixdim[1:])}), and it "
-            "and has no sform; write the true spacing in mm into pixdim"
+            f"{path}: the header has no sform, and its pixdim, the spacing, is "
+            f"{_numbers(placement.pixdim[1:])}; write the true spacing in mm into pixdim"
         )
     try:
         affine = placement.sform

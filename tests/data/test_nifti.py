@@ -439,7 +439,7 @@ def test_a_spacing_of_0_is_told_and_not_taken_for_1_mm(tmp_path: Path) -> None:
     assert note.startswith("pixdim gives voxels of 2 x 0 x 0.7 mm, the sform of 1.5 x 2 x 0.7 mm")
     for qform in (0, 1):
         path = write(tmp_path / "b.nii", nifti(array, AFFINE, pixdim=zero, sform=0, qform=qform))
-        with pytest.raises(UserError, match=r"gives no spacing \(pixdim 2, 0, 0.7\)"):
+        with pytest.raises(UserError, match=r"its pixdim, the spacing, is 2, 0, 0.7; write"):
             read_volume(path)
 
 
