@@ -103,9 +103,10 @@ def evaluate(
     from invseg_jax.data.sparse_annotation import leave_out_slices
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
-    from invseg_jax.inference.likeness import differences, read_training_images
+    from invseg_jax.inference.likeness import tell_differences
     from invseg_jax.inference.mirroring import warning_of_sides
     from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment
+    from invseg_jax.inference.training_images import read_training_images
 
     console = Console(highlight=False)
     segmenter, config, data = load_segmenter(workdir, mirror)
@@ -173,8 +174,7 @@ def evaluate(
         with one_line_for_memory(case.id):
             loaded = load_case(dataset, case, segmenter.settings.interpolation)
             assert loaded.label is not None
-            if training and (unlike := differences(training, segmenter.settings, loaded)):
-                command.say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
+            tell_differences(training, segmenter.settings, loaded, command.say)
             try:
                 prediction = segment(loaded, [segmenter])
             except UserError as error:

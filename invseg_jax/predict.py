@@ -78,9 +78,10 @@ def predict(
     from invseg_jax.data.shortage import one_line_for_memory, ran_out
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
-    from invseg_jax.inference.likeness import differences, read_training_images
+    from invseg_jax.inference.likeness import tell_differences
     from invseg_jax.inference.mirroring import warning_of_sides
     from invseg_jax.inference.segmentation import load_segmenter, refuse_large_case, segment
+    from invseg_jax.inference.training_images import read_training_images
 
     refuse_missing_input(source)
     runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
@@ -136,9 +137,7 @@ def predict(
             refuse_large_case(dataset, case, segmenters)
             with one_line_for_memory(case.id):
                 loaded = load_case(dataset, case, settings.interpolation)
-                if training is not None and (unlike := differences(training, settings, loaded)):
-                    text = "; ".join(unlike)
-                    command.say(f"case {case.id} is unlike the training images: {text}")
+                tell_differences(training, settings, loaded, command.say)
                 prediction = segment(loaded, segmenters)
         except UserError as error:  # one damaged file is no reason to leave out the others
             fault = str(error)

@@ -12,9 +12,7 @@ SIGTERM it saves first.
 """
 
 import gc
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from absl import flags
 
 from invseg_jax import command
 from invseg_jax.configuration import Config, check_config, patches_a_step
-from invseg_jax.errors import UserError
 
 FLAGS = command.new_flags()
 command.define_config(FLAGS)
@@ -68,15 +65,12 @@ def train(
     # Imported here, so that --help and a wrong flag answer at once.
     import jax
 
-    from invseg_jax.data.cache import CachedCase
     from invseg_jax.data.checks.cases import refuse_faults
-    from invseg_jax.data.content import VOXELS, case_digest, images_digest
     from invseg_jax.data.flips import choose_flips, with_flips
-    from invseg_jax.data.patients import torn_patients
     from invseg_jax.data.pipeline import check_stream, training_batches
     from invseg_jax.data.preprocess import Preprocessing
     from invseg_jax.data.regions import regions_to_segment
-    from invseg_jax.data.source import chosen_cases, chosen_split, open_source, prepared_split
+    from invseg_jax.data.source import chosen_cases, open_source, prepared_split, tell_split
     from invseg_jax.data.sparse_annotation import check_slices
     from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
     from invseg_jax.inference.mirroring import check_mirror
@@ -85,6 +79,7 @@ def train(
     from invseg_jax.planning.compiled import shortage
     from invseg_jax.training import mesh
     from invseg_jax.training.checkpoints import Checkpoints
+    from invseg_jax.training.divergence import refuse_divergence
     from invseg_jax.training.log import TrainingLog
     from invseg_jax.training.preemption import StopRequest
     from invseg_jax.training.profile import Profile, parse_window
@@ -119,14 +114,8 @@ def train(
     }
     check_stream(**stream)
     check_slices(config.data.annotated_slices)
-    cases = chosen_cases(config, dataset)
-    by_id = {case.id: case for case in cases}
-    sides = [[case.id for case in side] for side in chosen_split(config, dataset)]
-    if left_out := len(cases) - sum(map(len, sides)):
-        command.say(f"{left_out} of {len(cases)} labelled cases are not in config.data.split")
-    if not config.data.get("group", "") and (warning := torn_patients(*sides)):
-        command.say(f"warning: {warning}")
-    refuse_faults(config, dataset, cases, command.say)
+    tell_split(config, dataset, command.say)
+    refuse_faults(config, dataset, chosen_cases(config, dataset), command.say)
     training, held_out, fingerprint = prepared_split(config, dataset, command.say)
     flips = choose_flips(asked, dataset.classes, regions, fingerprint)
     if flips.note:
@@ -137,26 +126,7 @@ def train(
     check_mirror(config)
     batches = training_batches(training, margin=margin(model), **stream)
     run = RunFolder(workdir)
-    known_by = run.known_by()
-
-    def identified(case: CachedCase) -> tuple[str, str]:
-        new = known_by == VOXELS
-        return case.id, case.content if new else case_digest(by_id[case.id], known_by)
-
-    description = DataDescription(
-        layout=config.data.layout,
-        root=None if root is None else str(Path(root).absolute()),
-        modalities=dataset.modalities,
-        classes=dataset.classes,
-        values=dataset.values,
-        training=tuple(identified(case) for case in training),
-        held_out=tuple(identified(case) for case in held_out),
-        reference=dataset.reference,
-        ignore=dataset.ignore,
-        regions=dataset.regions if config.loss.regions else (),
-        images=tuple(images_digest(by_id[case.id], known_by) for case in training),
-        known_by=known_by,
-    )
+    described = DataDescription.of(config, dataset, root, training, held_out, run.known_by())
 
     # The network, and its state on the devices.
     network = as_network(config, model, outputs, devices, regions)
@@ -169,7 +139,7 @@ def train(
         f"{devices.size} {devices.devices.flat[0].platform} device(s)"
     )
     with (
-        run.training(config, description, fingerprint, lock=jax.process_index() == 0),
+        run.training(config, described, fingerprint, lock=jax.process_index() == 0),
         Checkpoints(run.checkpoints, keep=config.keep, say=command.say) as checkpoints,
         StopRequest() as stop,
     ):
@@ -237,53 +207,6 @@ def train(
     command.say(
         f"done: {config.steps} steps; python -m invseg_jax.evaluate --workdir {workdir}{split}"
     )
-
-
-def refuse_divergence(
-    metrics: Mapping[str, Any], step: int, saved: int | None, config: Config, state: Any = None
-) -> None:
-    """Checks loss, gradient and state before anything is made of them, above all a checkpoint.
-
-    An overflow of the fixed-point stream makes them NaN too, and all parameters after them. Loss
-    and gradient are those of the parameters before the step: what the step made of these is looked
-    at where the state is given.
-
-    Args:
-        metrics: of the step.
-        step: its number, from 1 on.
-        saved: the step of the newest checkpoint, if there is one.
-        config: of the run.
-        state: the `TrainState` after the step.
-
-    Raises:
-        UserError: one is not a finite number.
-    """
-    values = {
-        "the loss": float(metrics["loss"]),
-        "the norm of the gradient": float(metrics["gradient_norm"]),
-    }
-    wrong = [f"{name} is {v} at" for name, v in values.items() if not math.isfinite(v)]
-    if not wrong and state is not None:
-        from invseg_jax.training.state import finite_parts
-
-        names = {
-            "params": "parameters are",
-            "averaged": "averaged parameters are",
-            "optimiser": "numbers of the optimiser are",
-        }
-        finite = finite_parts(state)
-        wrong = [f"{said} not finite after" for p, said in names.items() if not finite[p]]
-    if not wrong:
-        return
-    remedy = "lower config.optimiser.learning_rate, or look at the data"
-    if config.model.stream == "fixed":
-        limit = 2 ** (31 - config.model.fraction_bits)
-        remedy = (
-            f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
-            f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
-        )
-    last = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
-    raise UserError(f"{wrong[0]} step {step}; {remedy}; {last}")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def test_images_unlike_those_of_the_training_are_told(
         "case b is unlike the training images: spacing 4 mm along axis 2, in training 2 mm (beyond "
     )
     assert lines[1].startswith("case c is unlike the training images: its header does not say")
-    assert "; MRI has values below 0, no training image had" in lines[1]
+    assert "; MRI has values below 0, which no training image had" in lines[1]
 
     # So are those of another data set that are scored, but not those of the training's own.
     for name in ("a", "b", "c"):
@@ -234,7 +234,7 @@ def test_without_a_fingerprint_nothing_is_compared(
     (run / "fingerprint.json").unlink()
     predict([run], balls / "imagesTr", tmp_path / "maps")
     assert said(capsys, "compared") == [
-        f"{run}: images cannot be compared with those of the training: fingerprint.json is "
+        f"{run}: images cannot be compared with the training images: fingerprint.json is "
         "missing, as in runs of earlier versions"
     ]
 

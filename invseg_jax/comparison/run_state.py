@@ -17,6 +17,7 @@ from invseg_jax.configuration import Config
 from invseg_jax.data.flips import choose_flips, with_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
+from invseg_jax.json_values import plain
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
 from invseg_jax.training.run_files import config_values
@@ -67,7 +68,8 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     there = _config(folder)
     if there is None:
         return
-    wanted = _plain(_settled(run.config(there.get("steps", 1) if steps is None else steps), folder))
+    config = run.config(there.get("steps", 1) if steps is None else steps)
+    wanted = plain(_settled(config, folder).to_dict())
     # A key that the folder lacks is younger than the run.
     there, wanted = ({k: v for k, v in c.items() if k not in FREE} for c in (there, wanted))
     if found := _difference(there, wanted):
@@ -94,7 +96,7 @@ def is_trained(folder: Path, config: Config) -> bool:
     return (
         newest is not None
         and int(newest.name) == config.steps
-        and _config(folder) == _plain(_settled(config, folder))
+        and _config(folder) == plain(_settled(config, folder).to_dict())
     )
 
 
@@ -169,11 +171,6 @@ def _settled(config: Config, folder: Path) -> Config:
         fingerprint = run.read_fingerprint()
     names = [region.name for region in data.regions] or data.classes
     return with_flips(config, choose_flips(config, names, fingerprint=fingerprint))
-
-
-def _plain(config: Config) -> dict[str, Any]:
-    """As it comes back from JSON."""
-    return json.loads(json.dumps(config.to_dict()))
 
 
 def _config(folder: Path) -> dict[str, Any] | None:

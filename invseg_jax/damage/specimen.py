@@ -11,7 +11,6 @@ from flax import nnx
 
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.cache import CaseCache
-from invseg_jax.data.content import images_digest
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
@@ -87,16 +86,12 @@ def make_specimen(folder: Path) -> Specimen:
     held_out, training = dataset.cases[:HELD_OUT], dataset.cases[HELD_OUT:]
     cache = CaseCache(dataset, Preprocessing.of(config), folder / CACHE)
     fingerprint = cache.fingerprint(training)
-    prepared = {case.id: case for case in cache.prepared(dataset.cases)}
-    description = DataDescription(
-        layout="msd",
-        root=str(folder / DATA),
-        modalities=dataset.modalities,
-        classes=dataset.classes,
-        values=dataset.values,
-        training=tuple((case.id, prepared[case.id].content) for case in training),
-        held_out=tuple((case.id, prepared[case.id].content) for case in held_out),
-        images=tuple(images_digest(case) for case in training),
+    description = DataDescription.of(
+        config,
+        dataset,
+        str(folder / DATA),
+        cache.prepared(training),
+        cache.prepared(held_out),
     )
     devices = mesh.make_mesh(config.devices, config.data.batch)
     model = build_model(config, len(dataset.modalities), len(dataset.classes))

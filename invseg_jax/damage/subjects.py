@@ -1,8 +1,10 @@
 """What is damaged and how it is read: checkpoints, the prepared cache, the files of a run."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from invseg_jax.damage.specimen import CACHE, HELD_OUT, RUN, STEPS, Specimen
 from invseg_jax.damage.verdict import Found, Say
 from invseg_jax.inference.network import load_network
 from invseg_jax.inference.segmentation import load_segmenter
+from invseg_jax.json_values import plain
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import RunFolder
 
@@ -28,9 +31,10 @@ class Subject:
     Attributes:
         name: stands in the table.
         part: the folder of the specimen that is copied and damaged.
-        files: those of the copy that may be damaged.
-        read: gives what is found in the copy.
-        earlier: the same of what may be fallen back to; None if there is nothing earlier.
+        files: gives the files of the copy that may be damaged.
+        read: gives what is found in the copy; is given a function to be told lines by.
+        earlier: gives what is found in a copy without its newest checkpoint, which a reader may
+            fall back to; None if there is nothing earlier.
         attacks: by name.
     """
 
@@ -43,24 +47,10 @@ class Subject:
 
 
 def subjects(specimen: Specimen) -> list[Subject]:
-    """All of them."""
-
-    def cached(folder: Path, say: Say) -> Found:
-        return read_cache(specimen, folder, say)
-
-    def resumed(folder: Path, say: Say) -> Found:
-        del say
-        return resume(specimen, folder)
-
-    def rewritten(folder: Path, say: Say) -> Found:
-        del say
-        return write_again(specimen, folder)
-
-    def run_files(folder: Path, say: Say) -> Found:
-        del say
-        return read_run_files(specimen, folder)
-
+    """The subjects of the table, in order."""
     every = OF_ANY_FILE | OF_JSON
+    resumed, cached = partial(resume, specimen), partial(read_cache, specimen)
+    run_files, rewritten = partial(read_run_files, specimen), partial(write_again, specimen)
     return [
         Subject("checkpoint, evaluate", RUN, newest, evaluate, older(evaluate), OF_ANY_FILE),
         Subject("checkpoint, resume", RUN, newest, resumed, older(resumed), OF_ANY_FILE),
@@ -87,22 +77,16 @@ def json_files(folder: Path) -> list[Path]:
 
 def evaluate(folder: Path, say: Say) -> Found:
     """What evaluation reads of a run: the averaged parameters."""
-    del say
+    del say  # it warns
     return _arrays(load_network(folder)[0].params)
 
 
-def resume(specimen: Specimen, folder: Path) -> Found:
-    """What the training reads that goes on: the whole state, and the place in the data."""
+def resume(specimen: Specimen, folder: Path, say: Say) -> Found:
+    """What a resumed training reads: the whole state, and the place in the data."""
     batches = specimen.batches()
-    with Checkpoints(RunFolder(folder).checkpoints, keep=len(STEPS)) as checkpoints:
-        # Where there is no such method, the newest is read or nothing.
-        restore_newest = getattr(checkpoints, "restore_newest", None)
-        if restore_newest is not None:
-            found = restore_newest(specimen.state, batches)
-            state = None if found is None else found[1]
-        else:
-            step = checkpoints.latest()
-            state = None if step is None else checkpoints.restore(step, specimen.state, batches)
+    with Checkpoints(RunFolder(folder).checkpoints, keep=len(STEPS), say=say) as checkpoints:
+        found = checkpoints.restore_newest(specimen.state, batches)
+    state = None if found is None else found[1]
     return _arrays(state) | {"data": json.dumps(batches.get_state(), sort_keys=True)}
 
 
@@ -121,26 +105,28 @@ def read_cache(specimen: Specimen, folder: Path, say: Say) -> Found:
     return found
 
 
-def read_run_files(specimen: Specimen, folder: Path) -> Found:
+def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
     """What evaluation reads of the small files of a run."""
+    del say  # a fault is an error
     run = RunFolder(folder)
     found = {
-        "config": _plain(run.read_config().to_dict()),
-        "data": _plain(asdict(run.read_data())),
-        "fingerprint": _plain(asdict(run.read_fingerprint())),
+        "config": plain(run.read_config().to_dict()),
+        "data": plain(asdict(run.read_data())),
+        "fingerprint": plain(asdict(run.read_fingerprint())),
     }
     sound = {
-        "config": _plain(specimen.config.to_dict()),
-        "data": _plain(asdict(specimen.description)),
-        "fingerprint": _plain(asdict(specimen.fingerprint)),
+        "config": plain(specimen.config.to_dict()),
+        "data": plain(asdict(specimen.description)),
+        "fingerprint": plain(asdict(specimen.fingerprint)),
     }
     if found != sound:
         load_segmenter(folder)  # whether it is found there
     return found
 
 
-def write_again(specimen: Specimen, folder: Path) -> Found:
-    """What the small files hold after the training has begun to go on: they are written anew."""
+def write_again(specimen: Specimen, folder: Path, say: Say) -> Found:
+    """What the small files hold once a training is resumed, which writes them anew."""
+    del say  # a fault is an error
     RunFolder(folder).write(specimen.config, specimen.description, specimen.fingerprint)
     return {path.name: path.read_bytes() for path in json_files(folder)}
 
@@ -149,10 +135,7 @@ def older(read: Callable[[Path, Say], Found]) -> Callable[[Path], Found]:
     """Reads a copy of a run without its newest checkpoint, which it deletes."""
 
     def without_newest(folder: Path) -> Found:
-        checkpoint = RunFolder(folder).checkpoints / str(STEPS[-1])
-        for path in sorted(checkpoint.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        checkpoint.rmdir()
+        shutil.rmtree(RunFolder(folder).checkpoints / str(STEPS[-1]))
         return read(folder, lambda line: None)
 
     return without_newest
@@ -168,8 +151,3 @@ def _arrays(tree: Any) -> dict[str, Any]:
         # A leaf that was not read is no array; it counts as another result.
         found[name] = np.asarray(leaf) if isinstance(leaf, jax.Array) else repr(leaf)
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    return json.loads(json.dumps(value))

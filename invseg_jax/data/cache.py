@@ -57,7 +57,7 @@ from invseg_jax.errors import UserError
 FORMAT = 5  # 5: checksums
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
 FOREGROUND_VOXELS = 10_000
-# Several threads that read ahead find the same damage at once; one of them mends it.
+# Several threads that read ahead may find the same damage at once: one of them mends it.
 _MENDING = threading.Lock()
 
 
@@ -68,11 +68,11 @@ class CaseCache:
         dataset: what the cases belong to.
         settings: how they are prepared.
         folder: where the entries are kept; `cache_root()` if None.
-        progress: is told in one line of each case that has to be read.
-        warn: is told in one line of each damaged entry, also by the threads that read ahead. If
-            None, `progress` is told of those that are found in the course of a training.
-        slices: of each label map only so many slices across each axis count, see
-            `sparse_annotation`; none: the whole map.
+        progress: told one line for each case that has to be read.
+        warn: told one line for each damaged entry, also by the threads that read ahead. If None,
+            `progress` is told the entries that are found damaged in the course of a training.
+        slices: how many slices of each label map count across each axis, see `sparse_annotation`;
+            empty: the whole map.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class CaseCache:
         return result
 
     def fingerprint(self, cases: Sequence[Case]) -> Fingerprint:
-        """The fingerprint of cases with label maps: those of the training, and no other.
+        """The fingerprint of cases with label maps, which should be the training cases.
 
         Raises:
             UserError: as `prepared`.
@@ -158,7 +158,7 @@ class CaseCache:
         return Fingerprint.of(measured, data.modalities, data.classes, self._settings)
 
     def _digest(self, case: Case) -> str:
-        """`case_digest`, of which each case's is taken once."""
+        """`case_digest` of a case, taken once."""
         if case not in self._digests:
             self._digests[case] = case_digest(case)
         return self._digests[case]
@@ -175,7 +175,7 @@ class CaseCache:
             self._progress(text)
 
     def _report_damage(self, path: Path, case: Case) -> None:
-        """Says why an entry that is there is not used."""
+        """Says why an entry is not used although it is there."""
         if self._warn is not None and path.exists() and (fault := entry_fault(path)):
             self._report(case, fault)
 
@@ -194,9 +194,9 @@ class CaseCache:
         """
         with _MENDING:
             if is_sound(path):
-                return  # another thread or process was faster
+                return  # another thread or process has mended it
             try:
-                # Anew: the files may have been changed since this process began.
+                # Not `_digest`: the files may have been changed since this process began.
                 if case_digest(case) != self._digest(case):
                     raise UserError(
                         f"case {case.id}: its files were changed since this training began; start "

@@ -30,27 +30,27 @@ from invseg_jax.data.entry_manifest import (
     MANIFEST,
     DamagedEntry,
     check_size,
-    own_checksum,
     read_manifest,
     verify,
 )
 from invseg_jax.errors import UserError
+from invseg_jax.json_values import json_checksum, plain
 
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
 
 
 def read_entry(path: Path) -> dict[str, Any] | None:
-    """What is said of the entry at `path` if it is there and whole, else None.
+    """The description of the entry at `path` if it is there and whole, else None.
 
-    Whole: its description is as it was written, and each array has its size. What the arrays hold
-    is looked at when they are mapped.
+    Whole: the description is as it was written, and each array has its size. What the arrays hold
+    is verified when they are mapped.
     """
     return None if entry_fault(path) else describe(path)
 
 
 def entry_fault(path: Path) -> str | None:
-    """What is wrong with the entry at `path`, as far as `read_entry` looks; None if nothing is."""
+    """What is wrong with the entry at `path`; None if it is whole in the sense of `read_entry`."""
     try:
         for name, (size, _) in read_manifest(path)["files"].items():
             check_size(path / name, (path / name).stat().st_size, size)
@@ -62,7 +62,7 @@ def entry_fault(path: Path) -> str | None:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What is said of an entry.
+    """The description of an entry.
 
     Raises:
         DamagedEntry: it is not there or not as it was written.
@@ -91,9 +91,9 @@ def write_entry(
     Args:
         path: the entry's folder; the one that holds it is made if it is missing.
         description: what JSON can hold.
-        arrays: by name, without an ending; none of them empty.
-        what: is written, for a message such as "while preparing case 7".
-        root: the cache folder that it lies in; by default the folder above `path`.
+        arrays: by name, without an ending; not empty.
+        what: what is being done, for a message such as "while preparing case 7".
+        root: the cache folder; by default the folder above `path`.
 
     Raises:
         UserError: it cannot be written, as when the disk is full.
@@ -102,9 +102,8 @@ def write_entry(
     try:
         make_private(temporary, path.parent if root is None else root)
         files = {f"{n}.npy": _save(temporary / f"{n}.npy", array) for n, array in arrays.items()}
-        # As JSON gives it back: lists for tuples.
-        content = json.loads(json.dumps({"files": files, "description": description}))
-        content["checksum"] = own_checksum(content)
+        content = plain({"files": files, "description": description})
+        content["checksum"] = json_checksum(content)
         with open_private(temporary / MANIFEST) as file:
             file.write(json.dumps(content).encode())
         _publish(temporary, path)
@@ -124,7 +123,7 @@ def write_entry(
 
 
 def remove_entry(path: Path) -> None:
-    """Deletes an entry, in one step for all others; who has mapped its arrays keeps them.
+    """Deletes an entry, in one step for other processes; arrays that are mapped stay usable.
 
     Raises:
         UserError: it cannot be deleted.
@@ -145,8 +144,8 @@ def remove_entry(path: Path) -> None:
 def map_array(path: Path, name: str) -> np.ndarray | None:
     """An array of an entry, mapped read-only; None if the entry has none of this name.
 
-    The first time in this process, and after each change of the file, all of it is read and
-    compared with its checksum. The state of the open file is what counts: another process may
+    The first time in this process, and after each change of the file, the whole file is read and
+    compared with its checksum. The file that is open counts, and not its name: another process may
     replace the entry at any time.
 
     Raises:
@@ -169,13 +168,13 @@ def map_array(path: Path, name: str) -> np.ndarray | None:
 
 
 def map_plain(path: Path) -> np.ndarray:
-    """A `.npy` file that is no part of an entry, mapped read-only as it is."""
+    """A `.npy` file outside of any entry, mapped read-only and not verified."""
     with open(path, "rb") as stream:
         return _mapped(stream)
 
 
 def is_sound(path: Path) -> bool:
-    """Whether an entry is there and all of its arrays are as they were written; reads them all."""
+    """Whether an entry is there and all its arrays are as they were written; reads all of them."""
     try:
         for name, (size, checksum) in read_manifest(path)["files"].items():
             with open(path / name, "rb") as stream:

@@ -1,4 +1,4 @@
-"""Where the cache lies, and who may look into it: its owner alone.
+"""Where the cache lies, and how it is kept private to its owner.
 
 Prepared images are patients' images. Folders are made with mode 0700 and files with mode 0600,
 whatever the umask says.
@@ -20,7 +20,7 @@ from invseg_jax.errors import UserError
 Say = Callable[[str], None]
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
-# What this package keeps in the cache folder, besides hidden files and what its tests compile.
+# What this package keeps in the cache folder, beside hidden files and programs that tests compile.
 _OWN_NAMES = frozenset({"cases", "measurements", "sound", "digests", "compiled", "embedded-iseg"})
 
 
@@ -31,7 +31,7 @@ def cache_root(say: Say = print) -> Path:
     when this process ends.
 
     Args:
-        say: is told once, in one line, that the folder is a temporary one.
+        say: told once, in one line, that the folder is a temporary one.
 
     Raises:
         UserError: there is no home folder, and no temporary folder can be made either.
@@ -56,13 +56,13 @@ def is_kept() -> bool:
 def make_private(folder: Path, root: Path | None = None) -> None:
     """Makes a folder that only its owner may enter.
 
-    Folders that are there already, from `root` down to `folder`, are closed to others where they
-    are this user's. A `root` that holds other things too (a user may name any folder) stays as it
-    is: it may be shared on purpose.
+    Folders of this user that are there already, from `root` down to `folder`, are closed to others.
+    A `root` that holds other things too (a user may name any folder) stays as it is: it may be
+    shared on purpose.
 
     Args:
         folder: to be made.
-        root: the cache folder that it lies in, made too; None if `folder` is the cache folder.
+        root: the cache folder around it, made too; None if `folder` itself is the cache folder.
 
     Raises:
         OSError: it cannot be made.
@@ -108,7 +108,7 @@ def _temporary(reason: str, say: Say) -> Path:
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Whether a folder is there, or its nearest parent that is there may be written to."""
+    """Whether a folder is there, or can be made in its nearest parent that is there."""
     try:
         if folder.exists():
             return True
@@ -128,7 +128,7 @@ def _is_own(root: Path) -> bool:
 
 
 def _close(folder: Path) -> None:
-    """Gives all rights at a folder of this user to him, and none to others."""
+    """Lets this user alone use a folder that belongs to this user."""
     state = folder.stat()
     if state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) != FOLDER_MODE:
         with contextlib.suppress(OSError):  # a file system without modes

@@ -14,7 +14,7 @@ from invseg_jax.data.entry_manifest import MANIFEST, DamagedEntry
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.errors import UserError
 
-# Of one access: each time another file of the entry may turn out to be damaged.
+# How often one access makes the entry anew: each time another file may turn out to be damaged.
 _ATTEMPTS = 5
 
 
@@ -22,17 +22,17 @@ _ATTEMPTS = 5
 class CachedCase:
     """A prepared case on disk.
 
-    Arrays are mapped anew at each access, read-only: a case holds no open file and travels cheaply
-    to another process. What is damaged is made anew; the arrays are then the same to the bit.
+    Arrays are mapped anew at each access, read-only: a case holds no open file and is cheap to send
+    to another process. A damaged entry is made anew; its arrays are then the same to the bit.
 
     Attributes:
         id: the case's name.
         folder: its entry in the cache.
         shape: (D, H, W) in voxels, of the network's grid.
         classes: number of classes, the background among them.
-        remake: makes the entry anew from its source, given what is wrong with it. None: damage is
-            an error, and a folder without a description is mapped as it is. It does not travel to
-            another process.
+        remake: makes the entry anew from its source, given what is wrong with the entry. None:
+            damage is an error, and a folder without a description is mapped as it is. In another
+            process it is None.
     """
 
     id: str
@@ -56,14 +56,14 @@ class CachedCase:
 
     @property
     def labelled(self) -> bool:
-        """Whether it has a label map; that is not read."""
+        """Whether it has a label map, which is not read."""
         if self._by_hand():
             return (self.folder / "label.npy").exists()
         return self._mended(lambda: holds(self.folder, "label"))
 
     @property
     def geometry(self) -> Geometry:
-        """Where its voxels lie in those of the file."""
+        """How its grid came from the grid of the file."""
         return Geometry.from_json(self._described()["geometry"])
 
     @property
@@ -77,10 +77,10 @@ class CachedCase:
         return self._described().get("vanished", [])
 
     def foreground(self, index: int) -> np.ndarray:
-        """Voxels of class `index`: (m, 3) int32 along D, H, W; m is 0 where there are none.
+        """Indices of voxels of class `index`: (m, 3) int32 along D, H, W, in rising order.
 
-        Up to `cache.FOREGROUND_VOXELS` of them, drawn at random without replacement, in rising
-        order.
+        They are all voxels of the class, or `cache.FOREGROUND_VOXELS` drawn at random without
+        replacement where there are more. Where the class has no voxel, m is 0.
 
         Raises:
             IndexError: `index` is not from 1 to classes - 1.
@@ -107,7 +107,7 @@ class CachedCase:
         """What `read` gives; where the entry is damaged, after it was made anew.
 
         Raises:
-            DamagedEntry: it cannot be made anew, as nobody said how.
+            DamagedEntry: it cannot be made anew, as `remake` is None.
             UserError: its source cannot be read any more, or the disk damages it each time.
         """
         for _ in range(_ATTEMPTS):
@@ -120,7 +120,7 @@ class CachedCase:
                 last = fault
         raise UserError(
             f"case {self.id}: {last}, also after it was made anew; check the disk, or set "
-            "INVSEG_CACHE to a folder on another"
+            "INVSEG_CACHE to a folder on another disk"
         )
 
     def __getstate__(self) -> dict[str, Any]:

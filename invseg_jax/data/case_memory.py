@@ -1,9 +1,9 @@
-"""What a case takes of main memory, worked out from its headers before anything is allocated.
+"""How much main memory a case takes, worked out from its headers before anything is allocated.
 
 A header of a few hundred bytes can ask for any amount: by its shape, or by voxels so large that the
-network's grid, whose spacing is fixed, has more of them than any machine holds. In bytes, with
-V voxels of the file and N of the network's grid, C modalities, K outputs (classes or regions) of a
-network and n networks, it takes at most
+network's grid of a fixed spacing has more voxels than any machine holds. With V voxels in the file
+and N in the network's grid, C modalities, K outputs (classes or regions) of a network and n
+networks, a case takes at most these bytes:
 
     need = max(reading, held + preparing, held + averaged + predicting, held + writing)
 
@@ -15,12 +15,12 @@ network and n networks, it takes at most
     averaged   = 4 N K [if n > 1]           the probabilities of the networks so far
     writing    = 4 N K + V + slabs, then 14 V without the probabilities
 
-P is N with each axis at least as long as the network's patch. Normalising holds, of one modality,
+P is N with each axis at least as long as the network's patch. Normalising holds, for one modality,
 the result (float32), a mask and two copies as float64. Resampling goes one axis after the other,
-and holds what it starts from, twice what it gives, and the air. A crop is not known before the
-voxels are, so that all of the file counts.
+and holds its input, twice its output, and the mask of the air. A crop is known only when the voxels
+are, so the whole file counts.
 
-What the compiled network takes on its device is not counted: it does not depend on the case.
+The memory of the compiled network on its device is not counted: it does not depend on the case.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from invseg_jax.data.nifti import read_grid
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.resampling import Triple
 
-# What reading a stream, and Python's own objects, take.
+# For reading a stream, and for Python's own objects.
 _REST = 4 << 20
 # Voxels that SciPy adds on each side of an axis before it fits a spline.
 _SPLINE_BORDER = 12
@@ -46,7 +46,7 @@ _SPLINE_BORDER = 12
 
 @dataclass(frozen=True)
 class Windows:
-    """How networks go over a case.
+    """How networks segment a case, window by window.
 
     Attributes:
         outputs: of a network: the classes with the background, or the regions.
@@ -68,9 +68,9 @@ class Demand:
     """What a case takes.
 
     Attributes:
-        bytes: at most.
+        bytes: of main memory, at most.
         shape: voxels of the file along the axes of the network's grid.
-        spacing: of them along the same axes, in mm.
+        spacing: of the file along the same axes, in mm.
         size: of the network's grid, in voxels.
     """
 
@@ -100,7 +100,7 @@ class _File:
         return math.prod(self.shape) * self.channels
 
     def reading(self) -> int:
-        """The stored voxels, a float32 of each, and two masks; of several volumes one as float64.
+        """Bytes while it is read: stored voxels, float32 values, and two masks or a float64 volume.
 
         Integers without a scale stay as they are, which is less.
         """
@@ -108,7 +108,7 @@ class _File:
         return self.voxels * (self.stored + 4) + max(2 * self.voxels, planes)
 
     def read_up(self) -> int:
-        """What is left of it when it has been read."""
+        """Bytes that it keeps once it has been read."""
         return self.voxels * max(self.stored, 4)
 
 
@@ -127,7 +127,7 @@ def case_demand(
         windows: how it is segmented; None where it is only prepared.
 
     Raises:
-        UserError: a header cannot be read, or claims what cannot be.
+        UserError: a header cannot be read, or makes no sense.
     """
     files = [_File.read(path) for path in case.images]
     label = None if case.label is None else _File.read(case.label)
@@ -167,7 +167,7 @@ def _reading(
     voxels = math.prod(first.shape)
     image = 4 * voxels * modalities
     steps = [first.reading(), first.read_up() + image]
-    before = 0  # the modality before is let go when the next one has been read
+    before = 0  # a modality is released only when the next one has been read
     for file in files:
         if file is first:
             continue
@@ -200,14 +200,14 @@ def _preparing(plan: Geometry, settings: Preprocessing, modalities: int, *, labe
     if labelled:
         steps.append(given + voxels + voxels)
         if plan.resamples:
-            # Of the class before, what it won stays until the next one is there.
+            # The voxels that the class before has won stay until the next class is there.
             own = max(5 * voxels, 4 * size, _resampling(plan, settings.labels))
             steps.append(given + voxels + 10 * size + 4 * voxels + own)
     return max(steps)
 
 
 def _resampling(plan: Geometry, interpolation: str) -> int:
-    """Beside the array that is resampled: a smoothed one, then twice what each axis gives."""
+    """Beside the array that is resampled: a smoothed copy, then twice the result of each axis."""
     if interpolation == "cubic":
         border = _with_border(plan.extent)
         return 4 * math.prod(plan.extent) + 12 * border + 4 * math.prod(plan.size)

@@ -1,7 +1,7 @@
 """What a scan is known by: its decoded voxels, in canonical axes, and its geometry.
 
-The file may be compressed anew, be of another type or store its axes in another order: it is the
-same scan. Two digests are taken:
+A scan stays the same when its file is compressed anew, has another type or stores its axes in
+another order. Two digests are taken:
 
 - of the scan: the voxels by their values and the spacing, in steps of about 1 %. The origin does
   not count: a scan whose header was mended is still the same scan. It finds scans that are in a
@@ -9,7 +9,7 @@ same scan. Two digests are taken:
 - of all that a prepared case depends on: the same voxels, the exact affine, and whether the file
   says which side is left.
 
-Both are taken from the voxels where a file is read anyway, and remembered (`scan_memory`).
+Both are taken where a file is read anyway, and remembered (`scan_memory`).
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ import numpy as np
 
 from invseg_jax.data.file_digest import case_file_digest, images_file_digest
 from invseg_jax.data.geometry import canonical_axes
+from invseg_jax.data.grid import Axes
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.nifti import Volume, read_volume
 from invseg_jax.data.scan_memory import file_states, keep, recall
 from invseg_jax.errors import UserError
 
-# How a run knows its cases again; those of earlier versions did by the bytes of the files.
+# By what a run knows its cases; runs of earlier versions knew them by the bytes of the files.
 VOXELS, FILES = "voxels", "files"
 
-# Of a spacing's logarithm. No border between two steps may be where spacings often are: with this
-# offset, usual ones (1, 0.9375, 3.27 mm) are 3 % of a step away from one, and multiples of 0.01 mm
-# are farther than float32 rounds.
+# Steps in the logarithm of a spacing. No border between two steps may lie where spacings often are.
+# With this offset, usual spacings (1, 0.9375, 3.27 mm) are at least 3 % of a step away from a
+# border, and multiples of 0.01 mm farther than float32 rounds.
 _STEP, _OFFSET = math.log(1.01), 0.54
-# Voxels that are hashed at a time: they fit into the processor's cache.
+# So many voxels are hashed at a time: they fit into the processor's cache.
 _SLAB = 1 << 18
 # Above, float32 does not hold all whole numbers.
 _WHOLE = 1 << 24
@@ -63,10 +64,10 @@ class Content:
     """What is in a volume.
 
     Attributes:
-        channels: of a file of three axes one, else one for each place along the fourth.
+        channels: one in a file of three axes, else one for each place along the fourth axis.
         exact: digest of all that a prepared case depends on.
         oriented: whether the file says which side is left, see `Volume`.
-        notes: what a user should be told of the header, see `Volume`.
+        notes: what a user should know about the header, see `Volume`.
     """
 
     channels: tuple[Channel, ...]
@@ -84,14 +85,11 @@ class Content:
     @classmethod
     def of(cls, volume: Volume) -> Content:
         """Takes the digests of a volume."""
-        array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+        array, own = volume.channels, volume.spacing
         axes, mirrored = (0, 1, 2), (False, False, False)
         if volume.oriented:
             axes, mirrored = canonical_axes(volume.affine)
-        canonical = array.transpose(*axes, 3)[
-            tuple(slice(None, None, -1 if m else 1) for m in mirrored)
-        ]
-        own = volume.spacing
+        canonical = Axes(axes, mirrored).bring(array)
         spacing = [str(math.floor(math.log(own[axis]) / _STEP + _OFFSET)) for axis in axes]
         channels = []
         for index in range(array.shape[3]):
@@ -109,14 +107,14 @@ class Content:
 
 
 def known_content(path: Path) -> Content | None:
-    """What is in a volume, where that was found before and its files have not changed since."""
+    """What is in a volume; None where that is not remembered, or its files have changed since."""
     states = file_states(path)
     found = None if states is None else recall(states)
     return None if found is None else Content._from_json(found)
 
 
 def read_with_content(path: Path) -> tuple[Volume, Content]:
-    """Reads a volume, and takes and remembers what is in it.
+    """Reads a volume, and remembers what is in it.
 
     Raises:
         UserError: as `read_volume`.
@@ -130,7 +128,7 @@ def read_with_content(path: Path) -> tuple[Volume, Content]:
 
 
 def volume_content(path: Path) -> Content:
-    """What is in a volume, which is read unless that is known.
+    """What is in a volume, which is read where that is not remembered.
 
     Raises:
         UserError: as `read_volume`.
@@ -139,10 +137,10 @@ def volume_content(path: Path) -> Content:
 
 
 def case_digest(case: Case, known_by: str = VOXELS) -> str:
-    """Digest of all that a prepared case depends on, of its images and its label map.
+    """Digest of all that a prepared case depends on: its images and its label map.
 
     Args:
-        case: whose files are read where they are not known.
+        case: its files are read where their content is not remembered.
         known_by: how the run at hand knows its cases: `VOXELS` or `FILES`.
 
     Raises:
@@ -191,7 +189,7 @@ def _by_files(known_by: str) -> bool:
 def _voxels_digest(array: np.ndarray, low: float, high: float) -> str:
     """SHA-256 of the values of an array (D, H, W), whatever its type and its order in memory.
 
-    They are brought to the smallest type that holds all of them: less is to be hashed.
+    The values are brought to the smallest type that holds all of them, so that less is hashed.
     """
     for dtype in ("<u1", "<i2"):
         limits = np.iinfo(dtype)
@@ -202,7 +200,7 @@ def _voxels_digest(array: np.ndarray, low: float, high: float) -> str:
             break
     digest = _named("<f4", array)
     for slab in _slabs(array):
-        # + 0: no negative zero. In the order of most files, so that few are turned.
+        # + 0 removes negative zeros. Most files have this order, so few arrays are transposed.
         values = np.add(slab, np.float32(0), dtype="<f4", order="F", casting="same_kind")
         digest.update(values.T.data)
         if slab.dtype.kind in "iu":
@@ -226,7 +224,7 @@ def _named(dtype: str, array: np.ndarray) -> Any:
 
 
 def _slabs(array: np.ndarray) -> Iterator[np.ndarray]:
-    """An array some planes at a time."""
+    """The array in parts of some planes."""
     d, h, w = array.shape
     planes = max(1, _SLAB // (d * h))
     for first in range(0, w, planes):
@@ -234,7 +232,7 @@ def _slabs(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _add_what_float32_rounds(digest: Any, slab: np.ndarray, values: np.ndarray) -> None:
-    """Tells whole numbers apart that are one in float32."""
+    """Tells whole numbers apart that float32 rounds to the same value."""
     if slab.max() <= _WHOLE and slab.min() >= -_WHOLE:
         return
     with np.errstate(invalid="ignore"):

@@ -1,34 +1,33 @@
-"""What a cache entry's `entry.json` says of its files, and whether they are still so.
+"""What a cache entry's `entry.json` says about its files, and whether they are as it says.
 
-It holds the size and the checksum (CRC-32) of each array file, a description, and a checksum of
-itself. CRC-32 finds every change of up to three bits in a file of a few hundred MB; it is no
-protection against somebody who may write to the cache.
+`entry.json` holds the size and the checksum (CRC-32) of each array file, a description, and a
+checksum of its own content. CRC-32 finds every change of up to three bits in a file of a few
+hundred MB; it is no protection against somebody who may write to the cache.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from invseg_jax.data.file_times import settled
+from invseg_jax.json_values import json_checksum
+
 MANIFEST = "entry.json"
 _CHUNK = 1 << 20
-# A file that was changed twice within so short a time may show one time for both changes.
-_SETTLED_NS = 2 * 10**9
 
 State = tuple[int, ...]
-# What was found as it was written, with the state of its file then: it is not looked at again
-# before the file changes. Each process has its own.
+# What this process has found to be as it was written, with the state of the file at that time. A
+# file is looked at again only once its state has changed.
 _manifests: dict[Path, tuple[State, dict[str, Any]]] = {}
 _verified: dict[Path, tuple[State, int]] = {}
 
 
 class DamagedEntry(ValueError):
-    """An entry, or a file of it, is missing or not as it was written; says which and how."""
+    """An entry or one of its files is missing or not as it was written; says which, and what."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 return seen[1]
             content = json.loads(stream.read())
         checksum = content.pop("checksum")
-        if checksum != own_checksum(content):
+        if checksum != json_checksum(content):
             raise ValueError
     except FileNotFoundError as error:
         raise DamagedEntry(f"{path} is missing") from error
@@ -54,35 +53,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DamagedEntry(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedEntry(f"{path} is not as it was written") from error
-    if _settled(state):
+    if settled(state[-1]):
         _manifests[path] = (state, content)
     return content
 
 
-def own_checksum(content: Mapping[str, Any]) -> int:
-    """The checksum of what `entry.json` says, however it is laid out in the file."""
-    return zlib.crc32(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
-
-
 def check_size(path: Path, found: int, size: int) -> None:
-    """Compares the size of a file, in bytes.
+    """Compares the size of a file with the size that was written, both in bytes.
 
     Raises:
-        DamagedEntry: it is another.
+        DamagedEntry: they differ.
     """
     if found != size:
         raise DamagedEntry(f"{path} holds {found} bytes, not the {size} that were written")
 
 
 def verify(stream: BinaryIO, path: Path, size: int, checksum: int, *, again: bool = False) -> None:
-    """Compares an open array file with its size and checksum, once while it stays as it is.
+    """Compares an open array file with its size and checksum, unless that was done before.
 
     Args:
         stream: the file, open for reading.
         path: its name.
         size: in bytes.
         checksum: of all its bytes.
-        again: also where it was found as it was written before.
+        again: compare it even where it was found to be sound before.
 
     Raises:
         DamagedEntry: it is not as it was written.
@@ -98,7 +92,7 @@ def verify(stream: BinaryIO, path: Path, size: int, checksum: int, *, again: boo
         found = zlib.crc32(buffer[:count], found)
     if found != checksum:
         raise DamagedEntry(f"{path} is not as it was written (its checksum differs)")
-    if _settled(state):
+    if settled(state[-1]):
         _verified[path] = (state, checksum)
 
 
@@ -106,7 +100,3 @@ def _state(stream: BinaryIO) -> State:
     """What changes when a file is written to or replaced; the time of the change comes last."""
     state = os.fstat(stream.fileno())
     return state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns, state.st_mtime_ns
-
-
-def _settled(state: State) -> bool:
-    return abs(time.time_ns() - state[-1]) > _SETTLED_NS

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from dataclasses import replace
 from pathlib import Path
 
+from invseg_jax.data.file_times import settled
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.nifti import source_files
 from invseg_jax.errors import UserError
-
-# Two changes sooner one after the other may have the same time.
-_SETTLED_NS = 2 * 10**9
 
 
 def case_file_digest(case: Case) -> str:
@@ -55,8 +52,7 @@ def file_digest(path: Path) -> str:
     for file in source_files(path):
         try:
             state = file.stat()
-            settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
-            read = _digest_once if settled else _digest_once.__wrapped__
+            read = _digest_once if settled(state.st_mtime_ns) else _digest_once.__wrapped__
             digest.update(read(file, state.st_size, state.st_mtime_ns))
         except OSError as error:
             raise UserError(

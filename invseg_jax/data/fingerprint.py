@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from invseg_jax.data.geometry import Box, nonzero_box, to_tuples
+from invseg_jax.data.geometry import Box, nonzero_box
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.resampling import Triple, resampled_shape
+from invseg_jax.json_values import tuples
 
 SAMPLED_VOXELS = 10_000
 # Of a larger image, every k-th voxel gives the percentiles.
@@ -93,7 +94,7 @@ class Measurement:
     @classmethod
     def of(cls, described: dict[str, Any], sample: np.ndarray) -> Measurement:
         """What `described` gave, read from JSON, and the sample."""
-        values = {n: to_tuples(v) for n, v in described.items() if n != "whole"}
+        values = {n: tuples(v) for n, v in described.items() if n != "whole"}
         return cls(sample=sample, whole=_whole(described["whole"]), **values)
 
 
@@ -112,7 +113,7 @@ def measure(case: LoadedCase, classes: int, rng: np.random.Generator) -> Measure
     shape = case.image.shape[:3]
     return Measurement(
         shape=shape,
-        affine=to_tuples(case.affine.tolist()),
+        affine=tuples(case.affine.tolist()),
         oriented=case.oriented,
         nonzero=nonzero_box(case.image),
         voxels=tuple(int(np.count_nonzero(case.label == index)) for index in range(classes)),
@@ -214,8 +215,7 @@ class Fingerprint:
         values: dict[str, Any] = json.loads(text)
         intensities = tuple(Intensities(**entry) for entry in values.pop("intensities"))
         whole = tuple(_whole(case) for case in values.pop("whole", ()))
-        rest = {n: to_tuples(v) for n, v in values.items()}
-        return cls(intensities=intensities, whole=whole, **rest)
+        return cls(intensities=intensities, whole=whole, **tuples(values))
 
 
 def _intensities(values: np.ndarray) -> Intensities:

@@ -1,6 +1,6 @@
 """How often training mirrors an image along each axis, where the configuration leaves it open.
 
-Along the left-right axis it does not where classes are left and right of one another: the mirror
+Where classes form left/right pairs, training does not mirror along the left-right axis: the mirror
 image of a left kidney is a right one, and a network that is shown both under one name learns
 neither.
 """
@@ -22,12 +22,12 @@ Flip = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Flips:
-    """What came of `config.augment.flip`.
+    """The flips of a training.
 
     Attributes:
-        probabilities: of mirroring along each axis of the network's grid.
-        note: one line for the user: what was left out and why, or a warning; empty where there is
-            nothing to say.
+        probabilities: how often to mirror along each axis of the network's grid.
+        note: one line for the user, which says what was left out and why, or warns; empty where
+            there is nothing to say.
     """
 
     probabilities: Flip
@@ -43,12 +43,12 @@ def choose_flips(
     """Settles how often training mirrors along each axis.
 
     Args:
-        config: `augment.flip` is taken as it is where it is given. Else it is 0.5 along each axis,
-            and 0 along the left-right axis where there are pairs of sides.
-        classes: their names.
+        config: where `augment.flip` is given it is taken as it is. Else it is 0.5 along each axis,
+            and 0 along the left-right axis where names form left/right pairs.
+        classes: names of the classes.
         regions: what is segmented instead of the classes, if anything.
-        fingerprint: of the training cases, which says which axis is left-right. Without it, it is
-            taken to be axis 0 of canonical images.
+        fingerprint: of the training cases; it says which axis is left-right. Without it, that is
+            axis 0 of canonical images, and any axis of others.
 
     Raises:
         UserError: the configuration's flip is not three probabilities.
@@ -72,12 +72,12 @@ def choose_flips(
         flip,
         f"warning: config.augment.flip mirrors along {axes_in_words(along)}"
         f"{_why(axes, fingerprint)}, but {sides}: their mirror images are given the wrong name; "
-        "leave it out to turn that off",
+        "leave config.augment.flip out to turn that off",
     )
 
 
 def with_flips(config: Config, flips: Flips) -> Config:
-    """A copy of a configuration in which no flip is left open; one that is given stays."""
+    """A copy of a configuration whose flip is settled; a flip that it gives stays."""
     config = config.copy_and_resolve_references()
     if Augmentation.leaves_flip_open(config):
         config.augment.flip = flips.probabilities
@@ -85,7 +85,7 @@ def with_flips(config: Config, flips: Flips) -> Config:
 
 
 def sides_in_words(classes: Sequence[str], regions: Regions | None = None) -> str:
-    """Names the first pair of sides among what is segmented; empty where there is none."""
+    """Names the first left/right pair among classes or regions; empty where there is no pair."""
     pairs = side_pairs(classes if regions is None else regions.names)
     if not pairs:
         return ""
@@ -100,7 +100,8 @@ def left_right_axes(config: Config, fingerprint: Fingerprint | None = None) -> t
 
     Args:
         config: of the run.
-        fingerprint: of its training cases; None, or one of an earlier version, where there is none.
+        fingerprint: of its training cases. Without it, and in runs of earlier versions, the
+            configuration alone decides.
     """
     if fingerprint is not None and fingerprint.left_right:
         return fingerprint.left_right
@@ -116,7 +117,7 @@ def axes_in_words(axes: Sequence[int]) -> str:
 
 
 def _why(axes: Sequence[int], fingerprint: Fingerprint | None) -> str:
-    """What the axes have to do with left and right."""
+    """Why these axes count as left-right, in brackets."""
     oriented = () if fingerprint is None else fingerprint.oriented
     if unknown := oriented.count(False):
         return (

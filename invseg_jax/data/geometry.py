@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
+from invseg_jax.data.grid import Axes
 from invseg_jax.data.resampling import Triple, resample, resampled_shape
+from invseg_jax.json_values import tuples
 
 Box = tuple[Triple, Triple]  # the first voxel along the three axes, and the number of voxels
 
@@ -93,7 +95,7 @@ class Geometry:
         target = np.where(np.abs(target / own - 1) <= _SAME_SPACING, own, target)
         return cls(
             shape=_ints(shape),
-            affine=to_tuples(affine.tolist()),
+            affine=tuples(affine.tolist()),
             oriented=oriented,
             axes=_ints(axes),
             mirrored=tuple(mirrored.tolist()),
@@ -106,7 +108,7 @@ class Geometry:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Geometry:
         """What `dataclasses.asdict` gave, read from JSON: its lists are tuples again."""
-        return cls(**{name: to_tuples(value) for name, value in values.items()})
+        return cls(**tuples(values))
 
     @property
     def resamples(self) -> bool:
@@ -152,8 +154,7 @@ class Geometry:
         Returns:
             (*extent, ...), a view: what is written to it stands in `array`.
         """
-        view = array.transpose(*self.axes, *range(3, array.ndim))
-        view = view[tuple(slice(None, None, -1 if m else 1) for m in self.mirrored)]
+        view = Axes(self.axes, self.mirrored).bring(array)
         return view[tuple(slice(s, s + n) for s, n in zip(self.start, self.extent, strict=True))]
 
     def label_map(
@@ -238,8 +239,3 @@ def nonzero_box(image: np.ndarray) -> Box:
 def _ints(values: Any) -> Triple:
     d, h, w = (int(value) for value in values)
     return d, h, w
-
-
-def to_tuples(value: Any) -> Any:
-    """JSON's lists as tuples, whatever they hold."""
-    return tuple(to_tuples(item) for item in value) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,15 +102,15 @@ class Grid:
                 distance = float(np.linalg.norm(apart[:, :3], axis=1).max())
                 return (
                     f"the affines put a corner {distance:.3g} mm apart, with voxels of "
-                    f"{lengths(self.spacing)} mm (a tenth of a voxel is allowed): {self.path} and "
+                    f"{along(self.spacing)} mm (a tenth of a voxel is allowed): {self.path} and "
                     f"{other.path}"
                 )
         if other.shape != self.shape:
             return f"shapes differ: {self.shape} in {self.path}, {other.shape} in {other.path}"
         if (np.abs(other.spacing / self.spacing - 1) > SPACING_TOLERANCE).any():
             return (
-                f"spacings differ: {lengths(self.spacing)} mm in {self.path}, "
-                f"{lengths(other.spacing)} mm in {other.path}"
+                f"spacings differ: {along(self.spacing)} mm in {self.path}, "
+                f"{along(other.spacing)} mm in {other.path}"
             )
         return None
 
@@ -140,6 +140,6 @@ def corners(shape: Sequence[int]) -> np.ndarray:
     return result
 
 
-def lengths(values: np.ndarray) -> str:
-    """Lengths along the axes, for a message: "1 x 1 x 3"."""
-    return " x ".join(f"{value:.4g}" for value in values)
+def along(values: Iterable[float]) -> str:
+    """Numbers of the three axes, for a message: "1 x 1 x 2.5", "512 x 512 x 30"."""
+    return " x ".join(str(v) if isinstance(v, int) and v < 10**9 else f"{v:.4g}" for v in values)

@@ -19,7 +19,7 @@ def class_indices(volume: Volume, dataset: Dataset) -> np.ndarray:
 
     Args:
         volume: the label map.
-        dataset: says which value on disk is which class, and which is none.
+        dataset: says which value on disk is which class, and which value means unlabelled.
 
     Returns:
         (D, H, W) uint8 in C order; `IGNORED` where nobody labelled.
@@ -65,7 +65,7 @@ def _compared(label: np.ndarray, indices: Mapping[int, int]) -> tuple[np.ndarray
 
 
 def _looked_up(label: np.ndarray, indices: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the usual type, in a fifth of the time: of each value once, not of each voxel."""
+    """As `_compared`, for uint8 and in a fifth of the time: compares each value once."""
     result, known = _compared(np.arange(256), indices)
     return result.take(label), known.take(label)
 

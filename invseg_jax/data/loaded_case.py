@@ -93,7 +93,7 @@ def _read_images(
     grid = _read_image(paths[first], expected)
     shape = grid.array.shape[:3]
     image = np.empty((*shape, modalities), np.float32)
-    image[..., first : first + expected] = grid.array.reshape(*shape, expected)
+    image[..., first : first + expected] = grid.channels
     for channel, path in enumerate(paths):
         if channel == first:
             continue
@@ -121,12 +121,11 @@ def _read_images(
 def _read_image(path: Path, expected: int) -> Volume:
     """Reads a file of that many modalities."""
     volume = read_volume(path)
-    shape = volume.array.shape
-    found = shape[3] if len(shape) == 4 else 1
+    found = volume.channels.shape[3]
     if found != expected:
         raise UserError(
-            f"{path}: holds {found} modalities (shape {shape}), {expected} expected; give one file "
-            "a modality, or one 4-D file with the modalities last"
+            f"{path}: holds {found} modalities (shape {volume.array.shape}), {expected} expected; "
+            "give one file a modality, or one 4-D file with the modalities last"
         )
     return volume
 

@@ -1,7 +1,7 @@
-"""Why there is no file to read where one should be.
+"""Says why a file that should be there cannot be read.
 
-Data sets under git-annex (DataLad, OpenNeuro) hold a link for each large file. It leads nowhere
-until the file is fetched.
+Data sets under git-annex (DataLad, OpenNeuro) hold a link for each large file. The link leads
+nowhere until the file is fetched.
 """
 
 from __future__ import annotations

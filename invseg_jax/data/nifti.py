@@ -44,9 +44,11 @@ class Volume:
             file is of a real type or scaled, else the file's integer type.
         affine: (4, 4) float64, voxel indices to mm, whatever the header's unit.
         path: the file that was asked for.
-        placement: the header's own fields for the place. Of Analyze 7.5, and of NIfTI with neither
-            sform nor qform, the affine gives the spacing alone: they do not say where they lie.
-        notes: what a user should be told of the header though the volume can be used, a line each.
+        placement: the header's own fields for the place. In Analyze 7.5, and in NIfTI with neither
+            sform nor qform, the header does not say where the volume lies: the affine gives the
+            spacing alone.
+        notes: what a user should know about the header although the volume can be used, a line
+            each.
     """
 
     array: np.ndarray
@@ -59,6 +61,11 @@ class Volume:
     def oriented(self) -> bool:
         """Whether the affine says where the volume lies and which side is left."""
         return self.placement.oriented
+
+    @property
+    def channels(self) -> np.ndarray:
+        """The array as (D, H, W, C), a view; C is 1 where the file has three axes."""
+        return self.array if self.array.ndim == 4 else self.array[..., None]
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -107,8 +114,7 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
     """The files that hold a volume, all of them there.
 
     Raises:
-        UserError: a file is missing or in a folder that is closed, or the name is not one of a
-            volume.
+        UserError: a file is missing, its folder is closed, or the name is not one of a volume.
     """
     files = volume_files(path)
     for file in files:
@@ -174,8 +180,8 @@ def write_label_map(path: str | Path, labels: np.ndarray, placement: Placement) 
     Args:
         path: the file to write; its folder is made if it is missing.
         labels: (D, H, W), integers in 0..65535.
-        placement: of the image that was labelled: the label map lies where that does, for every
-            program, whichever fields it reads.
+        placement: of the image that was labelled. The label map gets the same fields, so every
+            program sees both in the same place, whichever fields it reads.
 
     Raises:
         UserError: the file cannot be written.
@@ -214,14 +220,14 @@ def _real_values(array: np.ndarray, fields: Any, path: Path) -> np.ndarray:
         raise UserError(
             f"{path}: the header's scaling is damaged ({error}); fetch it again"
         ) from error
-    # nibabel takes that for no scaling. NaN is how it writes that there is none.
+    # nibabel takes an infinite slope for no scaling. NaN is how it writes that there is no scaling.
     if "scl_slope" in fields.keys() and np.isinf(stored := float(fields["scl_slope"])):
         raise UserError(f"{path}: the header's scaling, {stored:g}, is not finite; mend scl_slope")
     scaled = slope != 0.0 and (slope, intercept) != (1.0, 0.0)
     if array.dtype.kind in "iu" and not scaled:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     result = np.empty(array.shape, np.float32, order="F")
-    # A float64 beyond float32's range becomes infinite, and is found below.
+    # A float64 beyond the range of float32 becomes infinite, and is found below.
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(array.shape[-1]):  # plane by plane, so that float64 costs one plane
             plane = array[..., k]

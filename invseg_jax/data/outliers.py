@@ -1,6 +1,6 @@
 """Voxels so extreme that they alone make up the contrast of an image.
 
-One voxel of 3e38 among ordinary ones: after normalisation all the others are equal to each other.
+With one voxel of 3e38 among ordinary values, all other voxels are equal after normalisation.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from invseg_jax.data.resampling import Triple
 
 # The share of the variance that outliers make up, all of them together.
 SHARE = 0.99
-# As many voxels can be outliers, and but for a single one no more than one in a thousand: more of
+# At most so many voxels are outliers, and at most one in a thousand, but one in any image: more of
 # them may be a real structure.
 MOST, ONE_IN = 8, 1000
-# Of a larger image, some voxels decide in nearly all cases.
+# In a larger image, a sample of so many voxels decides in nearly all cases.
 _SAMPLED = 1 << 14
 
 
@@ -27,14 +27,14 @@ def outliers(channel: np.ndarray, minimum: float, maximum: float) -> list[Triple
         maximum: its largest value.
 
     Returns:
-        Their indices, the most extreme one first; empty where there are none.
+        Their indices, the most extreme voxel first; empty where there are no outliers.
     """
-    # The axes in the order in which they lie in memory: the voxels in a row are then a view.
+    # With the axes in their order in memory, the flat array is a view and no copy.
     order = np.argsort(channel.strides)[::-1]
     flat = channel.transpose(order).reshape(-1)
     most = min(MOST, max(1, flat.size // ONE_IN))
-    # A part of the voxels, about their own mean, cannot have more squares than all of them have:
-    # where even that is too much for outliers, as in nearly all images, it is decided.
+    # The squared deviations of a sample from its own mean are a lower bound of those of the whole
+    # image. Nearly always the bound alone shows that so few voxels cannot make up the variance.
     part = flat[:: max(1, flat.size // _SAMPLED)].astype(np.float64)
     widest = (maximum - minimum) ** 2
     if most * widest < SHARE * part.size * part.var():

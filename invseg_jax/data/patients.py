@@ -1,6 +1,6 @@
-"""Whose scan a case is: several cases may be of one patient.
+"""Which patient a case belongs to: several cases may be scans of one patient.
 
-A network that was trained on one scan of a patient is not tested fairly on another one: Dice on
+A network that was trained on one scan of a patient is not tested fairly on another scan: Dice on
 held-out cases is then too high.
 """
 
@@ -13,7 +13,7 @@ from invseg_jax.data.layouts.case import some
 from invseg_jax.errors import UserError
 
 _KEY = "config.data.group"
-# BIDS: what follows "sub-" is the patient.
+# BIDS: the patient stands behind "sub-".
 _BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(_.*)?", re.DOTALL)
 _BIDS_GROUP = r"(sub-[^_]+)"
 # A word for one of several scans and its number at the end of an id, as in p7_visit2.
@@ -60,14 +60,14 @@ def patients_of(ids: Sequence[str], pattern: str) -> list[str]:
 def torn_patients(training: Sequence[str], held_out: Sequence[str]) -> str:
     """Tells that scans of one patient seem to be on both sides of a fold.
 
-    Only ids that say so are taken for several scans of one patient: those of BIDS (sub-7_ses-1),
-    and those that end in a word for a scan and its number (p7_visit2, p7_scan1, p7_tp1). A number
-    alone says nothing, nor does such a word where all cases seem to be of few patients: the
-    cases of a data set may well be called scan_1, scan_2, ….
+    Ids count as scans of one patient if they are named as in BIDS (sub-7_ses-1), or end in a word
+    for a scan and its number (p7_visit2, p7_scan1, p7_tp1). A number alone says nothing. Nor does
+    such a word where few patients would have all the cases: a data set may well call its cases
+    scan_1, scan_2, ….
 
     Args:
         training: ids of the cases that are trained on.
-        held_out: of those that are held out.
+        held_out: ids of the cases that are held out.
 
     Returns:
         One line, or "" where nothing seems to be wrong.
@@ -94,7 +94,7 @@ def torn_patients(training: Sequence[str], held_out: Sequence[str]) -> str:
     if _BIDS.fullmatch(torn[0][0]):
         pattern = _BIDS_GROUP
     return (
-        f"{len(torn)} of {len(several)} patients with several scans, by their ids, are trained on "
-        f"and held out at once, as {some(torn[0], 2)}; {_KEY}='{pattern}' keeps the scans of a "
-        "patient together"
+        f"{len(torn)} of {len(several)} patients with several scans, by their ids, are both "
+        f"trained on and held out, such as {some(torn[0], 2)}; {_KEY}='{pattern}' keeps the scans "
+        "of a patient together"
     )

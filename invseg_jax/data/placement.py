@@ -140,14 +140,14 @@ class Placement:
         return affine * self._scale()
 
     def unit_quaternion(self) -> Placement:
-        """The same with a quaternion that a rounding had made longer than 1 brought back to 1.
+        """The same placement, its quaternion brought back to a length of 1 where it is longer.
 
         Raises:
             ValueError: the quaternion is longer than 1 by more than a rounding, or not finite.
         """
         length = float(np.linalg.norm(self.quaternion))
         if not length <= 1 + _QUATERNION_TOLERANCE:  # NaN as well
-            raise ValueError(f"the quaternion of its qform is {length:.6g} long, at most 1 is one")
+            raise ValueError(f"the quaternion of its qform has the length {length:.6g}, above 1")
         if length <= 1:
             return self
         b, c, d = (value / length for value in self.quaternion)
@@ -157,7 +157,7 @@ class Placement:
         """Sets the fields of one of nibabel's NIfTI headers; a quaternion is made 1 long."""
         try:
             quaternion = self.unit_quaternion().quaternion
-        except ValueError:  # of no use to anybody, and all the same the image's
+        except ValueError:  # no rotation, but the label map has the fields of its image
             quaternion = self.quaternion
         header["sform_code"], header["qform_code"] = self.sform_code, self.qform_code
         for x, row in zip("xyz", self.srow, strict=True):

@@ -15,25 +15,23 @@ import hashlib
 import json
 import os
 import secrets
-import time
 from pathlib import Path
 from typing import Any
 
 from invseg_jax.data.cache_folder import cache_root
+from invseg_jax.data.file_times import settled
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
 
 # Raised where what is remembered changes, or how files are read.
 FORMAT = 1
-# Two changes sooner one after the other may have the same time.
-_SETTLED_NS = 2 * 10**9
 
-# Of each file of a volume: path, size, time of the last write and of the last change, inode.
+# For each file of a volume: path, size, times of the last write and of the last change, inode.
 States = list[tuple[str, int, int, int, int]]
 
 
 def file_states(path: str | Path) -> States | None:
-    """The state of each file of a volume; None where one is missing."""
+    """The state of each file of a volume; None where a file is missing."""
     states = []
     try:
         for file in volume_files(path):
@@ -46,7 +44,7 @@ def file_states(path: str | Path) -> States | None:
 
 
 def recall(states: States) -> dict[str, Any] | None:
-    """What was kept of a volume whose files were in these states, if anything was."""
+    """What was kept of a volume when its files were in these states; None where nothing was."""
     try:
         checksum, _, text = _place(states).read_bytes().partition(b"\n")
         if checksum != _checksum(text):
@@ -60,14 +58,13 @@ def recall(states: States) -> dict[str, Any] | None:
 
 
 def keep(states: States, found: dict[str, Any]) -> None:
-    """Remembers what was found in a volume; where nothing can be written, nothing is remembered.
+    """Remembers what was found in a volume; does nothing where the cache cannot be written.
 
     Args:
-        states: of its files, before they were read.
+        states: of its files, taken before they were read.
         found: what JSON can hold.
     """
-    newest = max(time for _, _, *times, _ in states for time in times)
-    if time.time_ns() - newest <= _SETTLED_NS:
+    if not settled(*(time for _, _, *times, _ in states for time in times)):
         return
     text = json.dumps({"format": FORMAT, "files": states, "found": found}).encode()
     with contextlib.suppress(OSError, UserError):

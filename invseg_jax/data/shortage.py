@@ -1,4 +1,4 @@
-"""Memory that there is not: a case that would take too much is one line, and no other one's end."""
+"""Cases that would take more memory than there is: each is one line, and the others go on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 
 from invseg_jax.byte_size import show_size
 from invseg_jax.data.case_memory import Windows, case_demand
+from invseg_jax.data.grid import along
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.main_memory import available
 
-# Less than this is there in any process that still runs: nobody is asked.
+# Any process that still runs has this much: it need not be looked up.
 _LITTLE = 64 << 20
-# Voxels of the network's grid for one of the file, in which no image was ever taken: ten times as
-# fine along each axis. Such a grid may fit into memory, and still take days.
+# So many voxels of the network's grid for one voxel of the file make no sense: ten times as fine
+# along each axis. Such a grid may fit into memory and still take days.
 _FINEST = 1000
 
 
@@ -27,9 +28,9 @@ def shortage(
     settings: Sequence[Preprocessing],
     windows: Windows | None = None,
 ) -> str | None:
-    """What is wrong with a case that would take more memory than there is, in one line.
+    """Tells in one line that a case would take more memory than there is.
 
-    Or than it can be worth: a grid more than `_FINEST` times as fine as the image.
+    So does a case whose network's grid has more than `_FINEST` voxels for each voxel of the image.
 
     Args:
         dataset: as of `case_demand`.
@@ -38,7 +39,8 @@ def shortage(
         windows: as of `case_demand`.
 
     Returns:
-        None where it fits, and where a header cannot be read: whoever reads the file says why.
+        The line. None where the case fits, and where a header cannot be read: reading the file then
+        tells why.
     """
     try:
         demand = max(
@@ -51,16 +53,16 @@ def shortage(
     if demand.bytes <= _LITTLE and not senseless:
         return None
     free = available()
-    # No process has an address space beyond this, where nothing better is known.
+    # Where the free memory is not known: no process has a larger address space.
     if demand.bytes <= (sys.maxsize >> 16 if free is None else free) and not senseless:
         return None
     outputs = "" if windows is None else f", {windows.outputs} outputs"
     there = "" if free is None else f", {show_size(free)} are free"
-    large = f"would take {_size(demand.bytes)} (grid {_times(demand.size)}{outputs})"
-    file = f"the file has {_times(demand.shape)} voxels of {_times(demand.spacing)} mm"
+    large = f"would take {_size(demand.bytes)} (grid {along(demand.size)}{outputs})"
+    file = f"the file has {along(demand.shape)} voxels of {along(demand.spacing)} mm"
     if senseless:
         return (
-            f"{large}, more than {_FINEST} voxels for each of the image's; {file}, so mend the "
+            f"{large}, more than {_FINEST} voxels for each voxel of the image; {file}: mend the "
             "spacing in its header, or resample the image"
         )
     remedy = "crop or resample the image, or take a machine with more memory"
@@ -84,10 +86,10 @@ def refuse_shortage(
 
 @contextlib.contextmanager
 def one_line_for_memory(id: str) -> Iterator[None]:
-    """Says in one line that memory ran out over a case, where it could not be foreseen.
+    """Turns memory that runs out while the block runs into one line that names the case.
 
     Raises:
-        UserError: it did.
+        UserError: memory ran out.
     """
     try:
         yield
@@ -96,13 +98,9 @@ def one_line_for_memory(id: str) -> Iterator[None]:
 
 
 def ran_out(error: MemoryError) -> str:
-    """What there is to say of memory that ran out."""
+    """The message for memory that ran out."""
     reason = f" ({' '.join(str(error).split())})" if str(error) else ""
     return f"memory ran out{reason}; crop or resample the image, or take a machine with more memory"
-
-
-def _times(numbers: Sequence[float]) -> str:
-    return " x ".join(str(n) if isinstance(n, int) and n < 10**9 else f"{n:.4g}" for n in numbers)
 
 
 def _size(size: int) -> str:

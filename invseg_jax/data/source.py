@@ -13,6 +13,7 @@ from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED, some
 from invseg_jax.data.layouts.names import composed
 from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+from invseg_jax.data.patients import torn_patients
 from invseg_jax.data.phantom import embedded_cohort
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.split import split_cases
@@ -97,19 +98,39 @@ def chosen_split(config: Config, dataset: Dataset) -> tuple[list[Case], list[Cas
     return split_cases(config, chosen_cases(config, dataset), known)
 
 
+def tell_split(config: Config, dataset: Dataset, say: Say) -> None:
+    """Tells what may be wrong with a split.
+
+    Args:
+        config: as of `chosen_split`.
+        dataset: of the cases.
+        say: told how many cases are on neither side, and where scans of one patient seem to be on
+            both sides.
+
+    Raises:
+        UserError: as `chosen_split`.
+    """
+    training, held_out = ([case.id for case in side] for side in chosen_split(config, dataset))
+    count = len(chosen_cases(config, dataset))
+    if left_out := count - len(training) - len(held_out):
+        say(f"{left_out} of {count} labelled cases are not in config.data.split")
+    if not config.data.get("group", "") and (warning := torn_patients(training, held_out)):
+        say(f"warning: {warning}")
+
+
 def prepared_split(
     config: Config, dataset: Dataset, say: Say
 ) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
-    """The labelled cases, prepared: those to train on, and those held out.
+    """Prepares the labelled cases to train on and those to hold out.
 
     Args:
         config: with `data.preprocess`, `data.cases`, what `split.split_cases` takes, and
             `data.annotated_slices` of those to train on.
         dataset: of the cases.
-        say: told now and then how far it is, and of each case from which a class has vanished.
+        say: told now and then how far the work is, and each case from which a class has vanished.
 
     Returns:
-        The two, and the fingerprint of the first.
+        The cases to train on, the cases held out, and the fingerprint of the former.
 
     Raises:
         UserError: a fault of the settings, a faulty case, no labelled one, or a class that has
@@ -124,7 +145,7 @@ def prepared_split(
     if slices := config.data.annotated_slices:
         share = np.mean([np.mean(np.asarray(case.label) != IGNORED) for case in prepared])
         say(f"annotated: {' + '.join(map(str, slices))} slices a case, {share:.1%} of its voxels")
-    # Those held out keep their whole label maps: they are scored.
+    # Held-out cases keep their whole label maps: they are scored.
     dense = CaseCache(dataset, settings, progress=tell, warn=say)
     held_out = dense.prepared(held_out, known)
     tell_vanished(prepared, held_out, dataset, settings, say)
@@ -133,7 +154,7 @@ def prepared_split(
 
 
 def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerprint:
-    """The fingerprint of the cases that a training would see, of which nothing is prepared.
+    """The fingerprint of the cases that a training would see; no case is prepared.
 
     Raises:
         UserError: as `prepared_split`.

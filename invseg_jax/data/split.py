@@ -26,16 +26,16 @@ def split_cases(
     Args:
         config: with `data.folds` and `data.fold`; and `data.group`, a pattern of the patient in an
             id, or `data.split`, a file that lists the ids of each fold.
-        cases: in order. Those that the file does not name are on neither side.
-        known: ids that the file may name; None: those of the cases.
+        cases: in order. Cases that the file does not name are on neither side.
+        known: ids that the file may name; None: the ids of the cases.
 
     Returns:
         The cases to train on, and those held out, each in the given order.
 
     Raises:
-        UserError: both keys are given; a pattern that is wrong or finds no patient; a file that is
-            wrong or names no case that there is; fewer cases or patients than folds, or a fold that
-            is not there.
+        UserError: both keys are given; the pattern is wrong or finds no patient; the file is wrong
+            or names unknown cases; there are fewer cases or patients than folds, or there is no
+            such fold.
     """
     group, file = _keys(config)
     if not file:
@@ -46,14 +46,14 @@ def split_cases(
     sides = tuple([case for case in cases if case.id in ids] for ids in (training, held_out))
     if not sides[0]:
         raise UserError(
-            f"config.data.split: {file} has none of config.data.cases to train on in entry "
-            f"{config.data.fold}; name other cases"
+            f"config.data.split: entry {config.data.fold} of {file} trains on none of "
+            "config.data.cases; name other cases"
         )
     return sides[0], sides[1]
 
 
 def check_split(config: Config, fold: int) -> None:
-    """Checks what can be said of a split before the cases are known.
+    """Checks a split as far as that is possible before the cases are known.
 
     Raises:
         UserError: as `split_cases`.
@@ -95,7 +95,7 @@ def hold_out(
         The cases to train on, and those held out, each in the given order.
 
     Raises:
-        UserError: fewer cases or patients than folds, or a fold that is not there.
+        UserError: there are fewer cases or patients than folds, or there is no such fold.
     """
     if not 0 <= fold < folds:
         raise UserError(
@@ -122,7 +122,7 @@ def hold_out(
 
 
 def _keys(config: Config) -> tuple[str, str]:
-    """`config.data.group` and `config.data.split`, of which runs of earlier versions have none."""
+    """`config.data.group` and `config.data.split`; "" in runs of earlier versions."""
     group, file = (config.data.get(key, "") for key in ("group", "split"))
     if group and file:
         raise UserError(

@@ -33,8 +33,8 @@ def read_split(file: str, fold: int) -> tuple[set[str], set[str]]:
         The ids to train on, and those to hold out.
 
     Raises:
-        UserError: there is no such file, it is not of this form, it has no such entry, or the entry
-            names an id twice or none to train on.
+        UserError: there is no such file, it has another form, it has no such entry, or the entry
+            names an id twice or no id to train on.
     """
     where = f"{_KEY}: {file}"
     if reason := why_missing(file):
@@ -62,20 +62,20 @@ def read_split(file: str, fold: int) -> tuple[set[str], set[str]]:
 
 
 def refuse_unknown(file: str, ids: Collection[str], known: Collection[str]) -> None:
-    """Refuses a split that names cases that there are not.
+    """Refuses a split that names cases which the data set does not have.
 
     Args:
         file: the JSON file.
-        ids: that it names.
-        known: of the labelled cases.
+        ids: of the cases that the split names.
+        known: ids of the labelled cases.
 
     Raises:
-        UserError: one is not known.
+        UserError: an id is not known.
     """
     if unknown := sorted(set(ids) - set(known)):
         raise UserError(
-            f"{_KEY}: {file} names {some(unknown)}, and the data set has no labelled case of that "
-            f"id; there are {some(sorted(known))}"
+            f"{_KEY}: {file} names {some(unknown)}, and the data set has no labelled case with "
+            f"such an id; there are {some(sorted(known))}"
         )
 
 

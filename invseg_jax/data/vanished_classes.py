@@ -1,7 +1,7 @@
 """Classes that a label map has in its file and not on the network's grid.
 
-On a coarser grid a small structure can lose all its voxels, and a crop can cut it off. Nothing of
-it is left to train on, and nothing else would say so.
+On a coarser grid a small structure can lose all its voxels, and a crop can cut it off. Nothing is
+then left to train on, and nothing else would say so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def tell_vanished(
     settings: Preprocessing,
     say: Callable[[str], None],
 ) -> None:
-    """Tells of each case which classes have vanished from it.
+    """Tells for each case which classes have vanished from it.
 
     Args:
         training: the prepared cases to train on.
@@ -61,14 +61,14 @@ def tell_vanished(
     for index in sorted(lost):
         if not any(len(case.foreground(index)) for case in training):
             raise UserError(
-                f"class {dataset.classes[index]}: none of the training cases that have it has a "
-                f"voxel of it left on the network's grid ({grid}); take a finer "
-                "config.data.preprocess.spacing, or no crop, or leave the class out"
+                f"class {dataset.classes[index]}: no training case has a voxel of this class left "
+                f"on the network's grid ({grid}); take a finer config.data.preprocess.spacing, or "
+                "no crop, or leave the class out"
             )
 
 
 def _grid(settings: Preprocessing) -> str:
-    """What changes the grid, as it stands in a configuration."""
+    """The settings that change the grid, as a configuration has them."""
     parts = []
     if settings.spacing is not None:
         parts.append(f"spacing={settings.spacing}, labels={settings.labels!r}")

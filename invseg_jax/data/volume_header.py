@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from invseg_jax.data.byte_stream import Stream
-from invseg_jax.data.grid import PLACE_TOLERANCE, SPACING_TOLERANCE, corners, lengths
+from invseg_jax.data.grid import PLACE_TOLERANCE, SPACING_TOLERANCE, along, corners
 from invseg_jax.data.placement import Placement
 from invseg_jax.errors import UserError
 
@@ -55,10 +55,10 @@ def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
     Args:
         stream: at its start; afterwards at the header's end.
         path: for messages.
-        single: whether it is that of a `.nii` file, not of a `.hdr` / `.img` pair.
+        single: True for a `.nii` file, False for a `.hdr` / `.img` pair.
 
     Raises:
-        UserError: it is none, or damaged.
+        UserError: there is no such header, or it is damaged.
     """
     block = stream.read(348)
     if not block:
@@ -90,7 +90,7 @@ def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
         )
     placement, vox_offset = Placement.of(fields), float(fields["vox_offset"])
     try:
-        # Read from 352 on whatever it says, see `claims`; nibabel would refuse the file.
+        # The voxels are read from byte 352 on, see `claims`; nibabel would refuse the file.
         if single and 0 < vox_offset < fields.single_vox_offset:
             fields["vox_offset"] = 0
         fields.check_fix(logger=_QUIET, error_level=40)
@@ -100,7 +100,7 @@ def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
 
 
 def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.dtype, int, int]:
-    """What a header says of the voxels: their shape, type, offset and size in bytes.
+    """What a header says about the voxels: their shape, type, offset and size in bytes.
 
     An axis after the third that is 0 long counts as 1 long. The voxels of a single file never start
     before the end of the header and its four bytes of flags, whatever vox_offset says.
@@ -145,7 +145,7 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
     """(4, 4) float64, voxel indices to mm: the sform, else the qform, else the spacing alone.
 
     Raises:
-        UserError: it is singular or not finite, or hangs on a spacing of 0.
+        UserError: it is singular or not finite, or the spacing that it needs is 0.
     """
     placement = header.placement
     # An affine may be whole without it, but other programs take the spacing from here.
@@ -156,8 +156,8 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
         )
     if placement.sform is None and not placement.spacing.all():
         raise UserError(
-            f"{path}: the header gives no spacing (pixdim {_numbers(placement.pixdim[1:])}), and "
-            "no sform that would; write the true spacing in mm into pixdim"
+            f"{path}: the header has no sform, and its pixdim, the spacing, is "
+            f"{_numbers(placement.pixdim[1:])}; write the true spacing in mm into pixdim"
         )
     try:
         affine = placement.sform
@@ -183,7 +183,7 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
 
 
 def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """What a user should be told of a header though the volume can be used, a line each.
+    """What a user should know about a header although the volume can be used, a line each.
 
     Args:
         header: of the volume.
@@ -194,7 +194,7 @@ def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> 
     if header.single and header.vox_offset < header.fields.single_vox_offset:
         found.append(
             f"vox_offset is {header.vox_offset:g}, within the header; the voxels are read "
-            f"from byte {header.fields.single_vox_offset} on, where those of a single file start"
+            f"from byte {header.fields.single_vox_offset} on, the first place in a single file"
         )
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     try:
@@ -212,12 +212,12 @@ def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> 
                 )
     if (np.abs(placement.spacing / spacing - 1) > SPACING_TOLERANCE).any():
         found.append(
-            f"pixdim gives voxels of {lengths(placement.spacing)} mm, the sform of "
-            f"{lengths(spacing)} mm; the sform is used, other programs may take pixdim"
+            f"pixdim gives voxels of {along(placement.spacing)} mm, the sform of "
+            f"{along(spacing)} mm; the sform is used, other programs may take pixdim"
         )
     if spacing.max() > _LARGEST_MM or spacing.min() < _SMALLEST_MM:
         found.append(
-            f"voxels of {lengths(spacing)} mm (the header's unit is {placement.unit}): is the "
+            f"voxels of {along(spacing)} mm (the header's unit is {placement.unit}): is the "
             "unit right?"
         )
     return tuple(found)

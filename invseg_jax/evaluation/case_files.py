@@ -27,8 +27,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
             long, or there can be no such folder.
     """
     # File systems of macOS do not tell composed from decomposed letters.
-    paths = (path for case in cases for path in (*case.images, case.label) if path)
-    files = {composed(os.path.realpath(path)) for path in paths}
+    files = {composed(os.path.realpath(path)) for case in cases for path in case.files}
     longest = _longest_name(folder)
     for id in ids:
         target = folder / f"{id}.nii.gz"

@@ -11,18 +11,15 @@ smallest and the largest of all training images, in the constants below.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from invseg_jax.data.fingerprint import Fingerprint, WholeImage
+from invseg_jax.data.fingerprint import WholeImage
 from invseg_jax.data.geometry import nonzero_box
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.preprocess import Preprocessing
-from invseg_jax.errors import UserError
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.inference.training_images import TrainingImages
 
 # Of the spacing along an axis, where images are not resampled.
 SPACING = 1.25
@@ -42,75 +39,22 @@ _BELOW_ZERO = 0.01
 _CLEARLY = 2.0
 
 
-@dataclass(frozen=True)
-class TrainingImages:
-    """What the training images of one run, or of several that are averaged, were like.
+def tell_differences(
+    training: TrainingImages | None,
+    settings: Preprocessing,
+    case: LoadedCase,
+    say: Callable[[str], None],
+) -> None:
+    """Says in one line what of a case is unlike the training images; see `differences`.
 
-    Attributes:
-        spacings: (n, 3) mm, along the axes of the canonical frame.
-        views: (n, 3) mm, size times spacing, after the crop.
-        modalities: names.
-        whole: of each image, the intensities of each modality; empty for runs of earlier versions.
-        oriented: of each image, whether its file says which side is left; empty likewise.
+    Args:
+        training: what the network has seen; None where that is not known.
+        settings: how its images are prepared.
+        case: with the modalities of the training.
+        say: told the line, if there is anything to say.
     """
-
-    spacings: np.ndarray
-    views: np.ndarray
-    modalities: tuple[str, ...]
-    whole: tuple[tuple[WholeImage, ...], ...]
-    oriented: tuple[bool, ...]
-
-    @classmethod
-    def of(cls, fingerprints: Sequence[Fingerprint]) -> TrainingImages:
-        """Puts together what the runs have seen.
-
-        Args:
-            fingerprints: at least one.
-
-        Raises:
-            ValueError, TypeError: one holds something else than it should, or not the modalities
-                of the others.
-        """
-        shapes, spacings = (
-            np.array([each for fingerprint in fingerprints for each in values(fingerprint)], float)
-            for values in (lambda f: f.shapes, lambda f: f.spacings)
-        )
-        positive = (shapes > 0).all() and (spacings > 0).all()
-        if shapes.shape != spacings.shape or spacings.shape[1:] != (3,) or not positive:
-            raise ValueError("sizes and spacings are not three numbers a case")
-        modalities = tuple(fingerprints[0].modalities)
-        if any(tuple(fingerprint.modalities) != modalities for fingerprint in fingerprints):
-            raise ValueError("its modalities are not those of the other runs")
-        whole = tuple(case for fingerprint in fingerprints for case in fingerprint.whole)
-        measured = [[(w.minimum, w.low, w.median, w.high) for w in case] for case in whole]
-        numbers = np.array(measured, np.float64)
-        fits = numbers.shape == (len(whole), len(modalities), 4) and np.isfinite(numbers).all()
-        if whole and not fits:
-            raise ValueError("intensities are not four numbers a modality of each case")
-        oriented = tuple(o for fingerprint in fingerprints for o in fingerprint.oriented)
-        return cls(spacings, shapes * spacings, modalities, whole, oriented)
-
-
-def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | None, list[str]]:
-    """Reads the fingerprints of runs, as far as they are there.
-
-    Returns:
-        What the runs have seen, None where no fingerprint can be read; and a line for each run
-        whose fingerprint cannot.
-    """
-    found, notes = [], []
-    for workdir in workdirs:
-        try:
-            if not (workdir / "fingerprint.json").exists():
-                raise UserError("fingerprint.json is missing, as in runs of earlier versions")
-            fingerprint = RunFolder(workdir).read_fingerprint()
-            TrainingImages.of([*found, fingerprint])  # whether it is sound, and fits the others
-            found.append(fingerprint)
-        except (UserError, ValueError, TypeError, AttributeError) as error:
-            notes.append(
-                f"{workdir}: images cannot be compared with those of the training: {error}"
-            )
-    return TrainingImages.of(found) if found else None, notes
+    if training is not None and (unlike := differences(training, settings, case)):
+        say(f"case {case.id} is unlike the training images: {'; '.join(unlike)}")
 
 
 def differences(training: TrainingImages, settings: Preprocessing, case: LoadedCase) -> list[str]:
@@ -145,9 +89,9 @@ def differences(training: TrainingImages, settings: Preprocessing, case: LoadedC
 
 def _orientation(training: TrainingImages, oriented: bool) -> list[str]:
     if not oriented and training.oriented and all(training.oriented):
-        return ["its header does not say which side is left, those of the training did"]
+        return ["its header does not say which side is left, those of the training images do"]
     if oriented and training.oriented and not any(training.oriented):
-        return ["its header says which side is left, those of the training did not"]
+        return ["its header says which side is left, those of the training images do not"]
     return []
 
 
@@ -197,7 +141,7 @@ def _of_modality(
     """What of one modality's intensities is unlike those of the training."""
     found = []
     if sign := _sign(own, theirs):
-        had = "no training image had" if sign < 0 else "all training images had"
+        had = "which no training image had" if sign < 0 else "which all training images had"
         found.append(f"{name} has {'' if sign < 0 else 'no '}values below 0, {had}")
     spans = [_span(other) for other in theirs]
     low, high = min(spans), max(spans)

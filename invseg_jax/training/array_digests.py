@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invseg_jax.training.signed_json import json_checksum
+from invseg_jax.json_values import json_checksum
 
 FORMAT = 2
 

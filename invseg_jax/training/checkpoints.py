@@ -23,7 +23,7 @@ from invseg_jax.training.durable_rename import DurableRename
 from invseg_jax.training.orbax_noise import quiet
 from invseg_jax.training.saved_steps import damaged_steps, saved_steps, set_aside
 from invseg_jax.training.state import TrainState
-from invseg_jax.training.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint
+from invseg_jax.training.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint, first_line
 
 Found = TypeVar("Found")
 # How often a reader looks for the newest again when a training deletes what it reads.
@@ -209,7 +209,7 @@ class Checkpoints:
             text = f"checkpoint {self.folder / str(fault.step)} is damaged ({fault.reason})"
             if not self._read_only:
                 text += f", kept as {self._set_aside(fault.step)}"
-            self._say(f"{text}; that of step {step} is read instead")
+            self._say(f"{text}; the checkpoint of step {step} is read instead")
 
     def _set_aside(self, step: int) -> str:
         with self._one_line():
@@ -267,8 +267,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise UserError(f"could not save to {self.folder}: {said}") from error
+            raise UserError(f"could not save to {self.folder}: {first_line(error)}") from error
 
 
 def _or_fault(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from orbax.checkpoint.path import atomicity
 
+from invseg_jax.atomic_file import sync_folder
+
 _METADATA = "_CHECKPOINT_METADATA"
 
 
@@ -33,7 +35,7 @@ class DurableRename(atomicity.AtomicRenameTemporaryPath):
         await asyncio.to_thread(self._complete, temporary, final)
         await asyncio.to_thread(flush_tree, temporary)
         await asyncio.to_thread(os.rename, temporary, final)
-        await asyncio.to_thread(flush, final.parent)
+        await asyncio.to_thread(sync_folder, final.parent)
 
     def _complete(self, temporary: Path, final: Path) -> None:
         """Writes what Orbax's own class writes last."""
@@ -47,21 +49,13 @@ class DurableRename(atomicity.AtomicRenameTemporaryPath):
 
 
 def flush_tree(folder: Path) -> None:
-    """Waits until every file and folder below a folder is on the disk, and the folder itself."""
-    for inside, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            flush(Path(inside) / name)
-        flush(Path(inside))
-
-
-def flush(path: Path) -> None:
-    """Waits until a file's content, or the names in a folder, are on the disk.
+    """Waits until a folder, and every file and folder in it, is on the disk.
 
     Raises:
-        OSError: they could not be written.
+        OSError: something could not be written.
     """
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    for inside, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with open(Path(inside) / name, "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(inside))

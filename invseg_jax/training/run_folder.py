@@ -22,13 +22,17 @@ from ml_collections import ConfigDict
 
 from invseg_jax.atomic_file import write_atomically
 from invseg_jax.configuration import Config
+from invseg_jax.data.cached_case import CachedCase
+from invseg_jax.data.content import FILES, VOXELS, case_digest, images_digest
 from invseg_jax.data.fingerprint import Fingerprint
-from invseg_jax.data.layouts.case import Region
+from invseg_jax.data.layouts.case import Dataset, Region
 from invseg_jax.errors import UserError
 from invseg_jax.folder_lock import folder_lock
+from invseg_jax.json_values import plain, tuples
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
 from invseg_jax.training.json_types import config_fault
+from invseg_jax.training.resuming import data_fault, settings_fault
 from invseg_jax.training.run_files import config_values, field_values
 from invseg_jax.training.saved_steps import saved_steps
 
@@ -65,7 +69,52 @@ class DataDescription:
     ignore: int | None = None
     regions: tuple[Region, ...] = ()
     images: tuple[str, ...] = ()
-    known_by: str = "files"
+    known_by: str = FILES
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        dataset: Dataset,
+        root: str | None,
+        training: Sequence[CachedCase],
+        held_out: Sequence[CachedCase],
+        known_by: str = VOXELS,
+    ) -> "DataDescription":
+        """Describes the data of a training.
+
+        Args:
+            config: of the run.
+            dataset: what the cases belong to.
+            root: where it is, or None for the embedded cohort.
+            training: the prepared cases to train on.
+            held_out: the prepared cases to score.
+            known_by: what digests are to be taken of, "voxels" or "files".
+
+        Raises:
+            UserError: a file of a case cannot be read any more.
+        """
+        labelled = {case.id: case for case in dataset.cases if case.label is not None}
+
+        def identified(case: CachedCase) -> tuple[str, str]:
+            if known_by == VOXELS:
+                return case.id, case.content
+            return case.id, case_digest(labelled[case.id], known_by)
+
+        return cls(
+            layout=config.data.layout,
+            root=None if root is None else str(Path(root).absolute()),
+            modalities=dataset.modalities,
+            classes=dataset.classes,
+            values=dataset.values,
+            training=tuple(identified(case) for case in training),
+            held_out=tuple(identified(case) for case in held_out),
+            reference=dataset.reference,
+            ignore=dataset.ignore,
+            regions=dataset.regions if config.loss.regions else (),
+            images=tuple(images_digest(labelled[case.id], known_by) for case in training),
+            known_by=known_by,
+        )
 
     @property
     def segments(self) -> str:
@@ -73,30 +122,6 @@ class DataDescription:
         if self.regions:
             return f"regions {', '.join(region.name for region in self.regions)}"
         return f"classes {', '.join(self.classes)}"
-
-
-# What must stay as it is for a run to go on. How the network is evaluated (memory, stream, ...) may
-# change: the parameters do not.
-_KEPT = (
-    "seed",
-    "model.name",
-    "model.settings",
-    "vae.latent",
-    "vae.widths",
-    "data.layout",
-    "data.annotated_slices",
-    "data.preprocess",
-    "loss.regions",
-    "optimiser.name",
-)
-# What those of earlier versions were, which had no such key.
-_BEFORE: dict[str, Any] = {
-    "vae.latent": 0,
-    "vae.widths": [],
-    "data.annotated_slices": [],
-    "loss.regions": False,
-    "optimiser.name": "adamw",
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,7 @@ class RunFolder:
         """What the digests are of in a run that can be resumed here, else those of a new run."""
         file = self.path / "data.json"
         if not self.newest_step() or not file.exists():
-            return "voxels"
+            return VOXELS
         return self.read_data().known_by
 
     @contextlib.contextmanager
@@ -153,49 +178,9 @@ class RunFolder:
                 on the same prepared another way or with other classes, of more steps, or a finished
                 one that was trained otherwise; nothing is written.
         """
-        values = signed_json.plain(config.to_dict())
-        described = signed_json.plain(asdict(data))
-        saved = self.newest_step()
-        if saved > config.steps:
-            raise UserError(
-                f"{self.path} holds a run that was saved at step {saved}, beyond config.steps="
-                f"{config.steps}; take more steps to go on with it, or another --workdir"
-            )
-        if saved:
-            for name in ("config.json", "data.json"):
-                if not (self.path / name).exists():
-                    raise UserError(
-                        f"{self.path} holds the checkpoint of step {saved} and no {name}; put it "
-                        "back, or give another --workdir"
-                    )
-            earlier = config_values(self.path)
-            # The branch's dense layers are made for the patch.
-            kept = [*_KEPT, *(("data.patch",) if config.vae.latent else ())]
-            if saved == config.steps:
-                kept += _shared(earlier, values, ("optimiser", "loss", "augment", "vae"))
-                kept += ["data.batch", "data.patch", "data.foreground"]
-            for part in kept:
-                if _at(earlier, part) != _at(values, part):
-                    raise UserError(
-                        f"{self.path} holds a run with another config."
-                        f"{_difference(part, earlier, values)}; "
-                        "use the same configuration to resume it, or another --workdir"
-                    )
-            earlier = self._read_data()
-            for part in ("modalities", "classes", "values", "reference", "ignore", "regions"):
-                # Runs of earlier versions have no regions.
-                if earlier.get(part, [] if part == "regions" else None) != described[part]:
-                    raise UserError(
-                        f"{self.path} holds a run with other {part} ({earlier.get(part)}, now "
-                        f"{described[part]}); use the same data to resume it, or another --workdir"
-                    )
-            trained_on = earlier["training"]
-            if trained_on != described["training"]:
-                raise UserError(
-                    f"{self.path} holds a run on other data ({len(trained_on)} training cases, now "
-                    f"{len(described['training'])}, not all the same); "
-                    "use the same --data and fold to resume it, or another --workdir"
-                )
+        values, described = plain(config.to_dict()), plain(asdict(data))
+        if step := self.newest_step():
+            self._refuse_another(step, values, described)
         # What this would not read again must not be trained.
         if fault := config_fault(values, complete=True):
             raise UserError(f"{fault}; take the keys and types of configuration.py: base_config")
@@ -211,7 +196,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds no run, or the file is damaged.
         """
-        return ConfigDict(signed_json.tuples(config_values(self.path)))
+        return ConfigDict(tuples(config_values(self.path)))
 
     def read_data(self) -> DataDescription:
         """What the network was trained on.
@@ -219,7 +204,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds no run, or the file is damaged.
         """
-        values = signed_json.tuples(self._read_data())
+        values = tuples(self._read_data())
         regions = tuple(Region(**region) for region in values.pop("regions", ()))
         return DataDescription(**values, regions=regions)
 
@@ -260,6 +245,26 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
 
+    def _refuse_another(
+        self, step: int, values: Mapping[str, Any], described: Mapping[str, Any]
+    ) -> None:
+        """Refuses what cannot go on from a saved step; see `write`."""
+        if step > values["steps"]:
+            raise UserError(
+                f"{self.path} holds a run that was saved at step {step}, beyond config.steps="
+                f"{values['steps']}; take more steps to go on with it, or another --workdir"
+            )
+        for name in ("config.json", "data.json"):
+            if not (self.path / name).exists():
+                raise UserError(
+                    f"{self.path} holds the checkpoint of step {step} and no {name}; put it "
+                    "back, or give another --workdir"
+                )
+        if fault := settings_fault(config_values(self.path), values, step):
+            raise UserError(f"{self.path} {fault}")
+        if fault := data_fault(self._read_data(), described):
+            raise UserError(f"{self.path} {fault}")
+
     def _read_data(self) -> dict[str, Any]:
         values = field_values(self.path, "data.json", DataDescription)
         if fault := _disagreement(values):
@@ -284,31 +289,3 @@ def _disagreement(data: Mapping[str, Any]) -> str | None:
     if reference is not None and not 0 <= reference < count:
         return f"reference is {reference}, and there are {count} modalities, counted from 0"
     return None
-
-
-def _at(values: Mapping[str, Any], path: str) -> Any:
-    found: Any = values
-    for name in path.split("."):
-        found = found.get(name, {}) if isinstance(found, Mapping) else {}
-    return _BEFORE.get(path, {}) if found == {} else found
-
-
-def _shared(
-    earlier: Mapping[str, Any], values: Mapping[str, Any], sections: Sequence[str]
-) -> list[str]:
-    """The settings of sections that both have: runs of earlier versions lack some."""
-    return [
-        f"{section}.{name}"
-        for section in sections
-        for name in sorted({*_at(earlier, section)} & {*_at(values, section)})
-    ]
-
-
-def _difference(part: str, earlier: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Names the first value that differs below `part`: "model.channels ([8, 16], now [8, 32])"."""
-    a, b = _at(earlier, part), _at(values, part)
-    names: Sequence[str] = sorted({*a, *b}) if isinstance(a, dict) and isinstance(b, dict) else []
-    for name in names:
-        if a.get(name) != b.get(name):
-            return _difference(f"{part}.{name}", earlier, values)
-    return f"{part} ({a if a != {} else 'absent'}, now {b if b != {} else 'absent'})"

@@ -11,12 +11,12 @@ neither.
 """
 
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from invseg_jax.errors import UserError
+from invseg_jax.json_values import json_checksum
 
 FORMAT = 2
 
@@ -31,11 +31,6 @@ class Stored(NamedTuple):
 
     values: dict[str, Any]
     complete: bool
-
-
-def json_checksum(values: Any) -> int:
-    """The crc32 of JSON values, in whatever order and with whatever blanks they are written."""
-    return zlib.crc32(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
 def to_text(values: Mapping[str, Any]) -> str:
@@ -86,20 +81,6 @@ def read(file: Path) -> Stored:
 def unreadable(file: Path, fault: str) -> UserError:
     """The error for a file with a fault."""
     return UserError(f"{file} cannot be read: {fault}; correct it or put back a copy of it")
-
-
-def plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    return json.loads(json.dumps(value))
-
-
-def tuples(value: Any) -> Any:
-    """Lists as tuples, as configurations have them."""
-    if isinstance(value, Mapping):
-        return {key: tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(tuples(item) for item in value)
-    return value
 
 
 def _digest(content: Mapping[str, Any]) -> str:

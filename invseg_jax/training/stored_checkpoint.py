@@ -162,7 +162,7 @@ class StoredCheckpoint:
 
     def _fault(self, error: Exception) -> UserError:
         """What an exception says of the files."""
-        said = _first_line(error)
+        said = first_line(error)
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) in _PASSING
         if passing or any(words in str(error) for words in _PASSING_WORDS):
             return UserError(f"checkpoint {self.path} cannot be read now ({said}); try again")
@@ -173,5 +173,6 @@ def _shape(described: list | None) -> str:
     return "absent" if described is None else f"{described[1]}{described[0]}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception says, short; its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

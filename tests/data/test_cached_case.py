@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.data import cache, entry_manifest
+from invseg_jax.data import cache, entry_manifest, file_times
 from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.entry_manifest import DamagedEntry
 from invseg_jax.data.layouts import Dataset, open_dataset
@@ -117,7 +117,7 @@ def test_who_has_mapped_a_deleted_entry_keeps_it(case: CachedCase) -> None:
 def test_a_file_is_read_through_once_a_process(
     case: CachedCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entry_manifest, "_SETTLED_NS", -1)  # as if written long ago
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -1)  # as if written long ago
     read: list[int] = []
     checksum = entry_manifest.zlib.crc32
 

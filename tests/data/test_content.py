@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-from invseg_jax.data import content, scan_memory
+from invseg_jax.data import content, file_times
 from invseg_jax.data.content import (
     Content,
     case_digest,
@@ -54,7 +54,7 @@ TYPES = ("uint8", "int8", "int16", "uint16", "int32", "int64", "uint64", "float3
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty memory, which believes files that have just been written."""
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "digests"
 
@@ -354,7 +354,7 @@ def test_a_new_file_is_not_remembered(
     tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may change once more within the resolution of its time."""
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", 2 * 10**9)
+    monkeypatch.setattr(file_times, "_SETTLED_NS", 2 * 10**9)
     path = save(tmp_path / "a.nii", nifti(phantom(0)[0], PLACE))
     os.utime(path, (0, 0))  # what the file says of its last write can be anything
     volume_content(path)

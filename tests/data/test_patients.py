@@ -52,8 +52,8 @@ def test_scans_of_one_patient_on_both_sides(form: str):
     # The last scan of each patient but one is held out.
     training, held_out = [*ids[:-1:2], ids[-1]], ids[1:-2:2]
     said = torn_patients(training, held_out)
-    assert said.startswith("6 of 7 patients with several scans, by their ids, are trained on and ")
-    assert f"as {ids[0]}, {ids[1]}" in said and "\n" not in said
+    assert said.startswith("6 of 7 patients with several scans, by their ids, are both trained on")
+    assert f"such as {ids[0]}, {ids[1]}" in said and "\n" not in said
     # The pattern that is proposed does it.
     match = re.search("config.data.group='(.*?)' keeps", said)
     assert match

@@ -64,7 +64,7 @@ def test_what_is_free_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_grid_that_is_senseless_is_told_though_it_fits(tmp_path: Path):
     dataset, case = written(tmp_path, (9, 9, 9), (1, 1, 2000))
     said = str(shortage(dataset, case, [Preprocessing(spacing=(1, 1, 1))]))
-    assert "(grid 9 x 9 x 18000), more than 1000 voxels for each of the image's" in said
+    assert "(grid 9 x 9 x 18000), more than 1000 voxels for each voxel of the image" in said
     assert shortage(dataset, case, [Preprocessing(spacing=(1, 1, 2))]) is None
 
 

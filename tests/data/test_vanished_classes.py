@@ -71,7 +71,7 @@ def test_each_case_and_class_is_told_at_each_start(tmp_path: Path) -> None:
 def test_a_class_that_all_training_cases_lose_is_refused(tmp_path: Path) -> None:
     dataset = write(tmp_path / "data")
     for _ in range(2):
-        with pytest.raises(UserError, match="^class dark: none of the training cases") as caught:
+        with pytest.raises(UserError, match="^class dark: no training case has a voxel") as caught:
             prepare(dataset, **COARSE)
     assert "spacing=(3.0, 3.0, 3.0)" in str(caught.value) and "\n" not in str(caught.value)
     assert "take a finer config.data.preprocess.spacing" in str(caught.value)

@@ -1,52 +1,22 @@
 """What is told of images that are unlike the training's, and what is not."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from invseg_jax.command import load_config
 from invseg_jax.data.cache import CaseCache
-from invseg_jax.data.fingerprint import Fingerprint, measure
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.placement import Placement
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.data.split import hold_out
-from invseg_jax.inference.likeness import TrainingImages, differences, read_training_images
-
-SHAPE = (20, 24, 16)
-
-
-def scan(
-    seed: int,
-    *,
-    kinds: Sequence[str] = ("mr",),
-    shape: Sequence[int] = SHAPE,
-    spacing: Sequence[float] = (1.0, 1.0, 2.0),
-    axes: Sequence[int] = (0, 1, 2),
-    oriented: bool = True,
-) -> LoadedCase:
-    """A head of noise in air, as each kind of scanner sees it; no two gains of MR are alike."""
-    rng = np.random.default_rng(seed)
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"), axis=-1)
-    head = (grid**2).sum(axis=-1) < 0.8
-    tissue = rng.normal(1, 0.2, shape).clip(0.1, 3)
-    seen = {
-        "mr": np.where(head, rng.uniform(200, 900) * tissue, 0),
-        "pet": np.where(head, rng.uniform(2, 6) * tissue, 0),
-        "ct": np.where(head, 40 + 300 * (tissue - 1), -1000),
-    }
-    image = np.stack([seen[kind] for kind in kinds], axis=-1).astype(np.float32)
-    affine = np.diag((*spacing, 1.0))
-    image, affine[:, :3] = image.transpose(*axes, 3), affine[:, list(axes)]
-    place = Placement.of_affine(affine, oriented=oriented)
-    return LoadedCase(str(seed), image, np.ones(image.shape[:3], np.uint8), affine, place)
+from invseg_jax.inference.likeness import differences
+from invseg_jax.inference.training_images import TrainingImages
+from tests.inference.heads import MR, SHAPE, fingerprint, scan
 
 
 def trained_on(
@@ -55,19 +25,10 @@ def trained_on(
     return TrainingImages.of([fingerprint(settings, cases, modalities)])
 
 
-def fingerprint(
-    settings: Preprocessing, cases: Sequence[LoadedCase], modalities: tuple[str, ...] = ("mr",)
-) -> Fingerprint:
-    rng = np.random.default_rng(0)
-    measured = {case.id: measure(case, 2, rng) for case in cases}
-    return Fingerprint.of(measured, modalities, ("background", "head"), settings)
-
-
 def changed(case: LoadedCase, image: np.ndarray) -> LoadedCase:
     return replace(case, image=image.astype(np.float32))
 
 
-MR = Preprocessing()
 CT = Preprocessing(normalisation=("ct",))
 
 
@@ -135,12 +96,12 @@ def test_a_ct_that_is_scaled_is_told(settings: Preprocessing):
     case = scan(9, kinds=("ct",))
     scaled = changed(case, (case.image + 1000) / 2000)
     sign, span = differences(training, settings, scaled)
-    assert sign == "ct has no values below 0, all training images had"
+    assert sign == "ct has no values below 0, which all training images had"
     factor = 2 if settings.measures else 10
     assert span.startswith("ct spans 0.") and f"by more than a factor of {factor})" in span
     # As scanners store it: 1024 higher.
     sign, *rest = differences(training, settings, changed(case, case.image + 1024))
-    assert sign == "ct has no values below 0, all training images had"
+    assert sign == "ct has no values below 0, which all training images had"
     assert bool(rest) == settings.measures
     if rest:
         assert rest[0].startswith("the 0.5 percentile of ct is 24, in training -1e+03")
@@ -175,7 +136,7 @@ def test_values_below_zero():
     case = scan(9)
     normalised = (case.image - case.image.mean()) / case.image.std() * 200
     assert differences(training, MR, changed(case, normalised)) == [
-        "mr has values below 0, no training image had"
+        "mr has values below 0, which no training image had"
     ]
     # What splines leave beside an edge.
     overshoot = np.where(case.image == 0, -1.0, case.image)
@@ -221,10 +182,10 @@ def test_orientation():
         trained_on(MR, [scan(k, oriented=known) for k in range(2)]) for known in (True, False)
     )
     assert differences(oriented, MR, scan(9, oriented=False)) == [
-        "its header does not say which side is left, those of the training did"
+        "its header does not say which side is left, those of the training images do"
     ]
     assert differences(not_oriented, MR, scan(9)) == [
-        "its header says which side is left, those of the training did not"
+        "its header says which side is left, those of the training images do not"
     ]
     assert differences(not_oriented, MR, scan(9, oriented=False)) == []
     mixed = trained_on(MR, [scan(0), scan(1, oriented=False)])
@@ -254,74 +215,6 @@ def test_a_run_of_an_earlier_version_has_no_intensities():
     odd = changed(scan(9, oriented=False), -1e6 * scan(9).image)
     assert differences(training, MR, odd) == []
     assert len(differences(training, MR, scan(9, spacing=(1.5, 1, 2)))) == 1
-
-
-def test_what_was_written_is_read(tmp_path: Path):
-    runs = [tmp_path / name for name in ("a", "b")]
-    for number, run in enumerate(runs):
-        run.mkdir()
-        written = fingerprint(MR, [scan(number)])
-        (run / "fingerprint.json").write_text(written.to_json())
-    training, notes = read_training_images(runs)
-    assert training is not None and notes == []
-    np.testing.assert_array_equal(training.spacings, [(1, 1, 2)] * 2)
-    np.testing.assert_array_equal(training.views, [(20, 24, 32)] * 2)
-    assert len(training.whole) == 2 and training.oriented == (True, True)
-
-
-def broken(change: dict[str, Any]) -> str:
-    return json.dumps(json.loads(fingerprint(MR, [scan(0)]).to_json()) | change)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{",
-        "[]",
-        "{}",
-        broken({"spacings": [[1, 1]]}),
-        broken({"spacings": [[1, "wide", 1]]}),
-        broken({"spacings": [[1, 0, 1]]}),
-        broken({"spacings": []}),
-        broken({"shapes": [[20, 24, 16], [20, 24, 16]]}),
-        broken({"shapes": None}),
-        broken({"whole": [[]]}),
-        broken({"whole": [[{"minimum": 0, "low": 0, "median": 1, "high": "much"}]]}),
-        broken({"whole": [[{"minimum": 0, "low": 0, "median": 1, "high": float("nan")}]]}),
-        broken({"whole": [[{"minimum": 0}]]}),
-        broken({"oriented": 3}),
-        broken({"modalities": ["mr", "pet"]}),
-        broken({"odd": 1}),
-        None,
-    ],
-)
-def test_a_fingerprint_that_cannot_be_read_is_one_line(content: str | None, tmp_path: Path):
-    if content is not None:
-        (tmp_path / "fingerprint.json").write_text(content)
-    training, (note,) = read_training_images([tmp_path])
-    assert training is None
-    assert note.startswith(f"{tmp_path}: images cannot be compared with those of the training: ")
-    assert "\n" not in note
-    # The other runs are still there.
-    sound = tmp_path / "sound"
-    sound.mkdir()
-    (sound / "fingerprint.json").write_text(fingerprint(MR, [scan(0)]).to_json())
-    training, notes = read_training_images([tmp_path, sound])
-    assert training is not None and notes == [note]
-
-
-def test_runs_of_other_modalities_are_not_put_together(tmp_path: Path):
-    runs = [tmp_path / name for name in ("a", "b")]
-    for run, kinds in zip(runs, (("mr",), ("mr", "pet")), strict=True):
-        run.mkdir()
-        written = fingerprint(MR, [scan(0, kinds=kinds)], kinds)
-        (run / "fingerprint.json").write_text(written.to_json())
-    training, (note,) = read_training_images(runs)
-    assert note.startswith(f"{runs[1]}: ") and "modalities are not those of the other" in note
-    assert training is not None and training.modalities == ("mr",)
-    # What cannot be compared is left out.
-    assert differences(training, MR, scan(9, kinds=("mr", "pet"))) == []
 
 
 @pytest.mark.slow

@@ -176,7 +176,9 @@ def test_a_damaged_checkpoint_gives_the_one_before_and_a_warning(
     assert load_network(other.path)[0].step == 10
     (other.checkpoints / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
     before = {p: p.read_bytes() for p in other.path.rglob("*") if p.is_file()}
-    with pytest.warns(UserNotice, match="checkpoints/10 is damaged .* that of step 5 is read"):
+    with pytest.warns(
+        UserNotice, match="checkpoints/10 is damaged .* checkpoint of step 5 is read"
+    ):
         loaded = load_network(other.path)[0]
     assert loaded.step == 5
     for found, first in zip(

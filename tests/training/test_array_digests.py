@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from invseg_jax.json_values import json_checksum
 from invseg_jax.training import mesh
 from invseg_jax.training.array_digests import (
     DamagedDescription,
@@ -14,7 +15,6 @@ from invseg_jax.training.array_digests import (
     checksum,
     checksum_of_state,
 )
-from invseg_jax.training.signed_json import json_checksum
 
 NAMED = {
     "a.kernel": jnp.arange(6, dtype=jnp.float32).reshape(2, 3),

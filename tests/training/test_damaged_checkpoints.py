@@ -103,7 +103,7 @@ def test_training_goes_on_from_the_one_before_and_saves_the_step_again(copied: P
         assert batches.get_state() == {"next_index": 0}
         (line,) = said
         assert line.startswith(f"checkpoint {copied / '7'} is damaged (averaged.conv.kernel has")
-        assert line.endswith("kept as 7.damaged; that of step 4 is read instead")
+        assert line.endswith("kept as 7.damaged; the checkpoint of step 4 is read instead")
         aside = contents(copied / "7.damaged")
         assert sorted(aside.values()) == sorted(damaged.values())
         checkpoints.save(7, at_step(7), batches)
@@ -124,7 +124,7 @@ def test_evaluation_takes_the_one_before_and_changes_nothing(copied: Path, cases
     assert_same_bits(found[1], some_params())
     assert contents(copied) == before
     (line,) = said
-    assert "/7 is damaged (averaged.conv.kernel has changed); that of step 4 is read" in line
+    assert "/7 is damaged (averaged.conv.kernel has changed); the checkpoint of step 4 is" in line
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from invseg_jax.errors import UserError
+from invseg_jax.json_values import json_checksum
 from invseg_jax.training import signed_json
 
 VALUES: dict[str, Any] = {
@@ -88,7 +89,7 @@ def test_what_is_no_such_file_is_one_line(file: Path, content: bytes, said: str)
 
 
 def test_a_digest_without_a_format_is_damage(file: Path):
-    digest = f"crc32:{signed_json.json_checksum({'a': 1}):08x}"
+    digest = f"crc32:{json_checksum({'a': 1}):08x}"
     file.write_text(json.dumps({"a": 1, "digest": digest}))
     with pytest.raises(UserError, match='has a "digest" and no "format"'):
         signed_json.read(file)

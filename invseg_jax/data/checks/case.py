@@ -1,4 +1,4 @@
-"""The faults of one case: files that cannot be read, grids that do not fit, labels that are none.
+"""The faults of one case: files that cannot be read, grids that do not fit, unknown labels.
 
 A case is read file by file, and of each one only the grid is kept: what the check takes of memory
 is one volume.
@@ -51,9 +51,9 @@ class Fault:
         case: its id; "" for the data set as a whole.
         kind: "listing" (which files there are), "file" (missing, damaged, no finite image),
             "memory" (it would take more than there is), "grid" (shape, affine, channels), "label"
-            (its values), or one of `TOLERABLE`. Of warnings: "header", "orientation" and "air".
+            (its values), or one of `TOLERABLE`. Warnings have "header", "orientation" or "air".
         text: what is wrong, where, and what to do, in one line; paths from the data set's root.
-        warning: whether the case can be used all the same, and a user should only know.
+        warning: whether it is only to be known, and the case can be used all the same.
     """
 
     case: str
@@ -74,7 +74,7 @@ def check_case(
         contents: receives what is in each file that can be read.
 
     Returns:
-        The faults, at most one of a file that cannot be read; none for a sound case.
+        The faults, at most one for a file that cannot be read; empty for a sound case.
     """
     found = _Found(dataset, case, {} if contents is None else contents)
     alone = len(case.images) == 1
@@ -84,7 +84,7 @@ def check_case(
             f"{len(case.images)} image files for {len(dataset.modalities)} modalities; give one a "
             "modality, or one 4-D file",
         )
-        return found.faults  # which file is which nobody knows
+        return found.faults  # it is not known which file is which modality
     channels = len(dataset.modalities) if alone else 1
     grids = [_check_image(found, path, channels) for path in case.images]
     reference = grids[0 if alone else dataset.reference or 0]
@@ -132,7 +132,7 @@ def _check_image(found: _Found, path: Path, channels: int) -> Grid | None:
     volume = found.read(path)
     if volume is None:
         return None
-    array = volume.array if volume.array.ndim == 4 else volume.array[..., None]
+    array = volume.channels
     if array.shape[-1] != channels:
         found.add(
             "grid",
@@ -165,10 +165,10 @@ def _add_outliers(
     if len(places) == 1:
         text = f"one voxel{which}, {value}, makes up"
     else:
-        text = f"{len(places)} voxels{which}, of which the first is {value}, make up"
+        text = f"{len(places)} voxels{which} (the most extreme one: {value}) make up"
     found.add(
         "outlier",
-        f"{path}: {text} 99 % of the variance of the image, so all others are equal to a network; "
+        f"{path}: {text} 99 % of the variance of the image, so a network sees all others as equal; "
         "mend the voxel or leave out the case",
     )
 
@@ -198,15 +198,15 @@ def _same_grid(found: _Found, first: Grid, second: Grid) -> None:
 
 
 def _overlap(found: _Found, reference: Grid, other: Grid) -> None:
-    """Two volumes of which one is resampled onto the other's grid where it has another."""
+    """Two volumes that may have different grids: the second is resampled onto the first."""
     if not reference.differs(other):
         return
     if not (reference.oriented and other.oriented):
         found.add(
             "grid",
             f"{(other if reference.oriented else reference).path}: the header does not say where "
-            "it lies (Analyze, or neither sform nor qform), so nothing can be resampled by it; "
-            "give it an sform",
+            "it lies (Analyze, or neither sform nor qform), so it cannot be resampled; give it an "
+            "sform",
         )
         return
     corners = other.corners() @ np.linalg.solve(reference.affine, other.affine).T

@@ -25,7 +25,7 @@ from invseg_jax.data.shortage import ran_out, shortage
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
 
-# Told the number of cases that are done, from 0, and the one that is next.
+# Is told how many cases are done, and which case is next.
 Progress = Callable[[int, Case], None]
 
 
@@ -43,15 +43,16 @@ def check_cases(
     Args:
         dataset: what the cases belong to.
         cases: some or all of its cases.
-        tolerate: kinds of faults, of `TOLERABLE`, that are no fault here.
+        tolerate: kinds of faults, from `TOLERABLE`, that are passed over.
         sound: where cases that were found without fault are remembered by their content; those
             are not read again. None to read all of them.
         progress: is told of every case before it is read.
-        settings: how the cases would be prepared, for the memory that this takes, and for the
-            normalisation, which is to suit the values of each modality; None: neither is known.
+        settings: how the cases would be prepared: the memory that this takes is checked, and
+            whether the normalisation suits the values of each modality. None: the memory with the
+            default settings, and no normalisation.
 
     Returns:
-        All faults and warnings: of the listing, then case by case, then warnings of many cases.
+        All faults and warnings: of the listing, then case by case, then about many cases.
 
     Raises:
         UserError: `tolerate` names something else.
@@ -64,7 +65,7 @@ def check_cases(
     faults = [Fault("", "listing", fault) for fault in dataset.faults]
     for id in repeated_ids(cases):
         same = [case for case in cases if case.id == id]
-        files = dict.fromkeys(str(f) for case in same for f in (*case.images, case.label) if f)
+        files = dict.fromkeys(str(file) for case in same for file in case.files)
         text = f"{len(same)} cases have this id: {some(list(files))}; give every case its own"
         faults.append(Fault(id, "listing", shown_from(dataset.root, text)))
     first: dict[str, tuple[str, Path]] = {}  # where a scan was met first
@@ -77,7 +78,7 @@ def check_cases(
         faults += case_warnings(dataset, known[-1])
         for path in case.images:
             scan = contents[path].scan if path in contents else None
-            if scan is None:  # a fault of the file, or no scan that could be told from another
+            if scan is None:  # it could not be read, or is constant
                 continue
             its_case, its_path = first.setdefault(scan, (case.id, path))
             if its_path != path and "duplicate" not in tolerate:
@@ -98,16 +99,15 @@ def _check_once(
     tell: Callable[[], None] | None,
     settings: Preprocessing | None,
 ) -> tuple[dict[Path, Content], list[Fault]]:
-    """What is in a case's files, and its faults; it is not read where it is known to have none."""
+    """What is in a case's files, and its faults; a case that is known to be sound is not read."""
     contents: dict[Path, Content] = {}
     if sound is not None:
-        files = [path for path in (*case.images, case.label) if path is not None]
-        contents = {path: found for path in files if (found := known_content(path))}
+        contents = {path: found for path in case.files if (found := known_content(path))}
         if sound.remembers(sound.key(dataset, case, contents, tolerate)):
             return contents, []
     if tell is not None:
         tell()
-    # What is in the files is taken from what is read here: none of them is read twice.
+    # Reading fills `contents`, so no file is read twice.
     found = _check(dataset, case, contents, settings)
     faults = [fault for fault in found if fault.kind not in tolerate]
     if sound is not None and not faults:
@@ -118,7 +118,7 @@ def _check_once(
 def _check(
     dataset: Dataset, case: Case, contents: dict[Path, Content], settings: Preprocessing | None
 ) -> list[Fault]:
-    """The faults of a case; of one that would not fit into memory, no voxel is read."""
+    """The faults of a case. If it would not fit into memory, no voxel is read."""
     try:
         if text := shortage(dataset, case, [settings or Preprocessing()]):
             return [Fault(case.id, "memory", text)]
@@ -141,9 +141,9 @@ def refuse_faults(
         config: with `data.layout`, `data.tolerate`, `data.max_bytes` and `data.preprocess`.
         dataset: from `open_source`.
         cases: of the data set.
-        say: told of the progress now and then, then of warnings: how many there are, the first,
-            and the command that shows all of them. A line more for each modality whose values do
-            not suit its normalisation.
+        say: told the progress now and then. Then one line for the warnings: how many there are,
+            the first, and the command that shows all of them. Then one line for each modality whose
+            values do not suit its normalisation.
         tolerate: as of `check_cases`; None: `config.data.tolerate`.
 
     Raises:

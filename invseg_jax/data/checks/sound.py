@@ -1,8 +1,8 @@
 """Cases that were found without fault, remembered by their content.
 
-A case that is as it was, is not read again: the digests of its volumes and what they were checked
-against name an empty file in the cache. Faults are not kept; who mends one wants to see the others
-anew. Warnings need no place here: they follow from what is known of each file, see `content`.
+A case that has not changed is not read again: the digests of its volumes and what they were checked
+against name an empty file in the cache. Faults are not kept: whoever mends one wants to see the
+others again. Warnings are not kept either: they follow from what is known of each file (`content`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from invseg_jax.data.cache import cache_root
+from invseg_jax.data.cache_folder import cache_root
 from invseg_jax.data.content import Content
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import volume_limit
 
-# Of the checks; a change of what they find must change it.
+# To be raised whenever the checks find something else.
 FORMAT = 3
 
 
@@ -42,13 +42,12 @@ class SoundCases:
             dataset: what it was checked against.
             case: the case; its id and the names of its files do not count.
             contents: of its files.
-            tolerate: kinds of faults that were none.
+            tolerate: kinds of faults that were passed over.
 
         Returns:
             The key; None where it is not known what is in a file.
         """
-        files = [path for path in (*case.images, case.label) if path is not None]
-        if not all(path in contents for path in files):
+        if not all(path in contents for path in case.files):
             return None
         against = {
             "format": FORMAT,

@@ -14,54 +14,54 @@ from invseg_jax.data.checks.case import Fault, Kind, shown_from
 from invseg_jax.data.content import Channel, Content
 from invseg_jax.data.layouts.case import Case, Dataset, some
 
-# Told at training in a line of its own: it is about the configuration, not about a file.
+# Training tells it in a line of its own: it is about the configuration, not about a file.
 AIR: Kind = "air"
 _NONE = "the header does not say which side is left (Analyze, or neither sform nor qform)"
 
 
 @dataclass(frozen=True)
 class KnownCase:
-    """A case, and what is in those of its files that can be read."""
+    """A case, and what is in its files, as far as they can be read."""
 
     case: Case
     contents: dict[Path, Content]
 
-    def oriented(self, paths: Sequence[Path | None]) -> dict[bool, list[Path]]:
-        """Those of these files that have an orientation (True) and those that have none (False)."""
+    def oriented(self) -> dict[bool, list[Path]]:
+        """Its files that have an orientation (True), and its files that have none (False)."""
         found: dict[bool, list[Path]] = {True: [], False: []}
-        for path in paths:
+        for path in self.case.files:
             if path in self.contents:
                 found[self.contents[path].oriented].append(path)
         return found
 
 
 def case_warnings(dataset: Dataset, known: KnownCase) -> list[Fault]:
-    """Of a case alone: the notes of its headers, and an orientation that some files lack."""
+    """Warnings about one case: notes of its headers, and an orientation that some files lack."""
     case = known.case
     add, found = _collector(dataset)
     for path, content in known.contents.items():
         for note in content.notes:
             add(case.id, "header", f"{path}: {note}")
-    sides = known.oriented((*case.images, case.label))
+    sides = known.oriented()
     if sides[True] and sides[False]:
         add(
             case.id,
             "orientation",
-            f"{some(sides[False])}: {_NONE}, and that of {sides[True][0]} does: whether they lie "
-            "in the same place cannot be checked; give all an sform, or none",
+            f"{some(sides[False])}: {_NONE}, the header of {sides[True][0]} does: whether they "
+            "lie in the same place cannot be checked; give all files an sform, or none",
         )
     return found
 
 
 def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[Fault]:
-    """Of cases whose images have an orientation, where those of most others have none; or reverse.
+    """Warnings about the few cases that have an orientation where most have none, or the reverse.
 
-    Those with one are brought into the same axes, those without stay as they are stored.
+    Cases with an orientation are brought into the same axes, the others stay as they are stored.
     """
     sides: dict[bool, list[KnownCase]] = {True: [], False: []}
     for one in known:
-        files = one.oriented((*one.case.images, one.case.label))
-        if bool(files[True]) != bool(files[False]):  # else nothing is known, or both were told of
+        files = one.oriented()
+        if bool(files[True]) != bool(files[False]):  # a case with both has its own warning
             sides[bool(files[True])].append(one)
     add, found = _collector(dataset)
     few = len(sides[True]) < len(sides[False])
@@ -73,7 +73,7 @@ def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[F
             add(
                 one.case.id,
                 "orientation",
-                f"{one.case.images[0]}: {what}, and those of {others} other cases {other}: its "
+                f"{one.case.images[0]}: {what}, the headers of {others} other cases {other}: its "
                 "axes may run another way than theirs; give all an sform, or leave the case out",
             )
     return found
@@ -82,7 +82,7 @@ def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[F
 def air_warnings(
     dataset: Dataset, known: Sequence[KnownCase], normalisation: Sequence[str]
 ) -> list[Fault]:
-    """Of modalities with values below 0 whose exact zeros the normalisation takes for air.
+    """Warnings about modalities with values below 0, of which the normalisation takes 0 for air.
 
     Args:
         dataset: what the cases belong to.
@@ -90,7 +90,7 @@ def air_warnings(
         normalisation: of each modality, see `normalise`.
 
     Returns:
-        At most one a modality, of the data set as a whole.
+        At most one for each modality; they are about the data set as a whole.
     """
     add, found = _collector(dataset)
     for index, (name, scheme) in enumerate(zip(dataset.modalities, normalisation, strict=True)):
@@ -116,7 +116,7 @@ def air_warnings(
 
 
 def _modality(known: KnownCase, index: int) -> Channel | None:
-    """What is known of a modality: of a file of its own, or of a channel of the only one."""
+    """What is known of a modality, from its own file or from its channel of the only file."""
     images = known.case.images
     path, place = (images[0], index) if len(images) == 1 else (images[index], 0)
     content = known.contents.get(path)

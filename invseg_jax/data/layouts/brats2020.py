@@ -4,7 +4,7 @@
     BraTS20_Validation_001/…                                the same without _seg
 
 in the folder itself or in the folders that its archives unpack to. Values on disk: 1 necrotic and
-non-enhancing tumour core, 2 oedema, 4 enhancing tumour; 3 is none. The challenge scores three
+non-enhancing tumour core, 2 oedema, 4 enhancing tumour; 3 is not used. The challenge scores three
 regions that overlap (Menze et al., IEEE TMI 34(10), 2015; Bakas et al., arXiv:1811.02629).
 """
 

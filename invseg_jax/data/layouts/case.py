@@ -31,6 +31,11 @@ class Case:
     label: Path | None
     split: Literal["training", "test"] = "training"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its images, then its label map if it has one."""
+        return self.images if self.label is None else (*self.images, self.label)
+
 
 @dataclass(frozen=True)
 class Region:
@@ -78,6 +83,35 @@ class Dataset:
     regions: tuple[Region, ...] = ()
     reference: int | None = None
     faults: tuple[str, ...] = ()
+
+
+def cases_of_id(
+    id: str,
+    images: Sequence[Sequence[Path]],
+    labels: Sequence[Path | None],
+    split: Literal["training", "test"] = "training",
+) -> list[Case]:
+    """The case of an id; several where several files have one name.
+
+    Their ids then repeat, which whoever reads the data set is told (`repeated_ids`).
+
+    Args:
+        id: of the case.
+        images: of each modality, the files that have its name, at least one.
+        labels: the files that have the name of the label map, at least one; (None,) for a case
+            without a label map.
+        split: of the case.
+    """
+    count = max(len(files) for files in (*images, labels))
+    return [
+        Case(
+            id,
+            tuple(files[min(k, len(files) - 1)] for files in images),
+            labels[min(k, len(labels) - 1)],
+            split,
+        )
+        for k in range(count)
+    ]
 
 
 def natural_order(text: str) -> tuple[tuple[str | int, ...], str]:

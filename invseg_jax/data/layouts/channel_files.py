@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from invseg_jax.data.layouts.case import Case
+from invseg_jax.data.layouts.case import Case, cases_of_id
 from invseg_jax.data.layouts.names import Folders, ending_of, without_ending
 
 
@@ -47,30 +47,22 @@ class ChannelFiles:
     def cases(
         self, id: str, labels: Sequence[Path | None], split: Literal["training", "test"]
     ) -> list[Case]:
-        """The case of an id, with the path where a channel would be that is not there.
+        """The case of an id; a channel that is not there has the path where it would be.
 
         Args:
             id: of the case.
-            labels: its label map, or None; several where several files have its name.
+            labels: as of `cases_of_id`.
             split: of the case.
 
         Returns:
-            One case. Where several files have one name, several, so that their ids repeat.
+            One case, or several where several files have one name.
         """
         found = self._files.get(id, {})
         images = [
             found.get(c, [self._folder / f"{id}_{c:04}{self._ending}"])
             for c in range(self._channels)
         ]
-        return [
-            Case(
-                id,
-                tuple(files[min(k, len(files) - 1)] for files in images),
-                labels[min(k, len(labels) - 1)],
-                split,
-            )
-            for k in range(max(len(files) for files in (*images, labels)))
-        ]
+        return cases_of_id(id, images, labels, split)
 
 
 def names_ending(folder: Path, ending: str, folders: Folders) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from invseg_jax.data.layouts.names import Folders, ending_of
 from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
@@ -23,10 +23,10 @@ def read_description(root: Path, whose: str) -> tuple[dict[str, Any], Path]:
         whose: name of the layout, for the error.
 
     Returns:
-        The JSON object, and the file that it is from.
+        The JSON object, and its file.
 
     Raises:
-        UserError: there is none, or it is no JSON object.
+        UserError: there is no such file, or it holds no JSON object.
     """
     description = root / "dataset.json"
     if not description.is_file():
@@ -47,7 +47,7 @@ def numbered_names(content: dict[str, Any], key: str, description: Path) -> dict
     """An object such as {"0": "MRI", "1": "CT"}, by number in rising order.
 
     Raises:
-        UserError: it is none.
+        UserError: it is no such object.
     """
     entries = content.get(key)
     good = (
@@ -74,7 +74,7 @@ def channel_names(content: dict[str, Any], key: str, description: Path) -> tuple
     """The names of the image channels, numbered from 0 on.
 
     Raises:
-        UserError: they are not.
+        UserError: there are no such names, or a number is missing.
     """
     names = numbered_names(content, key, description)
     if tuple(names) != tuple(range(len(names))):
@@ -88,7 +88,7 @@ def own_name(content: dict[str, Any], root: Path) -> str:
     return name if isinstance(name, str) and name else root.resolve().name
 
 
-def is_path(entry: object) -> bool:
+def is_path(entry: object) -> TypeGuard[str]:
     """Whether an entry is a text that can be the path of a file."""
     if not isinstance(entry, str) or not entry or "\0" in entry:
         return False
@@ -108,7 +108,7 @@ def refuse_version_1(
     on disk have a channel in their names, as in version 2: imagesTr/CASE_0000.nii.gz.
 
     Raises:
-        UserError: it is one. No listed image is there, and the first channel of one is.
+        UserError: it is such a data set: no listed image is there, but the first channel of one is.
         OSError: a folder cannot be read.
     """
     if "modality" not in content:
@@ -117,8 +117,7 @@ def refuse_version_1(
     first = None
     for entry in entries if isinstance(entries, list) else []:
         image = entry.get("image") if isinstance(entry, dict) else None
-        end = ending_of(image) if isinstance(image, str) and is_path(image) else ""
-        if not isinstance(image, str) or not end:
+        if not is_path(image) or not (end := ending_of(image)):
             continue
         if os.path.lexists(folders.find(root, image)):
             return

@@ -32,8 +32,8 @@ def open_folder(root: Path) -> Dataset:
     `names`).
 
     Raises:
-        UserError: `dataset.json` is missing or not as the Decathlon's (as that of nnU-Net's version
-            1), names a file outside of the folder, or lists no case.
+        UserError: `dataset.json` is missing, is not as in the Decathlon (but as in nnU-Net's
+            version 1, for example), names a file outside of the folder, or lists no case.
     """
     content, description = read_description(root, "Decathlon")
     folders = Folders()
@@ -119,7 +119,7 @@ def _list(content: dict[str, Any], key: str, description: Path) -> list[Any]:
 
 def _inside(root: Path, entry: object, where: str, description: Path, folders: Folders) -> Path:
     """A listed path below `root`. Links inside the folder are the user's own and are followed."""
-    if not isinstance(entry, str) or not is_path(entry):
+    if not is_path(entry):
         raise UserError(f"{description}: {where} is not a path; mend it")
     inner = os.path.normpath(entry)
     if os.path.isabs(inner) or inner == ".." or inner.startswith(".." + os.sep):

@@ -1,4 +1,4 @@
-"""Names as they are on disk, which may be spelt otherwise than where they are written down.
+"""Names of files on disk, which may be spelt in another way than in a list or a pattern.
 
 One name has several spellings. An é is one letter or, as macOS may store it, an e and an accent
 (NFC and NFD of the Unicode standard); an ending may be in capital letters, as .NII.GZ.
@@ -22,13 +22,13 @@ def composed(name: str) -> str:
 
 
 def ending_of(name: str, endings: Sequence[str] = ENDINGS) -> str:
-    """The ending of a volume's name as it is spelt there, or "" where it has none of them."""
+    """The ending of a volume's name as the name spells it; "" where it ends otherwise."""
     found = next((end for end in endings if name.lower().endswith(end)), "")
     return name[len(name) - len(found) :]
 
 
 def spelling(name: str) -> str:
-    """The same for all spellings of one name: composed letters, the ending in small ones."""
+    """A form that all spellings of one name share: composed letters, a small ending."""
     end = ending_of(name)
     return composed(name.removesuffix(end)) + end.lower()
 
@@ -86,7 +86,7 @@ class Folders:
             inner: the path, in any spelling.
 
         Returns:
-            The path as it is spelt on disk; as it is written where nothing there is spelt so.
+            The path as it is spelt on disk; as it was written where there is no such file.
 
         Raises:
             OSError: a folder cannot be read.

@@ -3,17 +3,17 @@
     dataset.json   imagesTr/CASE_0000.nii.gz CASE_0001.nii.gz …   labelsTr/CASE.nii.gz
                    imagesTs/CASE_0000.nii.gz …
 
-The four digits are the channel. Of `dataset.json` are read: `channel_names`, `labels`,
+The four digits are the channel. These keys of `dataset.json` are read: `channel_names`, `labels`,
 `regions_class_order`, `file_ending`, `numTraining`, `dataset` and `name` (nnU-Net's
 documentation/reference/dataset-format.md, region_based_training.md, ignore_label.md).
 
-Where `dataset` is there, it lists the training cases in the place of imagesTr and labelsTr:
+A key `dataset` lists the training cases instead of imagesTr and labelsTr:
 
     "dataset": {"CASE": {"images": ["../scans/7/ct.nii.gz", …], "label": "/data/7/seg.nii.gz"}, …}
 
-Each case has one image a channel. Paths start from the folder of `dataset.json` or are absolute,
-and environment variables in them are filled in. The key is there so that files can stay where they
-are: other than the Decathlon's paths, these may lead out of the data set.
+Each case has one image for each channel. Paths start from the folder of `dataset.json` or are
+absolute, and environment variables in them are filled in. The key lets files stay where they are:
+unlike the Decathlon's paths, these may lead out of the data set.
 """
 
 from __future__ import annotations
@@ -41,15 +41,14 @@ _IGNORE = "ignore"
 
 
 def open_folder(root: Path) -> Dataset:
-    """Lists the training cases, each with its label map, and those of imagesTs.
+    """Lists the training cases, each with its label map, and the cases of imagesTs.
 
     Where a label of `dataset.json` is a list of values, the labels are regions: they become
     `Dataset.regions`, and each value that occurs in one is a class. Names are found in any spelling
     (see `names`).
 
     Raises:
-        UserError: `dataset.json` is missing or not as nnU-Net's (as that of its version 1), or
-            there is no case.
+        UserError: `dataset.json` is missing, is not as in nnU-Net's version 2, or there is no case.
     """
     content, description = read_description(root, "nnU-Net")
     folders, faults = Folders(), []
@@ -145,7 +144,7 @@ def _training(
 def _channels(
     folder: Path, channels: int, ending: str, folders: Folders, faults: list[str]
 ) -> ChannelFiles:
-    """The images of a folder; what is there besides them becomes a fault."""
+    """The images of a folder; other volumes in it become a fault."""
     images = ChannelFiles(folder, channels, ending, folders)
     if images.strangers:
         faults.append(
@@ -157,7 +156,7 @@ def _channels(
 
 
 def _passed_over(folder: Path, ending: str, folders: Folders) -> list[str]:
-    """What would be missed in silence: images with another ending, a folder that is not there."""
+    """Faults that would go unnoticed: images with another ending, a link to a missing folder."""
     if leads_nowhere(folder):
         return [f"{folder}: {why_missing(folder)}"]
     others = [
@@ -196,7 +195,7 @@ def _listed(entries: object, root: Path, description: Path, folders: Folders) ->
 
 def _elsewhere(entry: object, root: Path, where: str, folders: Folders) -> Path:
     """A path of the key "dataset", which may lead anywhere."""
-    if not isinstance(entry, str) or not is_path(entry):
+    if not is_path(entry):
         raise UserError(f"{where}: {entry!r} is not a path; mend it")
     path = os.path.normpath(os.path.expandvars(entry))
     if not ending_of(path, ENDINGS):

@@ -21,9 +21,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from invseg_jax.data.layouts.case import Case, Dataset, ordered
+from invseg_jax.data.layouts.case import Dataset, cases_of_id, ordered
 from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
 from invseg_jax.data.missing import leads_nowhere, stands_for_file, why_missing
 from invseg_jax.data.nifti import MAX_LABEL
@@ -35,8 +35,6 @@ _IGNORE = "ignore"
 # Folders of the file system at the root of a disk, which are closed.
 _SYSTEM = ("lost+found", "System Volume Information")
 
-_File = TypeVar("_File", Path, Path | None)
-
 
 @dataclass(frozen=True)
 class Patterns:
@@ -44,7 +42,7 @@ class Patterns:
 
     Attributes:
         images: the pattern of each modality, in the order of the channels.
-        label: that of the label maps, or "".
+        label: the pattern of the label maps, or "".
         classes: the value on disk of each class but the background, which is 0.
         ignore: the value of voxels that nobody labelled, named "ignore" among the classes.
         reference: number of the modality onto whose grid the others are resampled, or None.
@@ -96,8 +94,8 @@ class Patterns:
 def open_folder(root: Path, patterns: Patterns) -> Dataset:
     """Lists the cases that the patterns find.
 
-    A case without a file of the label's pattern has no label map. One without a file of a
-    modality's pattern has there the path where it would be. Names are found in any spelling (see
+    A case without a file of the label's pattern has no label map. A case without a file of a
+    modality's pattern has the path where the file would be. Names are found in any spelling (see
     `names`).
 
     Raises:
@@ -133,10 +131,7 @@ def open_folder(root: Path, patterns: Patterns) -> Dataset:
             images[name].get(id, [root / _fill(pattern, parts)])
             for name, pattern in patterns.images.items()
         ]
-        label = labels.get(id, [None])
-        # Several files of one id are several cases, whose ids repeat: who reads them is told.
-        for k in range(max(map(len, (*found, label)))):
-            cases.append(Case(id, tuple(_kth(files, k) for files in found), _kth(label, k)))
+        cases += cases_of_id(id, found, labels.get(id, [None]))
     return Dataset(
         root.resolve().name,
         root,
@@ -160,10 +155,6 @@ def _by_id(
         stars.setdefault(id, parts)
         found.setdefault(id, []).append(file)
     return found
-
-
-def _kth(files: Sequence[_File], k: int) -> _File:
-    return files[min(k, len(files) - 1)]
 
 
 def _files(
@@ -212,7 +203,8 @@ def _within(
 ) -> tuple[Path, tuple[str, ...]]:
     """The file that a pattern would find in a folder that cannot be listed.
 
-    What stood for the last `*` is taken for those of `rest`, as in BraTS_7/BraTS_7_t1.nii.gz.
+    Each `*` in `rest` is taken for what the last `*` before stood for, as in
+    BraTS_7/BraTS_7_t1.nii.gz.
     """
     inner = "/".join(rest)
     missing = stars[-1:] * inner.count("*")
@@ -246,7 +238,8 @@ def _checked(key: str, text: str) -> str:
         )
     if "*" not in inner or "**" in inner or "\0" in inner:
         raise UserError(
-            f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is none"
+            f"{key}: {text!r} needs a * where the case's name stands, as */t1.nii.gz; ** is not "
+            "supported"
         )
     if not ending_of(inner, ENDINGS):
         raise UserError(f"{key}: {text!r} must end in .nii.gz, .nii, .hdr or .img")

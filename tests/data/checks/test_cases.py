@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import Config, base_config
+from invseg_jax.data import file_times, shortage
 from invseg_jax.data import nifti as volumes
-from invseg_jax.data import scan_memory, shortage
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
@@ -48,7 +48,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in a file is remembered however new the file is."""
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
 
 
 def test_the_same_scan_under_two_ids(dataset: Dataset) -> None:

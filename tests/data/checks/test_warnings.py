@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.configuration import Config, base_config
-from invseg_jax.data import content, scan_memory
+from invseg_jax.data import content, file_times
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
@@ -25,7 +25,7 @@ SOUND = affine()
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty one, which believes files that have just been written."""
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
 
 
@@ -98,7 +98,7 @@ def test_one_file_of_a_case_without_an_orientation(tmp_path: Path, which: str) -
     ((case, kind, text),) = found(dataset)
     assert (case, kind) == ("c1", "orientation")
     assert text.startswith(f"{folder}/c1.nii.gz: the header does not say")
-    assert f"that of {other}/c1.nii.gz does" in text
+    assert f"the header of {other}/c1.nii.gz does" in text
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_cases_without_an_orientation_among_others(
     assert [entry[:2] for entry in warnings] == [(f"c{n}", "orientation") for n in named]
     for number, (_, _, text) in zip(named, warnings, strict=True):
         assert text.startswith(f"imagesTr/c{number}.nii.gz: ")
-        assert f"those of {4 - len(named)} other cases" in text
+        assert f"the headers of {4 - len(named)} other cases" in text
 
 
 def test_signed_images_whose_zeros_are_taken_for_air(tmp_path: Path, reads: list[Path]) -> None:
