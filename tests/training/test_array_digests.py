@@ -112,8 +112,10 @@ def test_what_is_no_description_is_refused(content: str):
         *(
             {name: value}
             for name in ("step", "arrays", "batches")
-            for value in (None, "x", [], [{}])
+            for value in ("x", [], [{}], 1.5)
         ),
+        {"arrays": None},
+        {"batches": None},
         *({"arrays": {"a": value}} for value in (None, 3, [], [[2], "float32"], [[2], 3, 4], {})),
         {"arrays": {"a": [["x"], "float32", 5]}},
         {"batches": {"a": 3}},
