@@ -1,8 +1,8 @@
 """What a cache entry's `entry.json` says of its files, and whether they are still so.
 
 It holds the entry's key, the size and the checksum (CRC-32) of each array file, a description, and
-a checksum of itself. CRC-32 finds every change of up to three bits in a file of a few hundred MB; it
-is no protection against somebody who may write to the cache.
+a checksum of itself. CRC-32 finds every change of up to three bits in a file of a few hundred MB;
+it is no protection against somebody who may write to the cache.
 """
 
 from __future__ import annotations
