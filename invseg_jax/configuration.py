@@ -190,13 +190,24 @@ def check_config(config: Config) -> None:
             raise UserError(f"config.{name} is {config[name]}; it must not be negative")
     if config.data.batch < 1:
         raise UserError(f"config.data.batch is {config.data.batch}; it must be at least 1")
-    if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
-        raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+    check_inference(config)
     mirror = config.inference.mirror
     if len(mirror) != 3 or not all(isinstance(along, bool) for along in mirror):
         raise UserError(
             f"config.inference.mirror is {mirror}; give True or False for each of D, H and W"
         )
+
+
+def check_inference(config: Config) -> None:
+    """Checks the numbers that evaluation and prediction take from a run's configuration.
+
+    Raises:
+        UserError: one is out of range.
+    """
+    if config.inference.batch < 1 or not 0 <= config.inference.overlap < 1:
+        raise UserError("config.inference: batch must be at least 1 and overlap in [0, 1)")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"config.seed is {config.seed}; give a number from 0 to {2**32 - 1}")
 
 
 def patches_a_step(config: Config) -> int:

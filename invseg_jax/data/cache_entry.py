@@ -102,7 +102,7 @@ def write_entry(
     try:
         make_private(temporary, path.parent if root is None else root)
         files = {f"{n}.npy": _save(temporary / f"{n}.npy", array) for n, array in arrays.items()}
-        content = plain({"files": files, "description": description})
+        content = plain({"key": path.name, "files": files, "description": description})
         content["checksum"] = json_checksum(content)
         with open_private(temporary / MANIFEST) as file:
             file.write(json.dumps(content).encode())
@@ -161,6 +161,13 @@ def map_array(path: Path, name: str) -> np.ndarray | None:
         with open(file, "rb") as stream:
             verify(stream, file, size, checksum)
             return _mapped(stream)
+    except DamagedEntry:
+        raise
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # the header of another writer, or one that claims too much
+        raise DamagedEntry(f"{file} is no array of this cache ({error})") from error
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EIO, errno.ESTALE):
             raise
@@ -179,7 +186,8 @@ def is_sound(path: Path) -> bool:
         for name, (size, checksum) in read_manifest(path)["files"].items():
             with open(path / name, "rb") as stream:
                 verify(stream, path / name, size, checksum, again=True)
-    except (OSError, DamagedEntry):
+                _mapped(stream)
+    except (OSError, ValueError, OverflowError):  # DamagedEntry is a ValueError
         return False
     return True
 

@@ -20,6 +20,7 @@ from invseg_jax.errors import UserError
 Say = Callable[[str], None]
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+_PARENT_MODE = 0o755  # of folders above the cache folder that are missing; the umask counts too
 # What this package keeps in the cache folder, beside hidden files and programs that tests compile.
 _OWN_NAMES = frozenset({"cases", "measurements", "sound", "digests", "compiled", "embedded-iseg"})
 
@@ -68,7 +69,9 @@ def make_private(folder: Path, root: Path | None = None) -> None:
         OSError: it cannot be made.
     """
     root = folder if root is None else root
-    root.parent.mkdir(parents=True, exist_ok=True)
+    for part in reversed(root.parents):
+        # Who may write there could put another cache in the place of this one.
+        part.mkdir(mode=_PARENT_MODE, exist_ok=True)
     for part in reversed((folder, *folder.parents)):
         if part == root or root in part.parents:
             try:

@@ -1,8 +1,8 @@
 """What a cache entry's `entry.json` says about its files, and whether they are as it says.
 
-`entry.json` holds the size and the checksum (CRC-32) of each array file, a description, and a
-checksum of its own content. CRC-32 finds every change of up to three bits in a file of a few
-hundred MB; it is no protection against somebody who may write to the cache.
+`entry.json` holds the entry's key, the size and the checksum (CRC-32) of each array file, a
+description, and a checksum of its own content. CRC-32 finds every change of up to three bits in a
+file of a few hundred MB; it is no protection against somebody who may write to the cache.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DamagedEntry(ValueError):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `entry.json` holds: "files" (size and checksum by name) and "description".
+    """What `entry.json` holds: "files" (size and checksum by name), "description" and "key".
 
     Raises:
         DamagedEntry: it is missing or not as it was written.
@@ -45,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 return seen[1]
             content = json.loads(stream.read())
         checksum = content.pop("checksum")
-        if checksum != json_checksum(content):
+        if checksum != json_checksum(content) or not _is_manifest(content, folder.name):
             raise ValueError
     except FileNotFoundError as error:
         raise DamagedEntry(f"{path} is missing") from error
@@ -56,6 +56,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if settled(state[-1]):
         _manifests[path] = (state, content)
     return content
+
+
+def _is_manifest(content: Any, key: str) -> bool:
+    """Whether the parts are there, and of this entry: a folder may have got another's name."""
+    match content:
+        case {"key": str(own), "files": dict(files), "description": dict()}:
+            return own == key and all(map(_is_file, files.values()))
+    return False
+
+
+def _is_file(value: Any) -> bool:
+    match value:
+        case [int(), int()]:
+            return True
+    return False
 
 
 def check_size(path: Path, found: int, size: int) -> None:

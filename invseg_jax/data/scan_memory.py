@@ -18,7 +18,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from invseg_jax.data.cache_folder import cache_root
+from invseg_jax.data.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.data.file_times import settled
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
@@ -72,7 +72,7 @@ def keep(states: States, found: dict[str, Any]) -> None:
         try:
             _write(path, content)
         except FileNotFoundError:  # the first one
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent, path.parent.parent)
             _write(path, content)
 
 
@@ -84,7 +84,7 @@ def _write(path: Path, content: bytes) -> None:
     owner may read them.
     """
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
         with open(descriptor, "wb", buffering=0) as file:
             file.write(content)

@@ -13,7 +13,7 @@ from jax import nn
 from jax.sharding import Mesh
 
 from invseg_jax import models
-from invseg_jax.configuration import Config
+from invseg_jax.configuration import Config, check_inference
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors, refuse_unlearned
@@ -143,7 +143,7 @@ def build_model(
                     "by the batch, so that windows would depend on one another; take 1"
                 )
         return built
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f"config.model: {error}") from error
 
 
@@ -199,6 +199,7 @@ def load_network(
     """
     run = RunFolder(workdir)
     config, data = run.read_config(), run.read_data()
+    check_inference(config)
     refuse_unlearned(workdir, config, mirror)
     if mirror is not None:
         config.inference.mirror = mirror

@@ -3,6 +3,7 @@
 It stands in the checkpoint as JSON:
 
     {"format": 2,
+     "step": the number of steps taken,
      "arrays": {NAME: [shape, type, crc32], ...},
      "batches": [crc32 of the data iterator's state, one a process],
      "checksum": crc32 of all this}
@@ -37,11 +38,13 @@ class Description:
         shapes: shape and type of each array: [[3, 4], "float32"].
         sums: crc32 of the bytes of each array; none in checkpoints of earlier versions.
         batches: crc32 of the data iterator's state in each process; none in those either.
+        step: the number of steps taken, which the folder's name says too; None in those.
     """
 
     shapes: dict[str, list]
     sums: dict[str, int]
     batches: tuple[int, ...] = ()
+    step: int | None = None
 
     @property
     def verifiable(self) -> bool:
@@ -49,14 +52,18 @@ class Description:
         return bool(self.batches)
 
     @classmethod
-    def of(cls, named: Mapping[str, jax.Array], batches: tuple[int, ...]) -> "Description":
+    def of(
+        cls, named: Mapping[str, jax.Array], batches: tuple[int, ...], step: int
+    ) -> "Description":
         """Describes arrays that are to be saved; copies each to the host."""
-        return cls(shapes(named), {name: checksum(a) for name, a in named.items()}, batches)
+        sums = {name: checksum(array) for name, array in named.items()}
+        return cls(shapes(named), sums, batches, step)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the checkpoint."""
         arrays = {name: [*shape, self.sums[name]] for name, shape in self.shapes.items()}
-        content = {"format": FORMAT, "arrays": arrays, "batches": list(self.batches)}
+        batches = list(self.batches)
+        content = {"format": FORMAT, "step": self.step, "arrays": arrays, "batches": batches}
         return {**content, "checksum": json_checksum(content)}
 
     @classmethod
@@ -81,12 +88,21 @@ class Description:
             raise DamagedDescription(
                 f"it has the format {content.get('format')}, which a later version wrote"
             )
-        arrays = content["arrays"]
-        return cls(
-            {name: value[:2] for name, value in arrays.items()},
-            {name: value[2] for name, value in arrays.items()},
-            tuple(content["batches"]),
-        )
+        # The first checkpoints of this format say no step.
+        match {"step": None, **content}:
+            case {
+                "step": int() | None as step,
+                "arrays": dict(arrays),
+                "batches": [int(), *_] as batches,
+            }:
+                if all(_is_array(value) for value in arrays.values()):
+                    return cls(
+                        {name: value[:2] for name, value in arrays.items()},
+                        {name: value[2] for name, value in arrays.items()},
+                        tuple(batches),
+                        step,
+                    )
+        raise DamagedDescription("it has not the parts that it must have")
 
 
 def shapes(named: Mapping[str, jax.Array]) -> dict[str, list]:
@@ -114,6 +130,14 @@ def checksum(array: jax.Array) -> int:
 def checksum_of_state(state: Any) -> int:
     """The crc32 of a data iterator's state: JSON values, or bytes."""
     return zlib.crc32(state) if isinstance(state, bytes) else json_checksum(state)
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a value of the JSON is what this version writes of an array."""
+    match value:
+        case [*shape, int()]:
+            return _is_shape(shape)
+    return False
 
 
 def _is_shape(value: Any) -> bool:

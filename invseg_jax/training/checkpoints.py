@@ -106,7 +106,7 @@ class Checkpoints:
         """
         named = _named(state)
         sums = _of_all_processes(array_digests.checksum_of_state(batches.get_state()))
-        described = Description.of(named, sums)
+        described = Description.of(named, sums, step)
         with self._one_line():
             saved = self._opened().save(
                 step,

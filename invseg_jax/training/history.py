@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:
@@ -29,8 +30,18 @@ def read_rows(file: Path) -> list[dict[str, float]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()):
+        if isinstance(row, dict) and all(map(_is_number, row.values())):
             step = row.get("step", math.nan)
             if math.isfinite(step) and step == int(step):
                 rows.append({**row, "step": int(step)})
     return rows
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) not in (int, float):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # JSON may hold a whole number of hundreds of digits
+        return False
+    return True

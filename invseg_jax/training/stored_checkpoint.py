@@ -87,6 +87,8 @@ class StoredCheckpoint:
             UserError: the checkpoint is of another network, or cannot be read now.
         """
         described = self.describe()
+        if described.step not in (None, int(self.path.name)):
+            raise DamagedCheckpoint(self.path, f"it is of step {described.step}")
         self._refuse_another(
             {name: shape for name, shape in described.shapes.items() if asked(name)},
             array_digests.shapes(wanted),

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from invseg_jax.data import cache_folder
+from invseg_jax.data import cache_folder, scan_memory
 from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.cache_folder import cache_root, is_kept, make_private
+from invseg_jax.data.checks.cases import check_cases
+from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError
 
@@ -59,6 +61,25 @@ def test_only_the_owner_may_read_what_is_cached(write_msd, tmp_path: Path, umask
     assert {path: mode(path) for path in found} == {
         path: 0o700 if path.is_dir() else 0o600 for path in found
     }
+
+
+def test_nobody_else_may_write_to_what_is_made_for_the_first_record(
+    write_msd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: None
+) -> None:
+    before = os.umask(0o022)
+    dataset = open_dataset("msd", write_msd())
+    os.umask(before)
+    root = tmp_path / "new" / "home" / "cache"
+    monkeypatch.setenv("INVSEG_CACHE", str(root))
+    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    # What checks data alone prepares no case.
+    assert check_cases(dataset, dataset.cases, sound=SoundCases()) == []
+    found = [root, *root.rglob("*")]
+    assert sorted(path.name for path in root.iterdir()) == ["digests", "sound"]
+    assert len([path for path in found if path.is_file()]) == 2 * (2 + 1)
+    assert [path for path in found if mode(path) & 0o077] == []
+    for above in list(root.parents)[:2]:
+        assert mode(above) & 0o022 == 0
 
 
 def test_folders_of_earlier_versions_are_closed(tmp_path: Path) -> None:

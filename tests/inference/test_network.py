@@ -12,7 +12,7 @@ import pytest
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.inference.network import Network, as_network, build_model, load_network
-from invseg_jax.training import mesh
+from invseg_jax.training import mesh, signed_json
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
 from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
@@ -202,12 +202,22 @@ def test_a_training_that_saves_meanwhile_does_not_disturb(
         seen.append(step)
         if step == 10:
             (other.checkpoints / "10").rename(other.checkpoints / "15")
+            renumber(other.checkpoints / "15")
             shutil.rmtree(other.checkpoints / "5")
         return restored(self, step, like, without=without)
 
     monkeypatch.setattr(Checkpoints, "restore_averaged", deleted_meanwhile)
     assert load_network(other.path)[0].step == 15
     assert seen == [10, 15]
+
+
+def renumber(checkpoint: Path) -> None:
+    """Makes a checkpoint's description that of the step which its folder's name says."""
+    file = checkpoint / "described" / "metadata"
+    content = json.loads(file.read_bytes()) | {"step": int(checkpoint.name)}
+    del content["checksum"]
+    checksum = signed_json.json_checksum(content)
+    file.write_text(json.dumps(content | {"checksum": checksum}))
 
 
 def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
@@ -218,6 +228,33 @@ def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
     other.checkpoints.symlink_to(run.checkpoints)
     with pytest.raises(UserError, match=r"checkpoints/10 is of another network: averaged\."):
         load_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("inference.batch", 0, "config.inference: batch must be at least 1"),
+        ("inference.overlap", float("nan"), r"config.inference: .* overlap in \[0, 1\)"),
+        ("seed", 2**64, "config.seed is 18446744073709551616; give a number from 0 to 4294967295"),
+        ("seed", -1, "config.seed is -1; give a number from 0"),
+        ("model.settings.convolutions", 10**30, "config.model: "),
+    ],
+)
+def test_a_configuration_that_was_edited_is_checked(
+    run: RunFolder, tmp_path: Path, key: str, value: float, said: str
+):
+    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    config = other.read_config()
+    config.update_from_flattened_dict({key: value})
+    sign(other, config)
+    with pytest.raises(UserError, match=said) as caught:
+        load_network(other.path)
+    assert "\n" not in str(caught.value)
+
+
+def sign(run: RunFolder, config: Config) -> None:
+    """Writes a configuration as if a user had edited the file and put in its digest."""
+    (run.path / "config.json").write_text(signed_json.to_text(signed_json.plain(config.to_dict())))
 
 
 def test_no_numbers_are_no_background(network: Network, image: np.ndarray):

@@ -25,7 +25,7 @@ NAMED = {
 
 
 def written() -> dict[str, Any]:
-    return Description.of(NAMED, (checksum_of_state({"next_index": 3}),)).to_json()
+    return Description.of(NAMED, (checksum_of_state({"next_index": 3}),), 7).to_json()
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_one_changed_bit_is_another_checksum():
 
 def test_what_is_written_is_read():
     found = Description.from_json(json.dumps(written()).encode())
-    assert found == Description.of(NAMED, (checksum_of_state({"next_index": 3}),))
-    assert found.verifiable
+    assert found == Description.of(NAMED, (checksum_of_state({"next_index": 3}),), 7)
+    assert found.verifiable and found.step == 7
     assert found.shapes["a.kernel"] == [[2, 3], "float32"]
     assert found.shapes["key"] == [[], "key<fry>"]
     assert found.sums["step"] == zlib.crc32(np.asarray(7, np.int32).tobytes())
@@ -106,10 +106,36 @@ def test_what_is_no_description_is_refused(content: str):
         Description.from_json(content.encode("latin-1"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            {name: value}
+            for name in ("step", "arrays", "batches")
+            for value in ("x", [], [{}], 1.5)
+        ),
+        {"arrays": None},
+        {"batches": None},
+        *({"arrays": {"a": value}} for value in (None, 3, [], [[2], "float32"], [[2], 3, 4], {})),
+        {"arrays": {"a": [["x"], "float32", 5]}},
+        {"batches": {"a": 3}},
+    ],
+)
+def test_other_parts_are_damage_also_where_the_checksum_fits(change: dict[str, Any]):
+    content = {"format": 2, "step": 7, "arrays": {"a": [[2], "float32", 5]}, "batches": [3]}
+
+    def text(content: dict[str, Any]) -> bytes:
+        return json.dumps(content | {"checksum": json_checksum(content)}).encode()
+
+    assert Description.from_json(text(content)).sums == {"a": 5}
+    with pytest.raises(DamagedDescription, match="it has not the parts"):
+        Description.from_json(text(content | change))
+
+
 def test_an_earlier_version_had_no_checksums():
     found = Description.from_json(b'{"step": [[], "int32"], "a": [[2, 3], "float32"]}')
     assert found.shapes == {"step": [[], "int32"], "a": [[2, 3], "float32"]}
-    assert not found.verifiable
+    assert not found.verifiable and found.step is None
 
 
 def test_a_later_version_is_said_to_be_one():

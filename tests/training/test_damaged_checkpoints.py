@@ -115,6 +115,18 @@ def test_training_goes_on_from_the_one_before_and_saves_the_step_again(copied: P
     assert sorted(p.name for p in copied.iterdir()) == ["4", "7", "7.damaged"]
 
 
+def test_a_checkpoint_under_the_number_of_another_step(copied: Path, cases):
+    shutil.copytree(copied / "4", copied / "9")
+    for read_only in (True, False):
+        said = []
+        with Checkpoints(copied, read_only=read_only, say=said.append) as checkpoints:
+            averaged = checkpoints.restore_newest_averaged(some_params(), without="vae")
+            found = checkpoints.restore_newest(some_state(), new_batches(cases))
+        assert averaged is not None and averaged[0] == 7
+        assert found is not None and found[0] == 7
+        assert "/9 is damaged (it is of step 4)" in said[0]
+
+
 def test_evaluation_takes_the_one_before_and_changes_nothing(copied: Path, cases):
     one_bit_of_an_array(copied, cases)
     before, said = contents(copied), []

@@ -456,6 +456,14 @@ def test_history_is_cut_at_the_step_that_is_resumed(run: RunFolder):
     assert run.read_history(100) == rows[:3] + again
 
 
+@pytest.mark.parametrize("name", ["step", "train/loss"])
+def test_a_line_with_a_number_beyond_all_floats_is_dropped(run: RunFolder, name: str):
+    rows = write_history(run, [1, 2])
+    with (run.path / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 2, "train/loss": 1.0} | {name: 10**400}) + "\n")
+    assert run.read_history(100) == rows
+
+
 @pytest.mark.parametrize("left", [1, 5, 12, 25])
 def test_a_half_written_last_line_is_dropped(run: RunFolder, left: int):
     rows = write_history(run, [1, 2, 3])

@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from invseg_jax.data.cache_folder import cache_root
+from invseg_jax.data.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.data.content import Content
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import volume_limit
@@ -71,5 +71,6 @@ class SoundCases:
         if key is None:
             return
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / key).touch()
+            # An empty file that others put there would hide a fault.
+            make_private(self._folder, self._folder.parent)
+            (self._folder / key).touch(FILE_MODE)
