@@ -11,6 +11,7 @@ the training data, and the picture ID.png.
 --mirror takes axes along which all of the runs were trained with mirror images (config.augment.flip
 in their config.json), and no others. A case whose spacing, field of view, intensities or
 orientation are unlike those of the training images is segmented, and one line says what differs.
+So does a line say what is odd about a header, such as sform and qform that disagree.
 """
 
 from collections.abc import Sequence
@@ -136,6 +137,8 @@ def predict(
             refuse_large_case(dataset, case, segmenters)
             with one_line_for_memory(case.id):
                 loaded = load_case(dataset, case, settings.interpolation)
+                for note in loaded.notes:
+                    command.say(f"case {case.id}: {note}")
                 if training is not None and (unlike := differences(training, settings, loaded)):
                     text = "; ".join(unlike)
                     command.say(f"case {case.id} is unlike the training images: {text}")
