@@ -116,6 +116,10 @@ def _read_images(
                     f"{lost.path} does not say where it lies (Analyze, or neither sform nor "
                     "qform); give both an sform"
                 )
+            if not Grid.of(grid).overlaps(Grid.of(volume)):
+                raise UserError(
+                    f"{path} does not overlap {grid.path} in space; mend the affine of one"
+                )
             image[..., channel] = resample_onto(
                 volume.array,
                 volume.affine,
