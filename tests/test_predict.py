@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from invseg_jax.data import loaded_case, shortage
 from invseg_jax.data import nifti as nifti_reader
-from invseg_jax.errors import UserError
+from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.evaluation import case_files
 from invseg_jax.predict import predict
@@ -160,7 +160,7 @@ def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Pat
     shutil.copytree(balls / "imagesTr", images)
     (images / "ball_001.nii.gz").write_bytes(b"\x1f\x8bno")
     with pytest.raises(
-        UserError, match="1 of 6 cases could not be segmented, the first: case ball_001"
+        SomeFailed, match="1 of 6 cases could not be segmented, the first: case ball_001"
     ):
         predict([trained_run], images, tmp_path / "maps")
     written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))
