@@ -159,8 +159,8 @@ def run(
         argv: the arguments, by default the process's, the program's name first.
 
     What the user can mend (`UserError`, a wrong flag, a misspelt config key) ends with one line and
-    status 2, and so does memory that runs out; Ctrl-C with status 130. What is printed is escaped
-    where a terminal, or the encoding of the output, cannot show it.
+    status 2, and so does memory that runs out; `SomeFailed` with status 1, Ctrl-C with status 130.
+    What is printed is escaped where a terminal, or the encoding of the output, cannot show it.
     """
     argv = list(sys.argv if argv is None else argv)
     escape_unencodable()
@@ -177,7 +177,7 @@ def run(
         if debug:
             traceback.print_exc()
         print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        sys.exit(error.status)
     except MemoryError as error:
         if debug:
             raise

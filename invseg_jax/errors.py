@@ -4,8 +4,16 @@
 class UserError(Exception):
     """Says in one line what is wrong, where, and what to do about it.
 
-    The command lines print the message alone and exit with status 2; `--debug` shows the traceback.
+    The command lines print the message alone and exit with `status`; `--debug` shows the traceback.
     """
+
+    status = 2
+
+
+class SomeFailed(UserError):
+    """Says that some cases failed although the command went on with all others."""
+
+    status = 1
 
 
 class UserNotice(UserWarning):

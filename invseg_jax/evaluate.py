@@ -35,7 +35,9 @@ flags.DEFINE_enum(
     "val",
     SPLITS,
     "val: labelled cases that are not among those trained on, told apart by content (in the data "
-    "of the training, of config.data.cases); train: those trained on; all: both.",
+    "of the training, of config.data.cases, without what config.data.split leaves out and without "
+    "other scans of patients, by config.data.group, that were trained on); train: those trained "
+    "on; all: both.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -95,12 +97,13 @@ def evaluate(
     from invseg_jax.data.checks.case import TOLERABLE
     from invseg_jax.data.checks.cases import refuse_faults
     from invseg_jax.data.content import case_digest, images_digest
-    from invseg_jax.data.layouts.case import Case, refuse_repeated_ids
+    from invseg_jax.data.layouts.case import Case, refuse_repeated_ids, some
     from invseg_jax.data.loaded_case import load_case
     from invseg_jax.data.regions import Regions
     from invseg_jax.data.shortage import one_line_for_memory
     from invseg_jax.data.source import chosen_cases, labelled_cases, open_source
     from invseg_jax.data.sparse_annotation import leave_out_slices
+    from invseg_jax.data.split import unfair_to_score
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.evaluation.report import CaseResult, tables, write_report
     from invseg_jax.inference.likeness import tell_differences
@@ -144,6 +147,14 @@ def evaluate(
         return not seen.isdisjoint(digests)
 
     known = chosen_cases(config, dataset) if own else labelled_cases(dataset)
+    if own and split != "train":
+        held_out = {id for id, _ in data.held_out}
+        if unfair := unfair_to_score(config, known, names, held_out):
+            known = [case for case in known if case.id not in unfair]
+            command.say(
+                f"{len(unfair)} labelled cases are not scored, as config.data.split leaves them "
+                f"out or their patients were trained on: {some(sorted(unfair))}"
+            )
     cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
     if not cases:
         others = ", ".join(name for name in SPLITS if name != split)

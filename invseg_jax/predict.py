@@ -11,6 +11,10 @@ the training data, and the picture ID.png.
 --mirror takes axes along which all of the runs were trained with mirror images (config.augment.flip
 in their config.json), and no others. A case whose spacing, field of view, intensities or
 orientation are unlike those of the training images is segmented, and one line says what differs.
+So does a line say what is odd about a header, such as sform and qform that disagree.
+
+A case that cannot be segmented is left out with a line that says why, and the others go on. The
+exit status is then 1; it is 2 where the command cannot be run at all.
 """
 
 from collections.abc import Sequence
@@ -20,7 +24,7 @@ from pathlib import Path
 from absl import flags
 
 from invseg_jax import command
-from invseg_jax.errors import UserError
+from invseg_jax.errors import SomeFailed, UserError
 
 FLAGS = command.new_flags()
 flags.DEFINE_multi_string(
@@ -68,7 +72,8 @@ def predict(
     Raises:
         UserError: no trained run, one that has not learned such mirror images, runs of different
             tasks or grids, no image, or an image or a label map of the data that would be written
-            over; or, with the others written, images that could not be segmented.
+            over.
+        SomeFailed: some images could not be segmented; the others are written.
     """
     import time
 
@@ -137,6 +142,8 @@ def predict(
             refuse_large_case(dataset, case, segmenters)
             with one_line_for_memory(case.id):
                 loaded = load_case(dataset, case, settings.interpolation)
+                for note in loaded.notes:
+                    command.say(f"case {case.id}: {note}")
                 tell_differences(training, settings, loaded, command.say)
                 prediction = segment(loaded, segmenters)
         except UserError as error:  # one damaged file is no reason to leave out the others
@@ -164,7 +171,7 @@ def predict(
         seconds = time.perf_counter() - begun
         command.say(f"{number}/{len(cases)}  {case.id}  -> {target}  ({seconds:.1f} s)")
     if faults:
-        raise UserError(
+        raise SomeFailed(
             f"{len(faults)} of {len(cases)} cases could not be segmented, the first: {faults[0]}"
         )
     return targets

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from invseg_jax import command
-from invseg_jax.errors import UserError, UserNotice
+from invseg_jax.errors import SomeFailed, UserError, UserNotice
 from invseg_jax.training import compilation_cache
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -125,6 +125,14 @@ def test_an_error_of_the_user_is_one_line(values, capsys):
     ended = Ended(capsys, fails, values, "--workdir=RUN")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == "error: RUN: cannot be read; choose another\n"
+
+
+def test_some_cases_that_failed_are_one_line_and_status_1(values, capsys):
+    def left_out(values: flags.FlagValues) -> None:
+        raise SomeFailed("1 of 3 cases could not be read")
+
+    ended = Ended(capsys, left_out, values, "--workdir=RUN")
+    assert (ended.status, ended.err) == (1, "error: 1 of 3 cases could not be read\n")
 
 
 def test_debug_shows_the_traceback_and_its_cause(values, capsys):

@@ -270,6 +270,42 @@ def test_modalities_in_another_order_are_refused(dataset: Dataset, workdir: Path
         evaluate(workdir, workdir / "eval")
 
 
+def chosen_by(monkeypatch: pytest.MonkeyPatch, workdir: Path, **keys: str) -> None:
+    """The same run, which held out block_2 alone, as if a pattern or a file had said so."""
+    segmenter, config, data = segmentation.load_segmenter(workdir)
+    config = config.copy_and_resolve_references()
+    config.data.update(keys)
+    data = replace(data, held_out=data.held_out[:1])
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, config, data))
+
+
+@pytest.mark.parametrize(
+    ("keys", "scored"),
+    [
+        ({}, ["block_2", "block_3"]),
+        # Each scan is of another patient; then block_3, added since, is of the one of block_1.
+        ({"group": r"block_(\d)"}, ["block_2", "block_3"]),
+        ({"group": r"(block(?=_[13])|block_.)"}, ["block_2"]),
+        # What a split file leaves out. The run knows it; the file need not be there any more.
+        ({"split": "gone.json"}, ["block_2"]),
+    ],
+)
+def test_what_is_not_fair_to_score_is_left_out_and_told(
+    dataset: Dataset,
+    workdir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    keys: dict[str, str],
+    scored: list[str],
+) -> None:
+    chosen_by(monkeypatch, workdir, **keys)
+    assert ids(evaluate(workdir, workdir / "eval")) == scored
+    told = [line for line in capsys.readouterr().out.splitlines() if "not scored" in line]
+    assert [line.rpartition(": ")[2] for line in told] == ([] if len(scored) == 2 else ["block_3"])
+    everything = ids(evaluate(workdir, workdir / "eval", split="all"))
+    assert everything == ["block_0", "block_1", *scored]
+
+
 def test_a_split_without_cases(dataset: Dataset, workdir: Path) -> None:
     data = json.loads((dataset.root / "dataset.json").read_text())
     data["training"] = data["training"][:2]

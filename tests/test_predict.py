@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from invseg_jax.data import loaded_case, shortage
 from invseg_jax.data import nifti as nifti_reader
-from invseg_jax.errors import UserError
+from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.evaluation import case_files
 from invseg_jax.predict import predict
@@ -89,6 +89,32 @@ def test_a_predicted_label_map_has_the_header_of_its_image(
     np.testing.assert_array_equal(found, np.asarray(load(plain).dataobj))
 
 
+def test_what_is_odd_about_a_header_is_told(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Each in a line of its own with the file's path; of a sound header there is nothing to say."""
+    voxels, _ = ball(3)
+    matrix = affine((1.5, 1.0, 2.0), (-7, 3, 11))
+    headers = {
+        "sound": {},
+        "apart": {"qform": 1, "qoff": (-7, 3, 23)},
+        "within": {"vox_offset": 0},
+        "no_pixdim": {"pixdim": [1, 0, 0, 0, 0, 0, 0, 0]},
+    }
+    for name, fields in headers.items():
+        save(tmp_path / "scans" / f"{name}.nii.gz", nifti(voxels, matrix, **fields))
+    predict([trained_run], tmp_path / "scans", tmp_path / "maps")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("case ")]
+    expected = {
+        "apart": "sform and qform put a corner 12 mm apart",
+        "no_pixdim": "pixdim gives voxels of 0 x 0 x 0 mm",
+        "within": "vox_offset is 0, within the header",
+    }
+    assert len(told) == len(expected)
+    for line, (name, text) in zip(told, expected.items(), strict=True):
+        assert line.startswith(f"case {name}: {tmp_path}/scans/{name}.nii.gz: {text}")
+
+
 def test_cases_of_one_id_are_not_scored(balls: Path, trained_run: Path, tmp_path: Path):
     shutil.copytree(balls, tmp_path / "twice")
     description = json.loads((balls / "dataset.json").read_text())
@@ -134,7 +160,7 @@ def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Pat
     shutil.copytree(balls / "imagesTr", images)
     (images / "ball_001.nii.gz").write_bytes(b"\x1f\x8bno")
     with pytest.raises(
-        UserError, match="1 of 6 cases could not be segmented, the first: case ball_001"
+        SomeFailed, match="1 of 6 cases could not be segmented, the first: case ball_001"
     ):
         predict([trained_run], images, tmp_path / "maps")
     written = sorted(path.name for path in (tmp_path / "maps").glob("*.nii.gz"))

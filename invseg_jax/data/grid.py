@@ -88,6 +88,16 @@ class Grid:
         apart = other.corners() @ (mapping - exact).T
         return axes if np.abs(apart).max() <= PLACE_TOLERANCE else None
 
+    def overlaps(self, other: Grid) -> bool:
+        """Whether another volume reaches over the centre of some voxel of this one.
+
+        As far as the boxes around both tell. A voxel reaches half its width beyond its centre.
+        """
+        faces = corners([n + 1 for n in other.shape]) - (0.5, 0.5, 0.5, 0)
+        mapped = faces @ np.linalg.solve(self.affine, other.affine).T
+        low, high = mapped[:, :3].min(axis=0), mapped[:, :3].max(axis=0)
+        return bool((high >= 0).all() and (low <= np.array(self.shape) - 1).all())
+
     def differs(self, other: Grid) -> str | None:
         """In which way the voxels of two volumes are not in the same places, or None.
 

@@ -32,6 +32,7 @@ class LoadedCase:
         affine: (4, 4) float64, voxel indices to mm.
         placement: where the file says that the image lies; of an image that is from no file, what
             the affine says.
+        notes: what a user should be told of the headers of its files, a line each.
     """
 
     id: str
@@ -39,6 +40,7 @@ class LoadedCase:
     label: np.ndarray | None
     affine: np.ndarray
     placement: Placement = None  # pyright: ignore  (set below)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Gives an image from no file its placement."""
@@ -65,23 +67,31 @@ def load_case(dataset: Dataset, case: Case, interpolation: str = "linear") -> Lo
             fewer modalities, or the label map holds values that are not the data set's; the message
             names the case.
     """
+    notes: list[str] = []
     try:
         image, grid = _read_images(
-            case.images, len(dataset.modalities), dataset.reference, interpolation
+            case.images, len(dataset.modalities), dataset.reference, interpolation, notes
         )
         label = None
         if case.label is not None:
-            volume = read_volume(case.label)
+            volume = _noted(read_volume(case.label), notes)
             label = np.ascontiguousarray(_along(grid, volume, class_indices(volume, dataset)))
     except UserError as error:
         raise UserError(f"case {case.id}: {error}") from error
-    return LoadedCase(case.id, image, label, grid.affine, grid.placement)
+    return LoadedCase(case.id, image, label, grid.affine, grid.placement, tuple(notes))
 
 
 def _read_images(
-    paths: Sequence[Path], modalities: int, reference: int | None, interpolation: str
+    paths: Sequence[Path],
+    modalities: int,
+    reference: int | None,
+    interpolation: str,
+    notes: list[str],
 ) -> tuple[np.ndarray, Volume]:
-    """Stacks the modalities channels-last; also the volume whose grid they are on."""
+    """Stacks the modalities channels-last; also the volume whose grid they are on.
+
+    What there is to be told of the files goes into `notes`.
+    """
     if len(paths) not in (1, modalities):
         raise UserError(
             f"{some([str(path) for path in paths])}: {len(paths)} image files for "
@@ -90,14 +100,14 @@ def _read_images(
     expected = modalities if len(paths) == 1 else 1
     # The modalities of one file have one grid.
     first = 0 if reference is None or len(paths) == 1 else reference
-    grid = _read_image(paths[first], expected)
+    grid = _noted(_read_image(paths[first], expected), notes)
     shape = grid.array.shape[:3]
     image = np.empty((*shape, modalities), np.float32)
     image[..., first : first + expected] = grid.channels
     for channel, path in enumerate(paths):
         if channel == first:
             continue
-        volume = _read_image(path, expected)
+        volume = _noted(_read_image(path, expected), notes)
         if reference is not None and Grid.of(grid).differs(Grid.of(volume)):
             if not grid.oriented or not volume.oriented:
                 lost = volume if grid.oriented else grid
@@ -105,6 +115,10 @@ def _read_images(
                     f"{path}: cannot be brought onto the grid of {grid.path}, as the header of "
                     f"{lost.path} does not say where it lies (Analyze, or neither sform nor "
                     "qform); give both an sform"
+                )
+            if not Grid.of(grid).overlaps(Grid.of(volume)):
+                raise UserError(
+                    f"{path} does not overlap {grid.path} in space; mend the affine of one"
                 )
             image[..., channel] = resample_onto(
                 volume.array,
@@ -127,6 +141,11 @@ def _read_image(path: Path, expected: int) -> Volume:
             f"{path}: holds {found} modalities (shape {volume.array.shape}), {expected} expected; "
             "give one file a modality, or one 4-D file with the modalities last"
         )
+    return volume
+
+
+def _noted(volume: Volume, notes: list[str]) -> Volume:
+    notes += [f"{volume.path}: {note}" for note in volume.notes]
     return volume
 
 

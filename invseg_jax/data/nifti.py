@@ -103,11 +103,15 @@ def volume_files(path: str | Path) -> tuple[Path, ...]:
     path = Path(path)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return (path,)
-    if path.suffix in (".hdr", ".img"):
-        return (path.with_suffix(".hdr"), path.with_suffix(".img"))
-    if path.suffix in (".HDR", ".IMG"):
-        return (path.with_suffix(".HDR"), path.with_suffix(".IMG"))
+    if path.suffix.lower() in (".hdr", ".img"):
+        return tuple(path.with_suffix(_spelt_like(path.suffix, end)) for end in (".hdr", ".img"))
     raise UserError(f"{path}: not a volume; give a .nii, .nii.gz, .hdr or .img file")
+
+
+def _spelt_like(ending: str, other: str) -> str:
+    """Another ending in the capital and small letters of this one, which is as long."""
+    pairs = zip(ending, other, strict=True)
+    return "".join(new.upper() if old.isupper() else new for old, new in pairs)
 
 
 def source_files(path: str | Path) -> tuple[Path, ...]:

@@ -67,6 +67,40 @@ def check_split(config: Config, fold: int) -> None:
     hold_out(range(config.data.folds), config.data.folds, fold)
 
 
+def unfair_to_score(
+    config: Config, cases: Sequence[Case], training: Collection[str], held_out: Collection[str]
+) -> set[str]:
+    """Cases of the training's own data on which a score is not one of held-out cases.
+
+    That is what the split file leaves out, and scans of patients that were trained on, such as
+    one that was added since.
+
+    Args:
+        config: of the training.
+        cases: labelled ones.
+        training: ids of those that were trained on.
+        held_out: ids of those that were held out.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        UserError: the pattern of the patient finds none in an id.
+    """
+    group, file = _keys(config)
+    ids = [case.id for case in cases if case.id not in training]
+    if file:
+        return {id for id in ids if id not in held_out}
+    if not group:
+        return set()
+    trained_on = set(patients_of(list(training), group))
+    return {
+        id
+        for id, patient in zip(ids, patients_of(ids, group), strict=True)
+        if patient in trained_on
+    }
+
+
 def holds_out(config: Config) -> bool:
     """Whether a training by this configuration holds cases out."""
     return bool(_keys(config)[1]) or config.data.folds != 1

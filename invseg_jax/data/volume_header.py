@@ -144,6 +144,8 @@ def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.
 def read_affine(header: Header, path: Path) -> np.ndarray:
     """(4, 4) float64, voxel indices to mm: the sform, else the qform, else the spacing alone.
 
+    A sform that is singular or not finite counts as none where there is a qform.
+
     Raises:
         UserError: it is singular or not finite, or the spacing that it needs is 0.
     """
@@ -159,9 +161,10 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
             f"{path}: the header has no sform, and its pixdim, the spacing, is "
             f"{_numbers(placement.pixdim[1:])}; write the true spacing in mm into pixdim"
         )
+    affine = placement.sform
     try:
-        affine = placement.sform
-        if affine is None:
+        # As ITK does: where the sform is of no use, the qform says where the volume lies.
+        if affine is None or (placement.qform_code > 0 and not _usable(affine)):
             affine = placement.qform
     except ValueError as error:
         raise UserError(f"{path}: no usable affine ({error}); mend its sform or qform") from error
@@ -169,17 +172,20 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
         # nibabel's: around the centre, or for Analyze around the origin that SPM keeps there.
         affine = np.array(header.fields.get_best_affine(), np.float64)
         affine[:3] *= placement.millimetres
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
-    if (
-        not np.isfinite(affine).all()
-        or not spacing.all()
-        or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4
-    ):
+    if not _usable(affine):
         raise UserError(
             f"{path}: no usable affine (it is singular or not finite); mend its sform or pixdim"
         )
     return affine
+
+
+def _usable(affine: np.ndarray) -> bool:
+    """Whether every voxel has a place of its own by an affine."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not spacing.all():
+        return False
+    # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
+    return bool(abs(np.linalg.det(affine[:3, :3] / spacing)) >= 1e-4)
 
 
 def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -197,13 +203,19 @@ def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> 
             f"from byte {header.fields.single_vox_offset} on, the first place in a single file"
         )
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    sform = placement.sform
     try:
         qform = placement.qform
     except ValueError as error:
         found.append(f"{error}; the sform is used, but other programs may fail")
     else:
-        if placement.sform is not None and qform is not None:
-            apart = corners(shape) @ (placement.sform - qform).T
+        if sform is not None and qform is not None and not _usable(sform):
+            found.append(
+                "the sform is singular or not finite; the qform is used, but other programs may "
+                "fail, so mend the sform or set its code to 0"
+            )
+        elif sform is not None and qform is not None:
+            apart = corners(shape) @ (sform - qform).T
             distance = float(np.linalg.norm(apart[:, :3], axis=1).max())
             if distance > PLACE_TOLERANCE * spacing.min():
                 found.append(

@@ -48,7 +48,7 @@ def make_output(folder: Path, ids: Iterable[str], cases: Iterable[Case]) -> None
 
 def _longest_name(folder: Path) -> int:
     """How many bytes a name in a folder may have; the folder need not be there yet."""
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     try:
         return os.pathconf(folder, "PC_NAME_MAX")

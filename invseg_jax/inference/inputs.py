@@ -42,7 +42,7 @@ def find_inputs(
             would have the same name.
     """
     refuse_missing_input(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [Case(_id(path), (path,), None)]
     try:
         cases = open_dataset(layout, path, settings).cases
@@ -72,7 +72,8 @@ def refuse_missing_input(path: Path) -> None:
     Raises:
         UserError: it is not there, or leads nowhere.
     """
-    reason = "" if path.is_dir() else why_missing(path)
+    # pathlib's `is_dir` fails where a name is too long, or a folder on the way is closed.
+    reason = "" if os.path.isdir(path) else why_missing(path)
     if reason:
         said = " does not exist" if reason == NO_SUCH_FILE else f": {reason}"
         raise UserError(f"--input {path}{said}")

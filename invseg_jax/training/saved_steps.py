@@ -5,6 +5,8 @@ Nothing here starts JAX. Whether a checkpoint can be read is found out when it i
 
 from pathlib import Path
 
+from invseg_jax.errors import UserError
+
 DAMAGED = ".damaged"
 
 
@@ -16,11 +18,18 @@ def saved_steps(checkpoints: Path) -> list[int]:
 
     Args:
         checkpoints: the folder of a run's checkpoints; it may be missing.
+
+    Raises:
+        UserError: the folder cannot be read, or no folder can have its name.
     """
     try:
         found = [path.name for path in checkpoints.iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise UserError(
+            f"{checkpoints} cannot be read: {error.strerror}; check the path of the run"
+        ) from error
     return sorted(int(name) for name in found if _is_step(name))
 
 

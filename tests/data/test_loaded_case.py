@@ -212,6 +212,35 @@ def test_modalities_on_other_grids(tmp_path: Path, rng: np.random.Generator) -> 
     assert loaded.image[..., 0].min() >= 1
 
 
+def test_a_modality_that_lies_elsewhere_is_not_filled_with_air(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    dataset = dataclasses.replace(write_pair(tmp_path, rng), reference=0)
+    # The MR has centres from 0 to 11 mm along the first axis; a PET voxel reaches 1 mm further.
+    for first, refused in ((11.9, False), (12.1, True), (-6.9, False), (-7.1, True)):
+        affine = np.diag([2.0, 2.0, 2.0, 1.0])
+        affine[:3, 3] = (first, 2, 0)
+        replace(tmp_path / "pet.nii.gz", rng.random((4, 3, 5)).astype(np.float32) + 1, affine)
+        if refused:
+            with pytest.raises(UserError, match=r"case pair: .*pet.nii.gz does not overlap .*mr"):
+                load_case(dataset, dataset.cases[0])
+        else:
+            assert load_case(dataset, dataset.cases[0]).image[..., 1].any()
+
+
+def test_single_slices_that_lie_a_part_of_a_voxel_apart_overlap(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    dataset = dataclasses.replace(write_pair(tmp_path, rng), reference=0)
+    mr, pet = np.diag([1.0, 1.0, 4.0, 1.0]), np.diag([1.0, 1.0, 4.0, 1.0])
+    pet[2, 3] = 1.0
+    slices = rng.random((2, 6, 5, 1)).astype(np.float32) + 1
+    replace(tmp_path / "mr.nii.gz", slices[0], mr)
+    replace(tmp_path / "pet.nii.gz", slices[1], pet)
+    case = dataclasses.replace(dataset.cases[0], label=None)
+    np.testing.assert_array_equal(load_case(dataset, case).image[..., 1], slices[1])
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_beyond_the_view_of_a_ct_is_air(
     tmp_path: Path, rng: np.random.Generator, interpolation: str

@@ -153,6 +153,27 @@ def test_equal_forms_and_forms_that_a_rounding_parts_need_no_word(tmp_path: Path
         assert read_volume(save(tmp_path / "image.nii", content)).notes == ()
 
 
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("broken", [0.0, np.nan])
+def test_a_sform_that_is_none_leaves_the_place_to_the_qform(
+    tmp_path: Path, broken: float, unit: str
+) -> None:
+    units, scale = UNITS[unit]
+    for turn in TURNS[::7]:
+        fields = header_fields("equal", turn, scale)
+        fields["pixdim"] = [fields.pop("qfac"), *SPACING * scale, 0, 0, 0, 0]
+        matrix = np.full((4, 4), broken)
+        content = nifti(np.zeros(SHAPE, np.int16), matrix, units=units, **fields)
+        volume, target = write_map_beside(save(tmp_path / "image.nii", content))
+        np.testing.assert_allclose(volume.affine, placed(turn, 1.0), atol=1e-4)
+        (note,) = volume.notes
+        assert note.startswith("the sform is singular or not finite; the qform is used")
+        if broken == 0:  # of NaN, ITK makes NaN
+            here, there = itk_geometry(tmp_path / "image.nii"), itk_geometry(target)
+            for one, other in zip(here, there, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 @pytest.mark.parametrize("excess", [1e-7, 4e-7, 1e-6, 5e-6, 1e-5])
 def test_a_quaternion_longer_than_1_by_a_rounding_is_read(tmp_path: Path, excess: float) -> None:
     direction = np.array([1, 0.2, -0.1])

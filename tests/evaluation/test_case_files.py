@@ -42,6 +42,11 @@ def test_ids_that_would_make_names_too_long(tmp_path: Path, letter: str) -> None
     assert (output / f"{longest}.nii.gz").is_file()
 
 
+def test_an_output_whose_name_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--output .*a{300} cannot be made: "):
+        make_output(tmp_path / ("a" * 300), ["fine"], [])
+
+
 @pytest.mark.parametrize(
     "id", ["b [1]", "a:b*c?", "'quoted\"", "100%", "\u00e9\U0001f9e0", "-r", "a b"]
 )

@@ -178,12 +178,13 @@ def test_the_data_set_around_a_folder(tmp_path: Path):
 
 
 def test_halves_of_pairs(tmp_path: Path):
-    touch(tmp_path, "a.hdr", "a.img", "b.img", "c.HDR")
+    touch(tmp_path, "a.hdr", "a.img", "b.img", "c.HDR", "d.Img")
     cases = find_inputs(tmp_path, "msd", ONE)
     assert [(case.id, case.images[0].name) for case in cases] == [
         ("a", "a.hdr"),
         ("b", "b.hdr"),
         ("c", "c.HDR"),
+        ("d", "d.Hdr"),
     ]
 
 
@@ -201,6 +202,8 @@ def test_composed_and_decomposed_letters(tmp_path: Path):
 def test_nothing_there(tmp_path: Path):
     with pytest.raises(UserError, match="--input .*nothing does not exist"):
         find_inputs(tmp_path / "nothing", "msd", ONE)
+    with pytest.raises(UserError, match="--input a+: the name is too long for the file system"):
+        find_inputs(Path("a" * 300), "msd", ONE)
     touch(tmp_path, "notes.txt")
     with pytest.raises(UserError, match="no data set in the msd layout"):
         find_inputs(tmp_path, "msd", ONE)

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from invseg_jax.errors import UserError
 from invseg_jax.training.saved_steps import damaged_steps, saved_steps, set_aside
 
 
@@ -18,6 +21,11 @@ def test_a_folder_that_is_not_there(tmp_path: Path):
     (tmp_path / "file").write_text("")
     assert saved_steps(tmp_path / "file") == []
     assert damaged_steps(tmp_path / "missing") == []
+
+
+def test_a_name_that_no_folder_can_have(tmp_path: Path):
+    with pytest.raises(UserError, match="a{300} cannot be read: .*; check the path of the run"):
+        saved_steps(tmp_path / ("a" * 300))
 
 
 def test_what_is_set_aside_is_kept(tmp_path: Path):

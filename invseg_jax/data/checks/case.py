@@ -209,9 +209,7 @@ def _overlap(found: _Found, reference: Grid, other: Grid) -> None:
             "sform",
         )
         return
-    corners = other.corners() @ np.linalg.solve(reference.affine, other.affine).T
-    low, high = corners[:, :3].min(axis=0), corners[:, :3].max(axis=0)
-    if (high < 0).any() or (low > np.array(reference.shape) - 1).any():
+    if not reference.overlaps(other):
         found.add(
             "grid",
             f"{other.path} does not overlap {reference.path} in space; mend the affine of one",

@@ -186,7 +186,8 @@ def _command(config: Config, dataset: Dataset, tolerated: Collection[str]) -> st
     layout = config.data.layout
     command = f"python -m invseg_jax.check_data --layout {layout} "
     command += f"--data {shlex.quote(str(dataset.root))}"
-    if layout == "plain":
+    # What a case takes of memory, and whether 0 is air, hang on how it is prepared.
+    if layout == "plain" or Preprocessing.of(config) != Preprocessing():
         command += " --config FILE"
     if tolerated:
         command += f" --tolerate {','.join(tolerated)}"

@@ -245,6 +245,10 @@ def test_training_counts_the_faults_and_names_the_first(config: Config, dataset:
     config.data.layout = "plain"
     with pytest.raises(UserError, match="--layout plain --data .* --config FILE` shows them all"):
         refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+    # Without the configuration, check_data would not know how much memory this asks for.
+    config.data.layout, config.data.preprocess.spacing = "msd", (1e-4, 1e-4, 1e-4)
+    with pytest.raises(UserError, match="--layout msd --data .* --config FILE` shows them all"):
+        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
 
 
 def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> None:
