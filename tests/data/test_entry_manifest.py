@@ -17,7 +17,8 @@ from invseg_jax.data.cache_entry import (
     read_entry,
     write_entry,
 )
-from invseg_jax.data.entry_manifest import DamagedEntry, own_checksum, read_manifest
+from invseg_jax.data.entry_manifest import DamagedEntry, read_manifest
+from invseg_jax.json_values import json_checksum
 
 DESCRIPTION = {"content": "abc", "geometry": {"step": (0.1, 1e-7), "size": [3, 4]}}
 
@@ -68,7 +69,7 @@ def test_what_is_no_description_is_damage(entry: Path, content: bytes) -> None:
 
 
 def signed(content: dict[str, Any]) -> str:
-    return json.dumps(content | {"checksum": own_checksum(content)})
+    return json.dumps(content | {"checksum": json_checksum(content)})
 
 
 @pytest.mark.parametrize(

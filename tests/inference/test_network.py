@@ -12,6 +12,7 @@ import pytest
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.inference.network import Network, as_network, build_model, load_network
+from invseg_jax.json_values import json_checksum, plain
 from invseg_jax.training import mesh, signed_json
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.run_folder import DataDescription, RunFolder
@@ -216,7 +217,7 @@ def renumber(checkpoint: Path) -> None:
     file = checkpoint / "described" / "metadata"
     content = json.loads(file.read_bytes()) | {"step": int(checkpoint.name)}
     del content["checksum"]
-    checksum = signed_json.json_checksum(content)
+    checksum = json_checksum(content)
     file.write_text(json.dumps(content | {"checksum": checksum}))
 
 
@@ -254,7 +255,7 @@ def test_a_configuration_that_was_edited_is_checked(
 
 def sign(run: RunFolder, config: Config) -> None:
     """Writes a configuration as if a user had edited the file and put in its digest."""
-    (run.path / "config.json").write_text(signed_json.to_text(signed_json.plain(config.to_dict())))
+    (run.path / "config.json").write_text(signed_json.to_text(plain(config.to_dict())))
 
 
 def test_no_numbers_are_no_background(network: Network, image: np.ndarray):
