@@ -65,10 +65,19 @@ class Grid:
             voxel of the other in its place, to `PLACE_TOLERANCE`, or where a header does not say
             where its volume lies.
         """
+        axes = self._nearest_axes(other)
+        if axes is None or self._apart(other, axes, voxels=True) > PLACE_TOLERANCE:
+            return None
+        return axes
+
+    def _nearest_axes(self, other: Grid) -> Axes | None:
+        """The axes that would bring another volume nearest to this one's places.
+
+        None where its axes do not run along those of this one, or have other lengths.
+        """
         if not (self.oriented and other.oriented):
             return None
-        mapping = np.linalg.solve(self.affine, other.affine)  # indices of other to our own
-        signed = np.rint(mapping[:3, :3])
+        signed = np.rint(np.linalg.solve(self.affine, other.affine)[:3, :3])
         order = np.abs(signed).argmax(axis=1)
         # Every axis of one must run along one axis of the other.
         if (
@@ -80,13 +89,26 @@ class Grid:
             order=(int(order[0]), int(order[1]), int(order[2])),
             reversed=tuple((signed.sum(axis=1) < 0).tolist()),
         )
-        if tuple(other.shape[axis] for axis in axes.order) != self.shape:
-            return None
-        exact = np.eye(4)
-        exact[:3, :3] = signed
+        same = tuple(other.shape[axis] for axis in axes.order) == self.shape
+        return axes if same else None
+
+    def _apart(self, other: Grid, axes: Axes, *, voxels: bool = False) -> float:
+        """How far a voxel of another volume is at most from its place in this one.
+
+        Args:
+            other: the other volume.
+            axes: how its axes run along those of this one.
+            voxels: whether along the axes in voxels, else as a distance in mm.
+        """
+        exact = np.zeros((4, 4))
+        exact[range(3), axes.order] = np.where(axes.reversed, -1, 1)
         exact[:3, 3] = np.where(axes.reversed, np.array(self.shape) - 1, 0)
+        exact[3, 3] = 1
+        mapping = np.linalg.solve(self.affine, other.affine)  # indices of other to our own
         apart = other.corners() @ (mapping - exact).T
-        return axes if np.abs(apart).max() <= PLACE_TOLERANCE else None
+        if voxels:
+            return float(np.abs(apart).max())
+        return float(np.linalg.norm((apart @ self.affine.T)[:, :3], axis=1).max())
 
     def overlaps(self, other: Grid) -> bool:
         """Whether another volume reaches over the centre of some voxel of this one.
@@ -104,23 +126,24 @@ class Grid:
         The same voxels may be stored along other axes, see `axes_of`. Where a header does not say
         where its volume lies, shapes and spacings are compared.
         """
-        if self.oriented and other.oriented:
-            if self.axes_of(other) is not None:
-                return None
-            if other.shape == self.shape:
-                apart = self.corners() @ (self.affine - other.affine).T
-                distance = float(np.linalg.norm(apart[:, :3], axis=1).max())
-                return (
-                    f"the affines put a corner {distance:.3g} mm apart, with voxels of "
-                    f"{along(self.spacing)} mm (a tenth of a voxel is allowed): {self.path} and "
-                    f"{other.path}"
-                )
-        if other.shape != self.shape:
+        axes = self._nearest_axes(other)
+        if axes is None and self.oriented and other.oriented and other.shape == self.shape:
+            axes = Axes((0, 1, 2), (False, False, False))  # a turned lattice
+        if axes is not None and self._apart(other, axes, voxels=True) > PLACE_TOLERANCE:
+            return (
+                f"the affines put a corner {self._apart(other, axes):.3g} mm apart, with voxels of "
+                f"{along(self.spacing)} mm (a tenth of a voxel is allowed): {self.path} and "
+                f"{other.path}"
+            )
+        if axes is None and other.shape != self.shape:
             return f"shapes differ: {self.shape} in {self.path}, {other.shape} in {other.path}"
-        if (np.abs(other.spacing / self.spacing - 1) > SPACING_TOLERANCE).any():
+        # Places tell of spacings too, but not along an axis of a single voxel.
+        tolerance = SPACING_TOLERANCE if axes is None else PLACE_TOLERANCE
+        spacing = other.spacing if axes is None else other.spacing[list(axes.order)]
+        if (np.abs(spacing / self.spacing - 1) > tolerance).any():
             return (
                 f"spacings differ: {along(self.spacing)} mm in {self.path}, "
-                f"{along(other.spacing)} mm in {other.path}"
+                f"{along(spacing)} mm in {other.path}"
             )
         return None
 

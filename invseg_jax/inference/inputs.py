@@ -47,8 +47,13 @@ def find_inputs(
     try:
         cases = open_dataset(layout, path, settings).cases
     except UserError as error:
-        cases = _images(path, layout, modalities) if layout in FLAT else ()
-        cases = cases or _within(path, layout, settings) or _images(path, layout, modalities)
+        try:
+            cases = _images(path, layout, modalities) if layout in FLAT else ()
+            cases = cases or _within(path, layout, settings) or _images(path, layout, modalities)
+        except OSError as closed:
+            raise UserError(
+                f"--input {path}: cannot be read ({closed.strerror}); check its permissions"
+            ) from closed
         if not cases:
             raise UserError(
                 f"--input {path} is no data set in the {layout} layout ({error}), and no folder of "

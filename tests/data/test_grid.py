@@ -62,6 +62,29 @@ def test_what_grows_over_the_volume_is_found_at_its_far_corner() -> None:
     assert "0.119 mm apart" in str(grid(here, shape).differs(grid(stretched, shape)))
 
 
+def test_how_far_apart_volumes_stored_along_other_axes_are() -> None:
+    """The distance of one place from the other, not of the first voxels in the files."""
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            turned = nib.Nifti2Image(np.zeros(SHAPE, np.uint8), AFFINE).as_reoriented(
+                np.array([order, signs]).T.tolist()
+            )
+            moved = np.array(turned.affine)
+            moved[:3, 3] += AFFINE[:3, 1] / 2
+            fault = str(grid(AFFINE).differs(grid(moved, turned.shape)))
+            distance = np.linalg.norm(AFFINE[:3, 1]) / 2
+            assert fault.startswith(f"the affines put a corner {distance:.3g} mm apart")
+
+
+def test_spacings_are_compared_along_an_axis_of_a_single_voxel() -> None:
+    here, shape = straight((1, 1, 5)), (6, 5, 1)
+    assert grid(here, shape).differs(grid(straight((1, 1, 4.9)), shape)) is None
+    for thickness in (4.0, 1.0):
+        fault = str(grid(here, shape).differs(grid(straight((1, 1, thickness)), shape)))
+        assert fault.startswith("spacings differ: 1 x 1 x 5 mm in ")
+        assert f"1 x 1 x {thickness:g} mm in " in fault
+
+
 def test_mirrored_about_another_centre_is_another_place() -> None:
     here = straight((0.5, 0.5, 0.5), (-5.5, 0, 0))
     mirrored = straight((0.5, 0.5, 0.5), (6.5, 0, 0), (-1, 1, 1))

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,18 @@ def test_composed_and_decomposed_letters(tmp_path: Path):
     touch(tmp_path, f"{composed}.nii.gz")
     with pytest.raises(UserError, match=f"ids that occur more than once: {composed};"):
         find_inputs(tmp_path, "msd", ONE)
+
+
+@pytest.mark.parametrize("layout", ["msd", "nnunet", "iseg"])
+def test_a_folder_that_is_closed(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: str | Path = ".") -> None:  # root may read all folders
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(UserError, match=r"--input .*: cannot be read \(Permission denied\)"):
+        find_inputs(tmp_path, layout, ONE)
 
 
 def test_nothing_there(tmp_path: Path):
