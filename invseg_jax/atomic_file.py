@@ -8,8 +8,7 @@ from pathlib import Path
 
 from invseg_jax.errors import UserError
 
-# What file systems answer that cannot bring a folder to the disk by itself, or do not let this user
-# open it for that.
+# The errors of file systems that cannot sync a folder, or do not let this user open it for that.
 _CANNOT = (
     errno.EINVAL,
     errno.ENOTSUP,
@@ -25,10 +24,10 @@ _CANNOT = (
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file such that its name never stands for a half-written one.
 
-    A reader sees the file that was there or the whole new one, also after a crash: the content goes
-    to the disk under a temporary name in the same folder, which then takes the place of the old
-    file in one step. When this returns, content and name are on the disk: a power cut changes
-    neither, where the file system can bring a folder to the disk.
+    A reader sees the old file or the whole new one, also after a crash: the content goes to the
+    disk under a temporary name in the same folder, which then replaces the old file in one step.
+    When this returns, content and name are on the disk, and a power cut changes neither (the name
+    only where the file system can sync folders).
 
     Args:
         path: The file; its folder is made if it is missing.
@@ -37,8 +36,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: The file cannot be written; an older one of the name is left as it was.
     """
-    # Not `tempfile`, whose files only their owner may read: `open` honours the umask. Nothing of
-    # the file's own name, which may be as long as a name can be.
+    # Not `tempfile`, whose files only their owner may read: `open` honours the umask. The temporary
+    # name does not contain the file's own name, which may have the greatest length already.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         _make_folder(path.parent)
@@ -61,7 +60,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings to the disk which names a folder holds, where its file system can do that.
+    """Waits until the names in a folder are on the disk, where its file system can do that.
 
     Raises:
         OSError: The disk has failed.
@@ -78,7 +77,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes a folder and those above it that are missing, and brings their names to the disk."""
+    """Makes a folder and the missing folders above, and waits until their names are on the disk."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):

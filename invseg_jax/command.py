@@ -101,9 +101,9 @@ def define_mirror(values: flags.FlagValues) -> None:
         "mirror",
         None,
         "Average over mirror images along these axes of the network's grid (0, 1, 2 for D, H, W), "
-        "such as 0 or 0,1,2, or none; each axis doubles the time. Only axes that training mirrored "
-        "too, those of the run's config.augment.flip that are not 0. By default as the run's "
-        "config.inference.mirror says.",
+        "such as 0 or 0,1,2, or none; each axis doubles the time. Only axes along which training "
+        "mirrored too (config.augment.flip of the run is not 0). By default as "
+        "config.inference.mirror of the run says.",
         flag_values=values,
     )
 
@@ -159,8 +159,8 @@ def run(
         argv: the arguments, by default the process's, the program's name first.
 
     What the user can mend (`UserError`, a wrong flag, a misspelt config key) ends with one line and
-    status 2, and so does memory that runs out; `SomeFailed` with status 1, Ctrl-C with status 130.
-    What is printed is escaped where a terminal, or the encoding of the output, cannot show it.
+    status 2, and so does memory that runs out; `SomeFailed` ends with status 1, Ctrl-C with status
+    130. Characters that a terminal, or the encoding of the output, cannot show are escaped.
     """
     argv = list(sys.argv if argv is None else argv)
     escape_unencodable()
@@ -207,7 +207,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Shown:
-    """Prints what concerns the user in one line, and other warnings as before."""
+    """Stands in for `warnings.showwarning`: prints a `UserNotice` in one line, others as before."""
 
     before: Callable[..., None]
 
@@ -239,7 +239,7 @@ def _place_and_message(error: Exception) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith("<")]
         file, line = own[-1].filename, own[-1].lineno
-    # A file that is no text has no lines.
+    # A binary file has no lines.
     return f"{name}: {said}" if file is None else f"{file}, line {line}: {name}: {said}"
 
 

@@ -96,7 +96,7 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.data.fold = 0
     # r"(sub-\d+)_ses-.*": finds the patient in a case's id; a patient's cases stay together.
     config.data.group = ""
-    config.data.split = ""  # instead of folds: a JSON file like nnU-Net's splits_final.json
+    config.data.split = ""  # a JSON file like nnU-Net's splits_final.json, which replaces folds
     config.data.patch = (64, 64, 64)  # voxels
     config.data.batch = 2  # patches at a time, over all devices; see optimiser.accumulate
     config.data.foreground = 0.33  # share of patches centred on a voxel of a random class
@@ -113,8 +113,8 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.data.preprocess.normalisation = ("z_score_nonzero",)
 
     config.augment = ConfigDict()  # see data/augment/settings.py: Augmentation
-    # (0.5, 0.5, 0.5): half of the patches along each axis. None: the same, but none along the
-    # left-right axis where names of classes differ only in their side; see data/flips.py.
+    # (0.5, 0.5, 0.5) mirrors half of the patches along each axis. None does the same, but not along
+    # the left-right axis where names of classes differ only in their side; see data/flips.py.
     config.augment.flip = placeholder(tuple)
     config.augment.affine_probability = 0.3
     config.augment.rotation = 30.0
@@ -165,8 +165,8 @@ def base_config(network: str = "FullInvRes", *, vae: bool = False) -> Config:
     config.inference = ConfigDict()
     config.inference.overlap = 0.5  # of neighbouring windows, as a fraction of the patch
     config.inference.batch = 2  # windows in one call
-    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time. Only those
-    # that augment.flip mirrors in training.
+    # Axes D, H, W along which windows are mirrored and averaged; each doubles the time. Only axes
+    # along which augment.flip mirrors in training.
     config.inference.mirror = (False, False, False)
     if network == "CicekUNet3D":
         # As published: valid convolutions fit few sizes, and a batch has its own statistics.

@@ -34,7 +34,7 @@ def available(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
         groups: where it describes the control groups.
 
     Returns:
-        Bytes, not negative; None where nothing of that can be known.
+        Bytes, not negative; None where none of these can be found out.
     """
     limits = (_free(proc / "meminfo"), *_limits(proc / "self" / "cgroup", groups), _own(proc))
     least = min((limit for limit in limits if limit is not None), default=None)
@@ -65,7 +65,7 @@ def _limits(membership: Path, groups: Path) -> Iterator[int | None]:
 
 
 def _used(group: Path, use: str, prefix: str) -> int:
-    """What a control group holds, without copies of files, which the system drops when asked."""
+    """What a control group holds, without cached files, which the system drops when needed."""
     copies = 0
     with contextlib.suppress(OSError, ValueError):
         for line in (group / "memory.stat").read_text().splitlines():
@@ -76,7 +76,7 @@ def _used(group: Path, use: str, prefix: str) -> int:
 
 
 def _own_groups(membership: Path) -> dict[str, str]:
-    """This process's group for each controller; for "" that of version 2.
+    """This process's group for each controller; the group of version 2 stands under "".
 
     Lines are as "0::/path" in version 2 and "4:cpu,memory:/path" in version 1.
     """
@@ -103,7 +103,7 @@ def _free(meminfo: Path) -> int | None:
 
 
 def _own(proc: Path) -> int | None:
-    """What the process's limit of address space leaves; None where it has none."""
+    """What the process's limit of address space leaves; None where there is no limit."""
     try:
         import resource  # not on Windows
 

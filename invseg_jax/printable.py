@@ -1,4 +1,4 @@
-"""Text from outside, as file names and class names, such that a terminal only shows it.
+"""Text from outside, such as file names and class names, made safe for a terminal.
 
 A name may hold any byte. Control characters would colour the terminal, overwrite a line or start a
 new one; marks of direction would turn a line around; and a byte that is no UTF-8, which Python
@@ -11,13 +11,13 @@ from typing import TextIO
 
 
 def printable(text: object) -> str:
-    r"""The text in one line, what cannot be shown as an escape: `\x1b`, `\r`, `\u202e`, `\udcff`.
+    r"""The text in one line, in which what cannot be shown is escaped: `\x1b`, `\r`, `\udcff`.
 
     Letters of all scripts and spaces stay. JSON files and the names of files on disk do not need
     this: they keep a name as it is.
 
     Args:
-        text: any; what is no string is shown as `str` does.
+        text: any object; `str` is taken of it.
     """
     text = str(text)
     if text.isprintable():
@@ -29,7 +29,7 @@ def printable(text: object) -> str:
 
 
 def escape_unencodable(*streams: TextIO) -> None:
-    """Lets streams print every text, whatever their encoding: what it lacks becomes an escape.
+    """Lets streams print every text: characters that their encoding lacks are escaped.
 
     For command lines alone, as it changes the streams of the process.
 
@@ -37,6 +37,6 @@ def escape_unencodable(*streams: TextIO) -> None:
         *streams: by default the process's output and error streams.
     """
     for stream in streams or (sys.stdout, sys.stderr):
-        # What stands in for a stream, as in a notebook, need not have it.
+        # A stand-in for a stream, as in a notebook, may lack `reconfigure`.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore

@@ -35,7 +35,7 @@ def find_inputs(
         settings: `config.data.plain` of the training, where that is the layout.
 
     Returns:
-        Cases without regard to labels, in order. Of some, files may be missing.
+        Cases without regard to labels, in order. Some may lack files.
 
     Raises:
         UserError: nothing there, no image, files missing of every case, or two images whose results
@@ -66,7 +66,7 @@ def find_inputs(
         reasons = {why_missing(file) for file in files}
         said = f"no such file: {some(files)}"
         if reasons != {NO_SUCH_FILE}:
-            said = f"no file: {some(files)}; of the first: {why_missing(files[0])}"
+            said = f"no file: {some(files)} (the first: {why_missing(files[0])})"
         raise UserError(f"--input {path}: {said}; every case needs all of {', '.join(modalities)}")
     return list(cases)
 
@@ -87,7 +87,7 @@ def refuse_missing_input(path: Path) -> None:
 def cases_around(
     folder: Path, layout: str, settings: Mapping[str, Any] | None = None
 ) -> tuple[Case, ...]:
-    """The cases of the data set that a folder is or lies in; none where there is none.
+    """The cases of the data set that a folder is, or lies in; empty where there is no data set.
 
     Args:
         folder: need not be there.
@@ -102,13 +102,13 @@ def cases_around(
 
 
 def _within(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
-    """The cases of the data set around a folder, those whose images all lie in it."""
+    """The cases of the data set around a folder whose images all lie in the folder."""
     folder, cases = path.resolve(), cases_around(path, layout, settings)
     return tuple(case for case in cases if all(folder in image.parents for image in case.images))
 
 
 def _images(path: Path, layout: str, modalities: Sequence[str]) -> tuple[Case, ...]:
-    """The cases of a folder that holds nothing but images; none where it cannot be one."""
+    """The cases of a folder that holds nothing but images; empty where it is no such folder."""
     if layout == "nnunet" and (cases := nnunet.image_cases(path, len(modalities))):
         return cases
     # A folder of single files can only serve a network of one modality, or of 4-D files.
@@ -124,7 +124,7 @@ def _missing_files(case: Case) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a name is that of an image; a link that leads nowhere has one too."""
+    """Whether a path has the name of an image and is no folder; a dangling link counts too."""
     named = bool(ending_of(path.name)) and not path.name.startswith(".")
     return named and not path.is_dir()
 

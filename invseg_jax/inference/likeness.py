@@ -1,11 +1,11 @@
-"""What of an image is unlike the images of the training, told from `fingerprint.json`.
+"""How an image differs from the training images, by `fingerprint.json`.
 
-A network gives an answer for any image. Where the voxels have another size than those it has
-learned, or the intensities mean something else, the answer is wrong and nothing shows it. So what
-differs is told for each case; nothing is refused, since only the user knows whether it matters.
+A network gives an answer for any image. Where the voxels have another size than in training, or the
+intensities mean something else, the answer is wrong and nothing shows it. So one line says for each
+case what differs; nothing is refused, since only the user knows whether it matters.
 
-The limits are wide: half of the images of a clinic must not be told. They are factors beyond the
-smallest and the largest of all training images, in the constants below.
+The limits are wide, or half of the images of a clinic would get such a line. They are factors
+beyond the smallest and the largest value of all training images, in the constants below.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.inference.training_images import TrainingImages
 
-# Of the spacing along an axis, where images are not resampled.
+# For the spacing along an axis, where images are not resampled.
 SPACING = 1.25
-# Of the spacing, where they are: voxels that are much coarser hold less than any in training.
+# For the spacing where images are resampled: much coarser voxels show less than in training.
 COARSER = 2.0
-# Of the field of view along an axis, in mm.
+# For the field of view along an axis, in mm.
 VIEW = 2.0
-# Of the span of intensities, from the 0.5 to the 99.5 percentile. The gain of MR scanners differs,
-# and z-scores take it out again; the scale of a CT is the same everywhere.
+# For the span of intensities, from the 0.5 to the 99.5 percentile. The gain of MR scanners differs,
+# and z-scores remove it again; the scale of a CT is the same everywhere.
 SPAN = {"z_score_nonzero": 10.0, "z_score": 10.0, "ct": 2.0}
-# Of a CT: how far a percentile may lie beyond those of the training, as a part of their widest
-# span.
+# For a CT: how far a percentile may lie beyond the training images, as a part of their widest span.
 SHIFT = 0.25
-# Rounding and interpolation leave few values just below 0, in parts of the span.
+# Values are negative from here on, as a part of the span: rounding and interpolation leave a few
+# values just below 0.
 _BELOW_ZERO = 0.01
-# From which distance on a modality is clearly none of the training: a factor of 4, see `_distance`.
+# A modality at this `_distance` is clearly another one: a factor of 4.
 _CLEARLY = 2.0
 
 
@@ -58,16 +58,16 @@ def tell_differences(
 
 
 def differences(training: TrainingImages, settings: Preprocessing, case: LoadedCase) -> list[str]:
-    """What of a case is unlike the training images.
+    """How a case differs from the training images.
 
     - The spacing along an axis is beyond theirs by more than a factor of `SPACING`; where images
-      are resampled, it is coarser by more than `COARSER`.
+      are resampled, it is coarser by more than a factor of `COARSER`.
     - The field of view along an axis is smaller or larger than theirs by a factor of `VIEW`.
-    - The intensities of a modality span more or less by more than a factor of `SPAN`; they have
-      values below 0 where no training image had any, or none where all had; of a modality that is
-      normalised as `ct`, a percentile lies beyond theirs by more than `SHIFT`.
-    - Two modalities look like one another's: they may have been exchanged.
-    - The header does not say which side is left, where theirs did, or the other way round.
+    - The intensities of a modality span more or less by more than a factor of `SPAN`. Or it has
+      values below 0 where no training image had any, or has none where all had some. Or it is
+      normalised as `ct`, and a percentile lies beyond theirs by more than `SHIFT`.
+    - Modalities look like one another: they may have been exchanged.
+    - The header does not say which side is left, where theirs did, or the reverse.
 
     Args:
         training: what the network has seen.
@@ -75,7 +75,7 @@ def differences(training: TrainingImages, settings: Preprocessing, case: LoadedC
         case: with the modalities of the training.
 
     Returns:
-        A short text for each; none where nothing differs. Axes are those of the network's grid.
+        A short text for each difference. Axes are the axes of the network's grid.
     """
     box = nonzero_box(case.image) if settings.crop else ((0, 0, 0), case.image.shape[:3])
     grid = settings.geometry(case.image.shape[:3], case.affine, case.oriented, box)
@@ -138,7 +138,7 @@ def _intensities(training: TrainingImages, settings: Preprocessing, image: np.nd
 def _of_modality(
     name: str, own: WholeImage, theirs: Sequence[WholeImage], scheme: str
 ) -> list[str]:
-    """What of one modality's intensities is unlike those of the training."""
+    """How the intensities of one modality differ from the training images."""
     found = []
     if sign := _sign(own, theirs):
         had = "which no training image had" if sign < 0 else "which all training images had"
@@ -165,10 +165,10 @@ def _of_modality(
 def _exchanged(
     own: Sequence[WholeImage], theirs: Sequence[Sequence[WholeImage]]
 ) -> list[tuple[int, int]]:
-    """Modalities that clearly look like another one each, which are modalities of these as well.
+    """Finds modalities that have clearly been exchanged with each other.
 
     Returns:
-        Pairs of a modality and the one it looks like; none where that is not clear.
+        Pairs of a modality and the one it looks like; empty where that is not clear.
     """
     distance = np.array([[_distance(image, other) for other in theirs] for image in own])
     nearest = distance.argmin(axis=1)
@@ -182,10 +182,10 @@ def _exchanged(
 
 
 def _distance(own: WholeImage, theirs: Sequence[WholeImage]) -> float:
-    """How far a modality lies from one of the training: 0 within it, 1 a factor of two beside it.
+    """How far a modality is from a training modality: 0 within its range, 1 a factor of two beyond.
 
-    A quarter of the span by which the lower percentiles are shifted counts as a factor of two, and
-    values below 0 where there were none, or none where there always were, as one of four.
+    A shift of the lower percentiles by a quarter of the span counts as a factor of two. Values
+    below 0 where no training image had any, or none where all had some, count as a factor of four.
     """
     spans = [_span(other) for other in theirs]
     widest = max(_span(own), *spans)
@@ -205,7 +205,7 @@ def _distance(own: WholeImage, theirs: Sequence[WholeImage]) -> float:
 
 
 def _sign(own: WholeImage, theirs: Sequence[WholeImage]) -> int:
-    """-1 for values below 0 that no training image had, 1 for none where all had some, else 0."""
+    """-1: values below 0, which no training image had. 1: none, and all had some. Else 0."""
     if _has_negative(own) and all(other.minimum >= 0 for other in theirs):
         return -1
     return int(own.minimum >= 0 and all(_has_negative(other) for other in theirs))

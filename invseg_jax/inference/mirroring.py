@@ -1,11 +1,11 @@
 """Test-time mirroring: the mean of what a network says of a patch and of its mirror images.
 
 As in nnU-Net (Isensee et al., Nature Methods 2021, Methods, "Inference"), a patch is mirrored along
-every combination of some axes, and what comes out is mirrored back. Probabilities are averaged, as
-those of several runs are; nnU-Net's code averages what its softmax is taken of.
+every combination of some axes, and the output is mirrored back. Probabilities are averaged, as for
+several runs; nnU-Net's code averages the values before its softmax.
 
-Only along axes that training mirrored too: what a network says of a mirror image that it has never
-learned is worth nothing, and it would be averaged all the same.
+Axes are allowed only where training mirrored too: the output for a mirror image that a network has
+never learned is worthless, and would be averaged all the same.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def check_mirror(config: Config) -> None:
     """Checks the axes that a configuration asks for, before it is trained.
 
     Args:
-        config: a flip that is left open counts as one along each axis, see
+        config: a flip that it leaves open counts as mirroring along each axis; see
             `data.flips.with_flips`.
 
     Raises:
@@ -58,8 +58,8 @@ def check_mirror(config: Config) -> None:
         allowed = tuple(axis in asked and axis in learned for axis in range(3))
         raise UserError(
             f"config.inference.mirror asks for {axes_in_words(wrong)}, along which training does "
-            f"not mirror (config.augment.flip is {flip}), so that the network would not know such "
-            f"images; take {allowed}"
+            f"not mirror (config.augment.flip is {flip}): the network would not know such images; "
+            f"take {allowed}"
         )
 
 
@@ -76,7 +76,7 @@ def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None
         UserError: training did not mirror along one of the axes.
     """
     if "flip" not in config.get("augment", {}):
-        return  # nobody knows what it has learned
+        return  # it is not known what the run has learned
     flip, learned = _learned(config)
     # Runs of earlier versions have no such key.
     asked = _axes(config.inference.get("mirror", ()) if mirror is None else mirror)
@@ -93,7 +93,7 @@ def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None
 
 
 def warning_of_sides(workdir: Path, config: Config, data: DataDescription) -> str:
-    """What to say where windows are mirrored from left to right, and classes have sides.
+    """The warning for windows that are mirrored from left to right where classes have sides.
 
     Args:
         workdir: the run's folder.

@@ -49,7 +49,7 @@ class Network:
         regions: what the outputs stand for, where that is not the classes.
         margin: voxels at each side of a window that the network gives nothing for.
         mirrored: axes (0 to 2 for D, H, W) along which windows are mirrored too.
-        step: of the checkpoint that the parameters are from; None where they are from none.
+        step: of the checkpoint that the parameters are from, if they are from one.
     """
 
     graph: nnx.GraphDef
@@ -184,7 +184,7 @@ def load_network(
 ) -> tuple[Network, Config, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged: the averaged parameters.
 
-    Nothing is changed on the disk. A `UserNotice` says where an older one is read.
+    Nothing is changed on the disk. Where an older checkpoint is read, a `UserNotice` says so.
 
     Args:
         workdir: the folder that training wrote.

@@ -44,7 +44,7 @@ class Segmenter:
         settings: of its training.
         intensities: of its training cases, where the settings need them.
         regions: what its probabilities are of, where that is not the classes.
-        step: of the checkpoint that the network is from, if it is from one.
+        step: of the checkpoint that the network is from; None where it is from no checkpoint.
     """
 
     network: Predictor
@@ -80,8 +80,8 @@ def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[Segment
 
     Args:
         dataset: what the case belongs to.
-        case: not read yet; its headers alone are.
-        segmenters: those that would segment it.
+        case: of which only the headers are read.
+        segmenters: the ones that would segment it.
 
     Raises:
         UserError: it would; the message names the case.
@@ -128,6 +128,6 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
 
 
 def _probabilities(case: LoadedCase, segmenter: Segmenter) -> tuple[Geometry, np.ndarray]:
-    """Of one network; the prepared case is let go."""
+    """The probabilities of one network; a function, so that the prepared case is freed."""
     prepared = prepare(case, segmenter.settings, segmenter.intensities)
     return prepared.geometry, segmenter.network.probabilities(prepared.image)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, by name, and the checksums that tell whether it came back as it was.
+"""The description of a checkpoint: its arrays by name, with shapes, types and checksums.
 
 It stands in the checkpoint as JSON:
 
@@ -36,9 +36,9 @@ class Description:
 
     Attributes:
         shapes: shape and type of each array: [[3, 4], "float32"].
-        sums: crc32 of the bytes of each array; none in checkpoints of earlier versions.
-        batches: crc32 of the data iterator's state in each process; none in those either.
-        step: the number of steps taken, which the folder's name says too; None in those.
+        sums: crc32 of the bytes of each array; empty in checkpoints of earlier versions.
+        batches: crc32 of the data iterator's state in each process; empty likewise.
+        step: the number of steps taken, which the folder's name says too; None likewise.
     """
 
     shapes: dict[str, list]
@@ -71,7 +71,7 @@ class Description:
         """What `to_json` gave, or an earlier version's.
 
         Raises:
-            DamagedDescription: it is neither.
+            DamagedDescription: it is not what either of them wrote.
         """
         try:
             content = json.loads(text)
@@ -121,8 +121,8 @@ def checksum(array: jax.Array) -> int:
         array = jax.random.key_data(array)
     if not array.is_fully_addressable:
         array = array.addressable_data(0)
-    # Of a CPU's array this is a view and no copy. It must not outlive this function: the step that
-    # comes next takes the memory.
+    # On a CPU this is a view and no copy. It must not outlive this function: the next step reuses
+    # the memory.
     content = np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8)
     return zlib.crc32(content.data)
 
@@ -141,7 +141,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    """Whether a value of the JSON is what earlier versions wrote of an array."""
+    """Whether a value of the JSON is what earlier versions wrote for an array."""
     match value:
         case [list(sizes), str()]:
             return all(type(size) is int for size in sizes)

@@ -1,8 +1,8 @@
 """Checkpoints of a run: the training state and the data iterator, through Orbax.
 
-The state is kept as a flat mapping of names to arrays, and beside it, as JSON, each name's shape,
-type and checksum: so that a checkpoint of another network is refused by name before anything is
-read, and a damaged one is found and the one before it is taken.
+The state is kept as a flat mapping of names to arrays. Beside it stands, as JSON, the shape, type
+and checksum of each array: a checkpoint of another network is refused by name before anything is
+read, and a damaged checkpoint is found, so that the one before is read instead.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from invseg_jax.training.state import TrainState
 from invseg_jax.training.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint, first_line
 
 Found = TypeVar("Found")
-# How often a reader looks for the newest again when a training deletes what it reads.
+# How often a reader looks for the newest step again when a training deletes what it reads.
 _LOOKS = 10
 
 
@@ -52,8 +52,8 @@ class Checkpoints:
             keep: how many to keep, at least 1.
             read_only: changes nothing. Otherwise the first save deletes what a killed process left
                 half written, and would delete the save under way of a training that still runs.
-            say: is given one line where an older checkpoint than the newest is read, and where one
-                is read that has no checksums.
+            say: told one line where an older checkpoint is read than the newest, and where a
+                checkpoint has no checksums.
 
         Raises:
             UserError: `keep` is less than 1, or the folder cannot be made.
@@ -169,16 +169,20 @@ class Checkpoints:
     def restore_newest(
         self, like: TrainState, batches: Any | None = None
     ) -> tuple[int, TrainState] | None:
-        """Reads the newest checkpoint that is not damaged; the arguments are those of `restore`.
+        """Reads the newest checkpoint that is not damaged.
 
-        Unless the folder is open for reading alone, the folders of newer steps, which are damaged,
-        are renamed, so that these steps can be saved again.
+        The folders of newer steps, which are damaged, are renamed, so that these steps can be saved
+        again; not where `read_only` was given.
+
+        Args:
+            like: as of `restore`.
+            batches: as of `restore`.
 
         Returns:
             Its step and its state; None where nothing was ever saved.
 
         Raises:
-            UserError: as `restore`; or none of the checkpoints can be read, and nothing is renamed.
+            UserError: as `restore`; or all checkpoints are damaged, and nothing is renamed.
         """
         return self._newest(lambda step: self.restore(step, like, batches))
 
@@ -194,7 +198,7 @@ class Checkpoints:
                 if fault is None:
                     self._tell(step, faults)
                     return step, found  # pyright: ignore[reportReturnType]
-                # A training may have deleted the step meanwhile, or be about to.
+                # A training may have deleted the step meanwhile.
                 if self._read_only and saved_steps(self.folder) != steps:
                     break
                 faults.append(fault)
@@ -273,7 +277,7 @@ class Checkpoints:
 def _or_fault(
     read: Callable[[int], Found], step: int
 ) -> tuple[Found | None, DamagedCheckpoint | None]:
-    """What was read, or what is damaged in any of the processes that read together."""
+    """What was read, or the damage that one of the processes that read together has found."""
     try:
         found, fault = read(step), None
     except DamagedCheckpoint as error:
@@ -284,7 +288,7 @@ def _or_fault(
 
 
 def _of_all_processes(value: int) -> tuple[int, ...]:
-    """A number of each process that trains, below 2^32."""
+    """The numbers, below 2^32, that all processes of a training give here."""
     if jax.process_count() == 1:
         return (value,)
     return tuple(multihost_utils.process_allgather(np.uint32(value)).tolist())

@@ -1,9 +1,9 @@
 """Compiled programs are kept on disk: the second start of the same program does not compile.
 
-An entry is machine code, trusted as it is: whoever can write to the folder can run code here. So
-the folder is made for its owner alone, and one that others own or may write to is refused. Code is
-compiled for the very processor, and a home folder may be shared by several machines: each kind of
-processor has a folder of its own.
+An entry is machine code and runs as it is: whoever can write to the folder can run code here. So
+the folder is made for its owner alone, and a folder that others own or may write to is refused.
+Programs are compiled for one kind of processor, and several machines may share a home folder: each
+kind of processor has a folder of its own.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def enable(wanted: bool = True, say: Say = print) -> None:
         say(f"no compilation cache: {folder} cannot be made ({error.strerror or error})")
         _turn_off()
         return
-    # The folder that was looked at, whatever becomes of a link that leads there.
+    # The folder itself that was checked: a link to it may be changed later.
     folder = Path(os.path.realpath(folder))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
@@ -71,7 +71,7 @@ def enable(wanted: bool = True, say: Say = print) -> None:
 
 
 def _turn_off() -> None:
-    """Makes JAX forget a folder that the environment names, also where it has begun to use it."""
+    """Makes JAX forget the folder that the environment names, even if it is already in use."""
     jax.config.update("jax_enable_compilation_cache", False)
     jax.config.update("jax_compilation_cache_dir", None)
     jax_cache.reset_cache()
@@ -96,7 +96,7 @@ _FAULT = r"Error (reading|writing) persistent compilation cache entry for '([^']
 
 @dataclass
 class _Watch:
-    """Stands in for `warnings.showwarning`, through which JAX reports what fails in its cache."""
+    """Stands in for `warnings.showwarning`, by which JAX reports faults of its cache."""
 
     folder: Path
     say: Say
@@ -109,9 +109,9 @@ class _Watch:
             self.before(message, *rest, **named)
             return
         if fault[1] == "reading":
-            # JAX writes in place, so that a killed process or a full disk leaves half an entry, and
-            # never writes over one. It names the program alone: all its entries go.
-            # Where the folder can only be read, they stay and are passed over at each start.
+            # JAX writes in place, so a killed process or a full disk leaves half an entry, and JAX
+            # never overwrites an entry. The warning names the program alone: all its entries are
+            # deleted. Where the folder can only be read, they stay and are passed over.
             with contextlib.suppress(OSError):
                 for entry in self.folder.glob(f"{fault[2]}-*"):
                     entry.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""How a checkpoint gets its name: only when all of it is on the disk, so that power may fail.
+"""A checkpoint gets its name only when all its files are on the disk.
 
-Without it, a file system may keep the rename and lose the content of the files: after a power cut
-the newest checkpoint would be one of empty files, and the one before it deleted.
+Otherwise a power cut may keep the new name and lose the content of the files: the newest checkpoint
+would have empty files, and the one before would be deleted already.
 """
 
 import asyncio

@@ -7,15 +7,15 @@ from typing import Any
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:
-    """The rows of a history; lines that are none are passed over.
+    """The rows of a history; other lines are passed over.
 
-    The last line of a killed run may be half written, and a disk may damage any other.
+    The last line of a killed run may be half written, and the disk may damage any line.
 
     Args:
         file: it may be missing.
 
     Returns:
-        Each with a whole number "step" and other numbers by name.
+        The rows, each with a whole number "step" and other numbers by name.
 
     Raises:
         OSError: the file is there and cannot be read.

@@ -1,7 +1,7 @@
 """Whether values read from JSON have the keys and the types that this version gives them.
 
-What is right follows from the configuration's defaults and from a dataclass's annotations. A fault
-is told as one text: "config.data.fold is 'x', not a whole number".
+The right keys and types follow from the configuration's defaults and from a dataclass's
+annotations. A fault is one text: "config.data.fold is 'x', not a whole number".
 """
 
 import types
@@ -21,7 +21,7 @@ def config_fault(values: Mapping[str, Any], *, complete: bool) -> str | None:
     """What is wrong with a configuration, or None.
 
     Args:
-        values: of the configuration, lists in the place of tuples.
+        values: of the configuration, with lists in the place of tuples.
         complete: whether every key must be there; runs of earlier versions lack some.
     """
     model = values.get("model")
@@ -49,9 +49,10 @@ def fields_fault(cls: type, values: Any, *, complete: bool, where: str = "") -> 
 
     Args:
         cls: the dataclass.
-        values: of its fields, lists in the place of tuples and objects in that of dataclasses.
+        values: of its fields, with lists in the place of tuples and objects in the place of
+            dataclasses.
         complete: whether fields with a default must be there too.
-        where: what the values are, for the text; they may be the whole file.
+        where: the values' own name, for the text; "" for a whole file.
     """
     if not isinstance(values, Mapping):
         return _wrong(where, values, "an object")
@@ -90,7 +91,7 @@ def _section_fault(values: Any, base: ConfigDict, where: str, complete: bool) ->
 
 
 def _annotation(default: Any, kind: type) -> Any:
-    """The type of a setting, as an annotation: tuples may get longer."""
+    """The type of a setting as an annotation; a tuple may have any length."""
     if kind is not tuple:
         return kind
     inner = {type(item) for item in default or ()}
@@ -107,7 +108,7 @@ def _value_fault(annotation: Any, value: Any, where: str) -> str | None:
     if origin is typing.Literal:
         return None if value in inner else _wrong(where, value, f"one of {inner}")
     if annotation in _NAMES:
-        # True is an int to Python, and 1 is a number as good as 1.0.
+        # For Python True is an int. And 1 may stand where a float is wanted.
         fits = type(value) is annotation or (annotation is float and type(value) is int)
         return None if fits else _wrong(where, value, _NAMES[annotation])
     if is_dataclass(annotation):

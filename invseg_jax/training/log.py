@@ -181,7 +181,7 @@ class _EventFile:
         """Adds scalars of a step, by name."""
         with self._one_line():
             for name, value in scalars.items():
-                # Other characters become "_" there, so that two odd names could be one.
+                # TensorBoard turns odd characters into "_", so two odd names could become one.
                 self._write(Event(step=step, summary=scalar(printable(name), value)))
             if self._records and time.monotonic() - self._flushed > self.FLUSH_SECONDS:
                 self._records.flush()

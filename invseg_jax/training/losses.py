@@ -115,8 +115,8 @@ def segmentation_loss(
 
     Returns:
         The loss, and the soft Dice of the foreground classes or of the regions, averaged over the
-        samples if it is taken of each. It is to be looked at: without gradient, and NaN where no
-        voxel is labelled, of which the loss makes a Dice of 1.
+        samples if it is taken of each. This Dice is for display: it has no gradient, and is NaN
+        where no voxel is labelled; the loss counts such a batch as a Dice of 1.
     """
     if regions is None:
         cross_entropy, probabilities, truth = _class_terms(logits, labels, settings.weights)
@@ -144,7 +144,7 @@ def segmentation_loss(
 
 
 def _of_what_is_labelled(dice: Array, labels: Array) -> Array:
-    """The Dice of each class, averaged over the samples that have a labelled voxel; NaN of none."""
+    """The Dice of each class, averaged over samples with a labelled voxel; NaN without any."""
     dice = jax.lax.stop_gradient(dice)
     labelled = jnp.any(labels != IGNORED, axis=_SPACE)
     if dice.ndim == 2:

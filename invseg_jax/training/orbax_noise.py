@@ -1,4 +1,4 @@
-"""Keeps one line that says what is wrong from drowning in what Orbax prints."""
+"""Mutes Orbax while it reads and writes, so that one line can say what is wrong."""
 
 import contextlib
 import gc
@@ -19,13 +19,13 @@ _UNAWAITED = r"coroutine '.*' was never awaited"
 
 @dataclass
 class Noise:
-    """What is muted; as `sys.unraisablehook`, it keeps back what a failure of Orbax leaves behind.
+    """A `sys.unraisablehook` that keeps back the reports which follow from a failure of Orbax.
 
-    These are calls into a closed event loop, and coroutines that are thrown away.
+    They are about calls into a closed event loop, and coroutines that are thrown away.
 
     Attributes:
-        before: the hook that it stands for; it is given everything else.
-        last: when something was kept back, in seconds of `time.monotonic`.
+        before: the hook that was set before; it gets all other reports.
+        last: when a report was kept back last, in seconds of `time.monotonic`.
     """
 
     before: Callable[[Any], Any]
@@ -43,7 +43,7 @@ class Noise:
         """Waits until TensorStore's threads have reported all that follows from a failure.
 
         Args:
-            silence: seconds without a report after which there is none to come.
+            silence: seconds without a report, after which no more are expected.
             longest: seconds to wait at most.
         """
         begun = self.last = time.monotonic()
@@ -56,10 +56,10 @@ class Noise:
 def quiet() -> Iterator[Noise]:
     """Mutes Orbax while the block runs, and puts back what it changes of the process.
 
-    Orbax logs what it raises before it raises it, with the traceback, in each thread that it
-    passes. When one array cannot be read it closes its event loop; TensorStore's threads still
-    report to it what becomes of all others. Where that happens, let it `fade` within the block,
-    and after the exception is gone.
+    Orbax logs each exception with its traceback before it raises it, in every thread on the way.
+    When one array cannot be read, Orbax closes its event loop, and TensorStore's threads still
+    report to that loop about all other arrays. Then call `fade` within the block, once the
+    exception is gone.
     """
     asyncio_log = logging.getLogger("asyncio")  # "exception was never retrieved"
     before = absl_logging.get_verbosity(), asyncio_log.level

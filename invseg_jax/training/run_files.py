@@ -9,7 +9,7 @@ from invseg_jax.training.json_types import config_fault, fields_fault
 
 
 def config_values(run: Path) -> dict[str, Any]:
-    """What RUN/config.json holds, lists in the place of tuples.
+    """What RUN/config.json holds, with lists in the place of tuples.
 
     Raises:
         UserError: the folder holds no run, or the file is damaged.
@@ -21,7 +21,7 @@ def config_values(run: Path) -> dict[str, Any]:
 
 
 def field_values(run: Path, name: str, cls: type) -> dict[str, Any]:
-    """What a file holds for the fields of a dataclass, lists in the place of tuples.
+    """What a file holds for the fields of a dataclass, with lists in the place of tuples.
 
     Args:
         run: the folder.

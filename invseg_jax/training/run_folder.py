@@ -48,14 +48,14 @@ class DataDescription:
         classes: names, the background first.
         values: label values on disk, one a class.
         training: identifier and digest of the content of each case that it was trained on.
-        held_out: the same of each labelled case that it was not.
+        held_out: identifier and digest of each labelled case that it was not trained on.
         reference: number of the modality onto whose grid the others are resampled, or None.
         ignore: label value on disk of voxels that nobody labelled, or None.
-        regions: what it segments instead of the classes; none where it segments those.
-        images: digest of the images of each case that it was trained on, without label map; none
+        regions: what it segments instead of the classes; empty where it segments the classes.
+        images: digest of the images of each case that it was trained on, without label map; empty
             in runs of earlier versions.
-        known_by: what the digests are of, "voxels" or "files" (see `content`); those of earlier
-            versions are of files.
+        known_by: what the digests are taken of, "voxels" or "files" (see `content`); in runs of
+            earlier versions of files.
     """
 
     layout: str
@@ -140,7 +140,7 @@ class RunFolder:
         return max(saved_steps(self.checkpoints), default=0)
 
     def known_by(self) -> str:
-        """What the digests are of in a run that can be resumed here, else those of a new run."""
+        """What digests are taken of, in the run that can be resumed here or in a new one."""
         file = self.path / "data.json"
         if not self.newest_step() or not file.exists():
             return VOXELS
@@ -174,14 +174,14 @@ class RunFolder:
         will be trained any more: no setting may be written that the parameters have not seen.
 
         Raises:
-            UserError: the folder holds a run of another network or seed, on other training cases or
-                on the same prepared another way or with other classes, of more steps, or a finished
-                one that was trained otherwise; nothing is written.
+            UserError: the folder holds a run that this cannot resume: of another network or seed,
+                on other training cases, with other preparation or classes, of more steps, or
+                finished with other settings. Nothing is written.
         """
         values, described = plain(config.to_dict()), plain(asdict(data))
         if step := self.newest_step():
             self._refuse_another(step, values, described)
-        # What this would not read again must not be trained.
+        # Nothing may be trained that could not be read again.
         if fault := config_fault(values, complete=True):
             raise UserError(f"{fault}; take the keys and types of configuration.py: base_config")
         self._write("config.json", signed_json.to_text(values))

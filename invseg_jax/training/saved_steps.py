@@ -1,6 +1,6 @@
-"""Which steps a run has saved, told from the names of its folders alone.
+"""Which steps a run has saved, by the names of its folders alone.
 
-Nothing here starts JAX. Whether a checkpoint can be read is found out when it is read.
+Nothing here starts JAX. Whether a checkpoint is damaged shows only when it is read.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ DAMAGED = ".damaged"
 def saved_steps(checkpoints: Path) -> list[int]:
     """The steps that have a folder, the newest last.
 
-    A checkpoint that is being written, was left half written, or was set aside as damaged has
-    another name.
+    A checkpoint has another name while it is being written, when it was left half written, and when
+    it was set aside as damaged.
 
     Args:
         checkpoints: the folder of a run's checkpoints; it may be missing.
@@ -48,7 +48,7 @@ def set_aside(checkpoints: Path, step: int) -> Path:
         step: of the folder to rename.
 
     Returns:
-        Its new path: "500.damaged", or with a number where that exists.
+        Its new path: "500.damaged", or "500.damaged2" and so on where that exists.
 
     Raises:
         OSError: it cannot be renamed.

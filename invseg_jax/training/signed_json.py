@@ -1,4 +1,4 @@
-"""JSON files that tell when they are damaged: a format number and a digest stand before the rest.
+"""JSON files that show when they are damaged: a format number and a digest stand before the rest.
 
     {
      "format": 2,
@@ -25,8 +25,9 @@ class Stored(NamedTuple):
     """What a file holds.
 
     Attributes:
-        values: without format and digest.
-        complete: whether no key may be missing: it is of this version's format, not an earlier one.
+        values: all keys but "format" and "digest".
+        complete: whether all keys must be there, because this version wrote the file. Files of
+            earlier versions may lack some.
     """
 
     values: dict[str, Any]
@@ -48,8 +49,8 @@ def read(file: Path) -> Stored:
     """Reads a file and checks its digest.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: there is none.
-        UserError: it cannot be read, is no JSON object, or its digest is wrong.
+        FileNotFoundError, NotADirectoryError: there is no such file.
+        UserError: it cannot be read, is no JSON object, or its digest or format is wrong.
     """
     try:
         content = json.loads(file.read_bytes(), object_pairs_hook=_without_doubles)

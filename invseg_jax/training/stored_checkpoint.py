@@ -1,7 +1,7 @@
 """One checkpoint on the disk, read and verified.
 
-Whatever is wrong with a file of it becomes one line. Arrays that come back otherwise than they were
-saved are never given to the caller.
+Whatever is wrong with one of its files becomes one line. Arrays that differ from what was saved are
+never given to the caller.
 """
 
 import errno
@@ -19,13 +19,13 @@ from invseg_jax.training import array_digests
 from invseg_jax.training.array_digests import DamagedDescription, Description
 from invseg_jax.training.orbax_noise import quiet
 
-# What says nothing of the files: they may be read another time.
+# Errors that say nothing about the files, which may be readable at another time.
 _PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _PASSING_WORDS = ("PERMISSION_DENIED", "Permission denied", "RESOURCE_EXHAUSTED", "Too many open")
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint whose files are not what was written: the one before it may be good.
+    """A checkpoint whose files are not as they were written; the checkpoint before may be good.
 
     Attributes:
         step: of the checkpoint.
@@ -55,8 +55,8 @@ class StoredCheckpoint:
         """What the checkpoint holds.
 
         Raises:
-            DamagedCheckpoint: that cannot be read.
-            UserError: the file may not be read.
+            DamagedCheckpoint: its description is missing or damaged.
+            UserError: the description cannot be read now, for lack of rights or memory.
         """
         try:
             return Description.from_json((self.path / "described" / "metadata").read_bytes())
@@ -71,15 +71,17 @@ class StoredCheckpoint:
         asked: Callable[[str], bool],
         batches: Any | None = None,
     ) -> tuple[dict[str, jax.Array], bool]:
-        """The arrays whose names are asked for, which must be those wanted.
+        """Reads the arrays whose names `asked` accepts; they must be just the arrays `wanted`.
 
         Args:
-            wanted: arrays of the same shapes, types and sharding; their values are not used.
-            asked: which names of the checkpoint.
+            wanted: by name, arrays of the same shapes, types and sharding; their values are not
+                used.
+            asked: whether to read the array of a name in the checkpoint.
             batches: the data iterator, put back to where it was; None to leave the data alone.
 
         Returns:
-            The arrays by name, and whether they are verified: those of earlier versions cannot be.
+            The arrays by name, and whether they were verified: checkpoints of earlier versions have
+            no checksums.
 
         Raises:
             DamagedCheckpoint: a file is missing or is not what was written. The iterator may have
@@ -134,7 +136,7 @@ class StoredCheckpoint:
     def _verify(self, found: Any, wanted: Mapping[str, jax.Array], described: Description) -> None:
         for name, like in wanted.items():
             array = found.get(name) if isinstance(found, Mapping) else None
-            # Orbax leaves the shape alone in the place of an array that it does not find.
+            # In the place of an array that it does not find, Orbax leaves a shape without values.
             if not isinstance(array, jax.Array):
                 raise DamagedCheckpoint(self.path, f"{name} is missing")
             if array.shape != like.shape or array.dtype != like.dtype:
@@ -158,12 +160,12 @@ class StoredCheckpoint:
         if there and f"process_{own}-of-{count}.json" not in there:
             of = there[0].removesuffix(".json").rpartition("-")[2]
             raise UserError(
-                f"checkpoint {self.path} is of a training by {of} processes, now {count}; take as "
-                "many to go on with it, or another --workdir"
+                f"checkpoint {self.path} is of a training by {of} processes, now {count}; start "
+                f"{of} processes to go on with it, or give another --workdir"
             )
 
     def _fault(self, error: Exception) -> UserError:
-        """What an exception says of the files."""
+        """The error for an exception: whether the files are damaged, or cannot be read now."""
         said = first_line(error)
         passing = isinstance(error, MemoryError) or getattr(error, "errno", None) in _PASSING
         if passing or any(words in str(error) for words in _PASSING_WORDS):

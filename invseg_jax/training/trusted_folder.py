@@ -1,7 +1,7 @@
-"""Whether a folder can be trusted: whether nobody but this user and root can change what it holds.
+"""Whether a folder can be trusted: only this user and root can change what it holds.
 
-Compiled programs are machine code, and run as they are. Who may write to their folder, or may put
-another in its place, runs code as this user.
+Compiled programs are machine code and run as they are. Whoever may write to their folder, or may
+replace the folder, can run code as this user.
 """
 
 import os
@@ -17,13 +17,13 @@ def why_distrusted(folder: Path, root: Path) -> str | None:
     """Why a folder cannot be trusted, in words; None if it can be.
 
     From `root` to `folder` each folder that is there must belong to this user or to root, and
-    nobody else may write to it. Above that, others may write where the sticky bit keeps them from
-    renaming what is not theirs, as in /tmp. Of symbolic links, the folders they lead to are looked
-    at too. All files in `folder` must be this user's or root's.
+    nobody else may write to it. Above `root`, others may write where the sticky bit keeps them from
+    renaming what is not theirs, as in /tmp. Where symbolic links lead is looked at too. All files
+    in `folder` must belong to this user or to root.
 
     Args:
-        folder: may be missing, as may those above it.
-        root: the folder itself or one above it, where this package's own folders begin.
+        folder: it may be missing, and so may folders above.
+        root: the folder itself or a folder above, where this package's own folders begin.
     """
     strict = {*_between(folder, root), *_between(_real(folder), _real(root)), _real(folder)}
     for part in dict.fromkeys((*_from_the_top(folder), *_from_the_top(_real(folder)))):
@@ -60,7 +60,7 @@ def _planted(folder: Path) -> str | None:
 
 
 def _trusted(user: int, own: bool) -> bool:
-    """Whether a file's owner may be believed.
+    """Whether a file's owner can be trusted.
 
     In a container the folders at the top may belong to a user whom it does not know.
     """
@@ -80,7 +80,7 @@ def _from_the_top(folder: Path) -> Iterator[Path]:
 
 
 def _between(folder: Path, root: Path) -> list[Path]:
-    """The folders from `folder` up to `root`; none if it does not lie in there."""
+    """The folders from `root` down to `folder`; none if `folder` does not lie in `root`."""
     top = root.absolute()
     return [part for part in _from_the_top(folder) if part == top or top in part.parents]
 

@@ -153,8 +153,8 @@ def test_links_that_lead_nowhere(tmp_path: Path):
         (tmp_path / "a.nii.gz", f"{tmp_path}/a.nii.gz: missing, {fetch} the file"),
         (
             tmp_path,
-            f"{tmp_path}: no file: {tmp_path}/a.nii.gz, {tmp_path}/b.nii.gz; of the first: "
-            f"missing, {fetch} the file; every case needs all of MRI",
+            f"{tmp_path}: no file: {tmp_path}/a.nii.gz, {tmp_path}/b.nii.gz (the first: "
+            f"missing, {fetch} the file); every case needs all of MRI",
         ),
     ):
         with pytest.raises(UserError) as caught:

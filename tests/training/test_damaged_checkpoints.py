@@ -276,7 +276,7 @@ def test_a_training_by_other_processes_is_told(copied: Path, cases):
     data = copied / "7" / "data"
     (data / "process_0-of-1.json").rename(data / "process_0-of-2.json")
     with Checkpoints(copied) as checkpoints:
-        with pytest.raises(UserError, match="/7 is of a training by 2 processes, now 1; take as"):
+        with pytest.raises(UserError, match="/7 is of a training by 2 processes, now 1; start 2"):
             checkpoints.restore_newest(some_state(), new_batches(cases))
 
 
