@@ -101,16 +101,36 @@ class Content:
         return cls(tuple(channels), _join(parts), volume.oriented, tuple(volume.notes))
 
     @classmethod
-    def _from_json(cls, values: dict[str, Any]) -> Content:
-        channels = tuple(Channel(**channel) for channel in values["channels"])
-        return cls(channels, values["exact"], values["oriented"], tuple(values["notes"]))
+    def _from_json(cls, values: Any) -> Content | None:
+        """What `asdict` made of a content, or None where the values are something else."""
+        match values:
+            case {
+                "channels": [_, *_] as channels,
+                "exact": str(exact),
+                "oriented": bool(oriented),
+                "notes": list(notes),
+            } if all(isinstance(note, str) for note in notes):
+                found = [_channel(channel) for channel in channels]
+                if None not in found:
+                    return cls(tuple(filter(None, found)), exact, oriented, tuple(notes))
+        return None
+
+
+def _channel(values: Any) -> Channel | None:
+    match values:
+        case {
+            "scan": str(scan),
+            "minimum": int() | float() as minimum,
+            "maximum": int() | float() as maximum,
+        }:
+            return Channel(scan, minimum, maximum)
+    return None
 
 
 def known_content(path: Path) -> Content | None:
     """What is in a volume; None where that is not remembered, or its files have changed since."""
     states = file_states(path)
-    found = None if states is None else recall(states)
-    return None if found is None else Content._from_json(found)
+    return None if states is None else Content._from_json(recall(states))
 
 
 def read_with_content(path: Path) -> tuple[Volume, Content]:

@@ -48,21 +48,25 @@ def enable(wanted: bool = True, say: Say = print) -> None:
         return
     base = root if named else root / "compiled"
     folder = base if base.name == processor() else base / processor()
-    if fault := why_distrusted(folder, root):
+    fault = why_distrusted(folder, root)
+    if not fault:
+        try:
+            make_private(folder, root)
+        except OSError as error:
+            say(f"no compilation cache: {folder} cannot be made ({error.strerror or error})")
+            _turn_off()
+            return
+        # Where links lead may have changed, and another user may have been faster to make what was
+        # missing: what counts is the very folder that JAX is given.
+        folder, root = Path(os.path.realpath(folder)), Path(os.path.realpath(root))
+        fault = why_distrusted(folder, root)
+    if fault:
         say(
             f"no compilation cache: {fault}; take the rights of others away (chmod go-w) or delete "
             "it, or set JAX_COMPILATION_CACHE_DIR to a folder of your own"
         )
         _turn_off()
         return
-    try:
-        make_private(folder, root)
-    except OSError as error:
-        say(f"no compilation cache: {folder} cannot be made ({error.strerror or error})")
-        _turn_off()
-        return
-    # The folder itself that was checked: a link to it may be changed later.
-    folder = Path(os.path.realpath(folder))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # The many small programs before the first step, together, take as long as a middling one.

@@ -11,22 +11,23 @@ from pathlib import Path
 
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _SEARCHABLE = stat.S_IXGRP | stat.S_IXOTH
+_MOST_LINKS = 40  # Linux follows no more
 
 
 def why_distrusted(folder: Path, root: Path) -> str | None:
     """Why a folder cannot be trusted, in words; None if it can be.
 
     From `root` to `folder` each folder that is there must belong to this user or to root, and
-    nobody else may write to it. Above `root`, others may write where the sticky bit keeps them from
-    renaming what is not theirs, as in /tmp. Where symbolic links lead is looked at too. All files
-    in `folder` must belong to this user or to root.
+    nobody else may write to it. Above that, others may write where the sticky bit keeps them from
+    renaming what is not theirs, as in /tmp. Of symbolic links, all folders they lead through are
+    looked at too. All files in `folder` must be this user's or root's, and none of them a link.
 
     Args:
         folder: it may be missing, and so may folders above.
         root: the folder itself or a folder above, where this package's own folders begin.
     """
     strict = {*_between(folder, root), *_between(_real(folder), _real(root)), _real(folder)}
-    for part in dict.fromkeys((*_from_the_top(folder), *_from_the_top(_real(folder)))):
+    for part in dict.fromkeys(_passed(folder)):
         try:
             link, state = part.lstat(), part.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -43,7 +44,7 @@ def why_distrusted(folder: Path, root: Path) -> str | None:
 
 
 def _planted(folder: Path) -> str | None:
-    """Names a file in the folder that somebody else has made or may change."""
+    """Names a file in the folder that somebody else has made or may change, or a link."""
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
@@ -56,6 +57,8 @@ def _planted(folder: Path) -> str | None:
                 return f"{path} belongs to another user (number {state.st_uid})"
             if state.st_mode & _WRITABLE and open_to_others:
                 return f"others may write to {path} (mode {stat.S_IMODE(state.st_mode):04o})"
+            if stat.S_ISLNK(link.st_mode):
+                return f"{path} is a symbolic link"
     return None
 
 
@@ -72,6 +75,27 @@ def _unknown_user() -> int | None:
         return int(Path("/proc/sys/kernel/overflowuid").read_text())
     except (OSError, ValueError):
         return None
+
+
+def _passed(folder: Path) -> Iterator[Path]:
+    """All folders and links that the system passes on its way to a folder, the topmost first."""
+    at, *rest = folder.absolute().parts
+    here, todo, links = Path(at), rest[::-1], 0
+    yield here
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        yield here / name
+        if (here / name).is_symlink() and links < _MOST_LINKS:
+            links += 1
+            target = Path(os.readlink(here / name))
+            if target.is_absolute():
+                here = Path(target.anchor)
+            todo += [part for part in target.parts if part != target.anchor][::-1]
+        else:
+            here = here / name
 
 
 def _from_the_top(folder: Path) -> Iterator[Path]:

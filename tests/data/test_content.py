@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -322,8 +323,30 @@ def of_another_format(data: bytes) -> bytes:
     return with_checksum(json.dumps(values | {"format": 0}).encode())
 
 
+def with_other(**parts: Any) -> Callable[[bytes], bytes]:
+    """Puts other values in the place of what was found."""
+
+    def change(data: bytes) -> bytes:
+        values = json.loads(data.split(b"\n")[1])
+        return with_checksum(json.dumps(values | {"found": values["found"] | parts}).encode())
+
+    return change
+
+
 @pytest.mark.parametrize(
-    "damage", [emptied, cut, another_digest, a_list, deeply_nested, of_another_format]
+    "damage",
+    [
+        emptied,
+        cut,
+        another_digest,
+        a_list,
+        deeply_nested,
+        of_another_format,
+        *(with_other(channels=value) for value in (None, [], {}, [3], [{"scan": "a"}])),
+        *(with_other(exact=value) for value in (None, 3, [])),
+        *(with_other(notes=value) for value in (None, "note", [3])),
+        with_other(oriented=None),
+    ],
 )
 def test_a_damaged_record_is_made_anew(
     tmp_path: Path, reads: list[str], memory: Path, damage: Callable[[bytes], bytes]

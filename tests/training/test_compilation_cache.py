@@ -87,6 +87,24 @@ def test_programs_for_another_processor_are_left_alone(tmp_path: Path):
     assert len(entries(other)) == len(entries(folder)) == 2
 
 
+def test_a_folder_that_another_user_makes_first_is_refused(tmp_path: Path):
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a folder away")
+    # Between the look at the cache and its making.
+    faster = """
+make = compilation_cache.make_private
+def make_private(folder, root):
+    make(folder, root)
+    import os
+    os.chown(folder, 54321, 54321)
+compilation_cache.make_private = make_private
+"""
+    said, counted = run(tmp_path, prepare=faster)
+    folder = tmp_path / "compiled" / compilation_cache.processor()
+    assert said.startswith(f"said: no compilation cache: {folder} belongs to another user")
+    assert counted == "read 0 written 0" and list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
 def test_damaged_entries_cost_one_line_and_are_mended(tmp_path: Path, damage: str):
     run(tmp_path)

@@ -117,3 +117,30 @@ def test_a_link_of_another_user(root: Path) -> None:
     assert why_distrusted(root / "link", root) is None
     give_away(root / "link", follow_symlinks=False)
     assert "belongs to another user" in str(why_distrusted(root / "link", root))
+
+
+def test_a_folder_between_two_links_counts_too(root: Path, tmp_path: Path) -> None:
+    between, real = tmp_path / "between", tmp_path / "real"
+    for folder in (between, real):
+        folder.mkdir(mode=0o700)
+    (between / "second").symlink_to(os.path.relpath(real, between))
+    (root / "first").symlink_to(between / "second")
+    assert why_distrusted(root / "first", root) is None
+    between.chmod(0o777)
+    assert why_distrusted(root / "first", root) == f"others may write to {between} (mode 0777)"
+    between.chmod(0o700)
+    give_away(between)
+    assert f"{between} belongs to another" in str(why_distrusted(root / "first", root))
+
+
+def test_links_in_a_circle_lead_nowhere(root: Path) -> None:
+    (root / "one").symlink_to(root / "two")
+    (root / "two").symlink_to(root / "one")
+    assert "cannot be looked at" in str(why_distrusted(root / "one", root))
+
+
+def test_an_entry_is_no_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "code").touch()
+    entry = root / "compiled" / "cpu" / "jit_g"
+    entry.symlink_to(tmp_path / "code")
+    assert fault(root) == f"{entry} is a symbolic link"
