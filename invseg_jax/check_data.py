@@ -6,8 +6,8 @@
 
 Reads every file of every case to its end: that it is whole, that its voxels are finite, that images
 and label map lie on one grid, that the labels are those expected, that no scan is there twice. All
-that is wrong is printed, and warnings: what one should know of data that can be used all the same.
-`train` checks the same of the cases that it reads.
+faults are printed, and then warnings about data that can be used all the same. `train` checks the
+same of the cases that it reads.
 
 The exit status is 0 where nothing is wrong, 1 where something is, 2 for a mistake on the command
 line. Warnings do not change it; with --strict they are faults.
@@ -47,8 +47,8 @@ command.define_max_bytes(FLAGS)
 flags.DEFINE_list(
     "tolerate",
     None,
-    "Kinds that are no fault, of empty-image, empty-label, duplicate and outlier; by default "
-    "config.data.tolerate.",
+    "Kinds of faults to pass over: some of empty-image, empty-label, duplicate and outlier; by "
+    "default config.data.tolerate.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("strict", False, "Take warnings for faults.", flag_values=FLAGS)
@@ -84,7 +84,7 @@ def read_settings(values: flags.FlagValues) -> Config:
 def check_data(
     config: Config, root: Path, output: Path | None = None, *, strict: bool = False
 ) -> list[Fault]:
-    """Checks a data set and prints what is wrong, and what one should know of it.
+    """Checks a data set and prints its faults and warnings.
 
     Args:
         config: with `data.layout`, `data.plain` for that layout, `data.max_bytes`,

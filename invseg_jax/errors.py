@@ -1,4 +1,4 @@
-"""The one error class for what a user can cause and can mend, and the one class of warnings."""
+"""The one class of errors that a user can cause and mend, and the one class of warnings."""
 
 
 class UserError(Exception):

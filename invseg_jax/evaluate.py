@@ -9,8 +9,8 @@ Of a case that was trained on with `config.data.annotated_slices`, what lies out
 is scored: what the network has filled in (the semi-automated use of Çiçek et al. 2016).
 
 --mirror takes axes along which the run was trained with mirror images (config.augment.flip in its
-config.json), and no others. With --data, a case whose spacing, field of view, intensities or
-orientation are unlike those of the training images is scored, and one line says what differs.
+config.json), and no others. With --data, cases may be unlike the training images in spacing, field
+of view, intensities or orientation: they are scored, and one line for each says what differs.
 
 RUN/eval (or --output) receives summary.json, cases.csv, report.html, and for each case the label
 map ID.nii.gz on the image's own grid and the picture ID.png.

@@ -77,7 +77,7 @@ class Images:
         classes: with the background; or regions, where the configuration segments those.
         size: voxels of the median case, or None where no data set was given.
         flip: how often training mirrors along each axis, where the data set's classes or regions
-            have sides; else None, and the configuration says it.
+            form left/right pairs; else None, and the configuration decides.
     """
 
     modalities: int

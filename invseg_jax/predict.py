@@ -9,9 +9,9 @@ receives for each case the label map ID.nii.gz, on the image's own grid and with
 the training data, and the picture ID.png.
 
 --mirror takes axes along which all of the runs were trained with mirror images (config.augment.flip
-in their config.json), and no others. A case whose spacing, field of view, intensities or
-orientation are unlike those of the training images is segmented, and one line says what differs.
-So does a line say what is odd about a header, such as sform and qform that disagree.
+in their config.json), and no others. Cases may be unlike the training images in spacing, field of
+view, intensities or orientation: they are segmented, and one line for each says what differs. One
+line also says what is odd about a header, such as sform and qform that disagree.
 
 A case that cannot be segmented is left out with a line that says why, and the others go on. The
 exit status is then 1; it is 2 where the command cannot be run at all.

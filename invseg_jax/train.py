@@ -59,7 +59,7 @@ def train(
 
     Raises:
         UserError: a fault of the configuration or of the data, and nothing in `workdir` is changed;
-            or in the course of training, a loss that is no number, memory or a disk that is full.
+            or in the course of training, a loss that is not finite, or memory or disk that ran out.
         SystemExit: stopped by SIGTERM, after saving.
     """
     # Imported here, so that --help and a wrong flag answer at once.
@@ -94,8 +94,8 @@ def train(
     dataset = open_source(config, root, command.say)
     regions = regions_to_segment(config, dataset)
     outputs = len(regions or dataset.classes)
-    # All settings are checked first: reading the data may take long. Which axis is left-right is
-    # not known for sure before that, so a flip that is left open is settled once more then.
+    # All settings are checked first: reading the data may take long. Only the data show which axis
+    # is left-right, so a flip that is left open is settled once more when they have been read.
     asked, modalities = config, len(dataset.modalities)
     check_mirror(asked)
     config = with_flips(asked, choose_flips(asked, dataset.classes, regions))

@@ -11,7 +11,7 @@ from invseg_jax.comparison.grid import Row
 from invseg_jax.comparison.run_state import FREE
 from invseg_jax.errors import UserError
 
-# What comes of JSON that holds anything else.
+# The exceptions for JSON that holds something else.
 _NO_FIGURES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 

@@ -114,9 +114,9 @@ def is_scored(folder: Path, config: Config) -> bool:
 
 
 def scored_step(folder: Path) -> int | None:
-    """The step of the checkpoint that was scored: an older one where the last is damaged.
+    """The step of the checkpoint that was scored, which is an older one where the last is damaged.
 
-    None where nothing was scored, or an earlier version did it.
+    None where nothing was scored, or where an earlier version scored it.
     """
     file = folder / SCORES_FOLDER / "summary.json"
     return _part(_read(file) or {}, "scored", file).get("step")
@@ -161,7 +161,7 @@ def _newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _settled(config: Config, folder: Path) -> Config:
-    """A configuration with what it leaves open as the training in a folder has settled it."""
+    """A configuration whose open settings are as the training in a folder has settled them."""
     there = (_config(folder) or {}).get("augment", {}).get("flip")
     if there is None or not (folder / "data.json").exists():
         return config
@@ -174,7 +174,7 @@ def _settled(config: Config, folder: Path) -> Config:
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
-    """What a run's config.json holds, checked; None where there is none."""
+    """What a run's config.json holds, checked; None where the file is missing."""
     return config_values(folder) if (folder / "config.json").exists() else None
 
 

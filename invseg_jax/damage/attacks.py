@@ -1,4 +1,4 @@
-"""Ways in which a file on disk is damaged."""
+"""Ways to damage a file on disk."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def flip_bit(path: Path, rng: np.random.Generator) -> str:
 
 
 def cut(path: Path, rng: np.random.Generator) -> str:
-    """Leaves the beginning of a file, at least one byte less than all."""
+    """Cuts at least one byte off the end of a file."""
     content = path.read_bytes()
     kept = int(rng.integers(len(content))) if content else 0
     path.write_bytes(content[:kept])

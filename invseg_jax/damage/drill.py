@@ -63,7 +63,7 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def add_rows(table: Table, subject: Subject, sound: Path, tries: int, seed: int) -> None:
-    """Tries all attacks on a subject; examples of faults become notes.
+    """Tries all attacks on a subject, and adds a row for each; examples of faults become notes.
 
     Args:
         table: is added to.
@@ -98,10 +98,10 @@ def add_rows(table: Table, subject: Subject, sound: Path, tries: int, seed: int)
 
 
 def strike(attack: Attack, files: list[Path], rng: np.random.Generator) -> tuple[Path, str]:
-    """Damages one of the files: by turns any of them, or the larger the likelier.
+    """Damages one of the files: in half of the tries any of them, else the larger the likelier.
 
     Returns:
-        Which, and how.
+        The file, and what was done to it.
     """
     sizes = np.array([path.stat().st_size for path in files], float)
     by_size = bool(rng.integers(2)) and sizes.sum() > 0

@@ -1,4 +1,4 @@
-"""A small data set, its cache and a run with two checkpoints: what is damaged, copy by copy."""
+"""A small data set, its cache and a run with two checkpoints, of which copies are damaged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Specimen:
-    """What is damaged, undamaged.
+    """The undamaged originals.
 
     Attributes:
         folder: holds the folders `DATA`, `CACHE` and `RUN`; copies of the last two are damaged.
@@ -47,7 +47,7 @@ class Specimen:
         dataset: in `DATA`.
         description: of the run's data.
         fingerprint: of the cases trained on.
-        state: of the network, on the device; the values are those of the last checkpoint.
+        state: of the network, on the device, with the values of the last checkpoint.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class Specimen:
 
 
 def make_specimen(folder: Path) -> Specimen:
-    """Writes it all; the checkpoints' numbers are drawn, as if a network had been trained.
+    """Writes data set, cache and run. Random numbers stand for a trained network.
 
     Args:
         folder: an empty one.
@@ -111,7 +111,7 @@ def make_specimen(folder: Path) -> Specimen:
 
 
 def _drawn(state: TrainState, seed: int) -> TrainState:
-    """A state of the same shapes with other numbers: no two bytes of a file are alike for long."""
+    """A state of the same shapes with random numbers, so that any change of a file shows."""
     rng = np.random.default_rng(seed)
 
     def draw(array: jax.Array) -> jax.Array:

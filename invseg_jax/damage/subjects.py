@@ -91,7 +91,7 @@ def resume(specimen: Specimen, folder: Path, say: Say) -> Found:
 
 
 def read_cache(specimen: Specimen, folder: Path, say: Say) -> Found:
-    """All that a training reads of its cache."""
+    """Everything that a training reads from its cache."""
     cache = specimen.cache(folder, say)
     fingerprint = cache.fingerprint(specimen.dataset.cases[HELD_OUT:])
     found: dict[str, Any] = {"fingerprint": fingerprint.to_json()}
@@ -120,7 +120,7 @@ def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
         "fingerprint": plain(asdict(specimen.fingerprint)),
     }
     if found != sound:
-        load_segmenter(folder)  # whether it is found there
+        load_segmenter(folder)  # evaluation may refuse it
     return found
 
 
@@ -142,7 +142,7 @@ def older(read: Callable[[Path, Say], Found]) -> Callable[[Path], Found]:
 
 
 def _arrays(tree: Any) -> dict[str, Any]:
-    """The arrays of a tree by name; random keys as the numbers they are made of."""
+    """The arrays of a tree by name; random keys as their numbers."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -36,10 +36,10 @@ def judge(read: Callable[[Say], Found], sound: Found, earlier: Sequence[Found] =
     """Reads what may be damaged, and compares it with what was there before.
 
     Args:
-        read: gives what is found; is given a function to be told lines by. What it prints and warns
-            of counts as said too.
+        read: gives what is found; it is given a function to say lines with. What it prints or warns
+            about counts as said too.
         sound: what is found where nothing is damaged.
-        earlier: what may be fallen back to, if that is said.
+        earlier: results that the reader may fall back to, if it says so.
 
     Returns:
         caught: one line of an error; or the right result, made anew, or an earlier one, and

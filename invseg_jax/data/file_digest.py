@@ -1,4 +1,4 @@
-"""What runs of earlier versions knew their cases by: the bytes of the files.
+"""Digests of the bytes of a case's files, by which runs of earlier versions knew their cases.
 
 A scan that is compressed anew or saved as another type has other bytes. New runs know a case by its
 voxels, see `content`; these digests tell what an earlier run was trained on.
@@ -64,7 +64,7 @@ def file_digest(path: Path) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _digest_once(file: Path, size: int, changed: int) -> bytes:
-    """SHA-256 of a file, which is asked for twice: of a whole case and of its images."""
+    """SHA-256 of a file; kept, since it is needed for the whole case and for its images alone."""
     del size, changed
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -1,9 +1,9 @@
 """What the training cases of a data set are like: sizes, spacings, intensities, classes.
 
 Each case is measured on its own, so that one that is added or changed costs its own measurement;
-the fingerprint puts them together. As in nnU-Net (Isensee et al. 2021), intensities are those of
-the foreground, of up to `SAMPLED_VOXELS` voxels a case. Some more are of the whole image: a case to
-be predicted has no label map, so nothing else of it can be compared.
+the fingerprint puts them together. As in nnU-Net (Isensee et al. 2021), intensities are taken from
+the foreground, up to `SAMPLED_VOXELS` voxels a case. Percentiles of the whole image are kept too: a
+case to be predicted has no label map, so only its whole image can be compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from invseg_jax.data.resampling import Triple, resampled_shape
 from invseg_jax.json_values import tuples
 
 SAMPLED_VOXELS = 10_000
-# Of a larger image, every k-th voxel gives the percentiles.
+# In a larger image, every k-th voxel gives the percentiles.
 WHOLE_VOXELS = 1 << 16
 
 
@@ -51,11 +51,11 @@ class WholeImage:
         """Measures a modality.
 
         Args:
-            channel: (D, H, W), real. The percentiles of one of more than `WHOLE_VOXELS` voxels are
-                those of a regular sample.
+            channel: (D, H, W), real. Where it has more than `WHOLE_VOXELS` voxels, a regular sample
+                gives the percentiles.
         """
         step = -(-channel.size // WHOLE_VOXELS)
-        # A step that shares a factor with an axis would pass by whole planes.
+        # A step that shares a factor with an axis would miss whole planes.
         while math.gcd(step, channel.size) > 1:
             step += 1
         sample = channel.flat[::step].astype(np.float64)
@@ -135,9 +135,9 @@ class Fingerprint:
         intensities: of each modality over the foreground; empty where no case has any.
         classes: names, the background first.
         frequencies: each class's share of all labelled voxels.
-        whole: of each case, the intensities of each modality over the whole image; empty for runs
+        whole: for each case, the intensities of each modality over the whole image; empty in runs
             of earlier versions.
-        oriented: of each case, whether its file says which side is left; empty likewise.
+        oriented: for each case, whether its file says which side is left; empty likewise.
         left_right: the axes of the network's grid that run, or may run, from left to right in some
             case, see `Geometry.left_right`; empty likewise.
     """

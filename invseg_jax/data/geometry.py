@@ -117,13 +117,13 @@ class Geometry:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Of the file's voxels, along the axes of the canonical frame, in mm."""
+        """Spacing of the file along the axes of the canonical frame, in mm."""
         d, h, w = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[list(self.axes)].tolist()
         return d, h, w
 
     @property
     def left_right(self) -> tuple[int, ...]:
-        """The axis of the network's grid that runs from left to right, or nearest to it.
+        """The axis of the network's grid that runs nearest to left-right.
 
         All three axes where that is not known: the file does not say which side is left, or its
         affine is sheared so much that no axis is nearest.
@@ -199,7 +199,8 @@ def canonical_axes(affine: np.ndarray) -> tuple[Triple, tuple[bool, bool, bool]]
 
     Returns:
         For each axis of the frame the volume's axis that runs nearest to it, and whether it runs
-        the other way. An axis of a sheared affine can be nearest to none: all stay as they are.
+        the other way. In a sheared affine an axis may be near to no axis of the frame: then all
+        stay as they are.
     """
     return _canonical_axes(affine[:3, :3].tobytes())
 

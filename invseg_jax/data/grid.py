@@ -12,12 +12,12 @@ import numpy as np
 if TYPE_CHECKING:
     from invseg_jax.data.nifti import Volume
 
-# How far apart two places may be that should be one, as a fraction of a voxel. Writers round
+# How far apart two places may be that should be the same, as a fraction of a voxel. Writers round
 # affines to float32 and to quaternions, so equality would refuse good files; and a tenth of a
-# voxel is less than what a label map can say.
+# voxel is finer than what a label map can show.
 PLACE_TOLERANCE = 0.1
-# How much two spacings may differ, as a fraction, where no place tells more: some writers round to
-# two digits.
+# How much two spacings may differ, as a fraction, where the headers give no place: some writers
+# round to two digits.
 SPACING_TOLERANCE = 0.01
 
 
@@ -52,7 +52,7 @@ class Grid:
         return corners(self.shape)
 
     def axes_of(self, other: Grid) -> Axes | None:
-        """How the axes of another volume run along those of this one, if both have one lattice.
+        """How the axes of another volume run along these axes, where both have the same voxels.
 
         Files can store the same voxels in another order: axes exchanged, or counted from the
         other end.
@@ -61,9 +61,9 @@ class Grid:
             other: its voxels may be stored along other axes.
 
         Returns:
-            What brings an array of `other` onto this grid; None where some voxel of one has no
-            voxel of the other in its place, to `PLACE_TOLERANCE`, or where a header does not say
-            where its volume lies.
+            What brings an array of `other` onto this grid. None where the voxels of the two are not
+            in the same places, to `PLACE_TOLERANCE`, or where a header does not say where its
+            volume lies.
         """
         axes = self._nearest_axes(other)
         if axes is None or self._apart(other, axes, voxels=True) > PLACE_TOLERANCE:
@@ -121,7 +121,7 @@ class Grid:
         return bool((high >= 0).all() and (low <= np.array(self.shape) - 1).all())
 
     def differs(self, other: Grid) -> str | None:
-        """In which way the voxels of two volumes are not in the same places, or None.
+        """What shows that the voxels of two volumes are not in the same places, or None.
 
         The same voxels may be stored along other axes, see `axes_of`. Where a header does not say
         where its volume lies, shapes and spacings are compared.
@@ -150,18 +150,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Axes:
-    """The order in which an array has the axes of another one.
+    """How an array is brought along the axes of another array.
 
     Attributes:
-        order: for each axis of the other array, the axis of the array that runs along it.
-        reversed: for each axis of the other array, whether the array counts from the far end.
+        order: for each axis of the result, the axis of the array that runs along it.
+        reversed: for each axis of the result, whether the array counts from the far end.
     """
 
     order: tuple[int, int, int]
     reversed: tuple[bool, ...]
 
     def bring(self, array: np.ndarray) -> np.ndarray:
-        """A view of an array (D, H, W, ...) along the axes of the other one."""
+        """A view of an array (D, H, W, ...) along the axes of the other array."""
         view = array.transpose(*self.order, *range(3, array.ndim))
         return view[tuple(slice(None, None, -1 if back else 1) for back in self.reversed)]
 

@@ -30,8 +30,8 @@ class LoadedCase:
         label: (D, H, W) uint8 class indices, `IGNORED` where nobody labelled; None for a case
             without a label map.
         affine: (4, 4) float64, voxel indices to mm.
-        placement: where the file says that the image lies; of an image that is from no file, what
-            the affine says.
+        placement: where the file says that the image lies. An image without a file gets its
+            placement from the affine.
         notes: what a user should be told of the headers of its files, a line each.
     """
 
@@ -43,7 +43,7 @@ class LoadedCase:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        """Gives an image from no file its placement."""
+        """Gives an image without a file its placement."""
         if self.placement is None:
             self.placement = Placement.of_affine(self.affine)
 
@@ -133,7 +133,7 @@ def _read_images(
 
 
 def _read_image(path: Path, expected: int) -> Volume:
-    """Reads a file of that many modalities."""
+    """Reads a file that must hold so many modalities."""
     volume = read_volume(path)
     found = volume.channels.shape[3]
     if found != expected:
@@ -153,7 +153,7 @@ def _along(image: Volume, other: Volume, array: np.ndarray) -> np.ndarray:
     """An array (D, H, W) on the grid of `other`, along the axes of `image`.
 
     Raises:
-        UserError: the two volumes do not have their voxels in the same places.
+        UserError: the voxels of the two volumes are not in the same places.
     """
     grid, others = Grid.of(image), Grid.of(other)
     if fault := grid.differs(others):

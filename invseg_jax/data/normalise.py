@@ -8,7 +8,7 @@ import numpy as np
 
 # How a modality can be normalised; see `normalise`.
 SCHEMES = ("z_score_nonzero", "z_score", "ct")
-# The difference of two intensities beyond this may be more than float32 holds.
+# Above this, the difference of two intensities may exceed the range of float32.
 _LARGE = 1e38
 
 

@@ -24,7 +24,7 @@ Triple = tuple[int, int, int]
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}  # degree of the spline
 
-# Voxels that a smoothing kernel may reach to each side in any case.
+# A smoothing kernel may reach so many voxels to each side, whatever the size of the array.
 _KERNEL = 64
 # Variance of a Gaussian whose full width at half maximum is 1.
 _VARIANCE = 1 / (8 * math.log(2))
@@ -157,8 +157,8 @@ def resample_onto(
         interpolation: one of `ORDERS`.
 
     Returns:
-        (*shape) float32. Where the new voxel's centre lies in no voxel of the volume, it is air: 0,
-        or in a volume with values below 0, such as a CT in Hounsfield units, the smallest one.
+        (*shape) float32. New voxels whose centre lies outside of the volume are air: 0, or the
+        smallest value of a volume with values below 0, such as a CT in Hounsfield units.
     """
     air = min(0.0, float(array.min()))
     mapping = np.linalg.solve(affine, target)  # from the new grid's indices to the old one's
@@ -166,7 +166,7 @@ def resample_onto(
     # How far a step in the new grid moves along each axis of the old one.
     array = _smoothed(array, np.linalg.norm(matrix, axis=1))
     result = _sample(array, matrix, offset, tuple(shape), interpolation)
-    # A spline through the largest values that float32 holds goes beyond them.
+    # A spline through values near the limit of float32 may overshoot it.
     np.nan_to_num(result, copy=False)
     d, h, w = (np.arange(n) for n in shape)
     for row, start, size in zip(matrix, offset, array.shape, strict=True):
@@ -183,8 +183,9 @@ def _smoothed(array: np.ndarray, steps: np.ndarray) -> np.ndarray:
     sigma[steps < 1 + 1e-3] = 0
     if not sigma.any():
         return array
-    # SciPy's four deviations; beyond the array all values are those of its border. A header with
-    # voxels a million times too small would otherwise ask for a kernel of a million weights.
+    # The kernel reaches four deviations, as in SciPy, but not beyond the array, where all values
+    # equal the border: a header with voxels a million times too small would ask for a kernel of a
+    # million weights.
     longest = np.maximum(array.shape, _KERNEL)
     radius = [min(int(4 * s + 0.5), int(n)) for s, n in zip(sigma.tolist(), longest, strict=True)]
     return ndimage.gaussian_filter(array, sigma, mode="nearest", output=np.float32, radius=radius)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-# Words for left and for right that belong together. Both names of a pair take theirs from one row.
+# Words for left and for right that belong together: both names of a pair use words of one row.
 _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     # English, and what is written for short
     (("left",), ("right",)),
@@ -18,7 +18,7 @@ _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("lt",), ("rt",)),
     (("lft",), ("rgt",)),
     (("lh",), ("rh",)),
-    # German, of which Dutch has the same words
+    # German and Dutch
     (
         ("links", "linke", "linker", "linkes", "linken", "linkem", "linksseitig"),
         ("rechts", "rechte", "rechter", "rechtes", "rechten", "rechtem", "rechtsseitig"),
@@ -43,10 +43,10 @@ _WORDS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("sinister", "sinistra", "sinistrum"), ("dexter", "dextra", "dextrum")),
     (("sx", "sn"), ("dx",)),
     (("sin",), ("dex", "dx")),
-    # Japanese, as it is spoken
+    # Japanese, in syllables
     (("ひだり",), ("みぎ",)),
 )
-# Chinese and Japanese, which have no spaces: anywhere in a word.
+# Chinese and Japanese, which have no spaces: found anywhere in a word.
 _SIGNS = ("左", "右")
 # A shorter word is found only where it stands alone: "lumen" and "rumen" have no sides.
 _GLUED_LETTERS = 4
@@ -57,9 +57,9 @@ _LEFT, _RIGHT = 0, 1
 def side_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Finds the pairs of names that differ in nothing but left and right.
 
-    A name is taken apart where its letters end and where a capital begins: "Left-Hippocampus",
+    A name is split into words where letters end and where a capital begins: "Left-Hippocampus",
     "kidneyLeft", "Kidney (L)", "lh.cortex". A long enough word is also found at either end of
-    another ("leftkidney"). Capitals, accents as they are encoded, separators and the place of the
+    another word ("leftkidney"). Capitals, the encoding of accents, separators and the place of the
     side in the name do not matter; all other words and numbers must be the same. Both names of a
     pair must be there: "leftover" alone has no side.
 
@@ -67,7 +67,7 @@ def side_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         names: of classes or regions.
 
     Returns:
-        Pairs of the left and the right name, in the order of the left ones.
+        Pairs of a left and a right name, in the order of the left names.
     """
     found: dict[tuple, dict[int, list[str]]] = {}
     for name in dict.fromkeys(names):
@@ -85,7 +85,7 @@ def side_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _readings(name: str) -> Iterator[tuple[tuple, int]]:
-    """Every way to take a side out of a name: which words it is of, what is left, and the side."""
+    """Every way to take a side out of a name: the row of words and what remains, and the side."""
     words = _words(name)
     for row, sides in enumerate(_WORDS):
         for side, forms in enumerate(sides):
@@ -95,7 +95,7 @@ def _readings(name: str) -> Iterator[tuple[tuple, int]]:
                     yield (row, before + after), side
                 for rest in _unglued(word, forms):
                     yield (row, (*before, rest, *after)), side
-            # As in "Left Hand (left)": all of them at once.
+            # As in "Left Hand (left)": both words at once.
             others = tuple(word for word in words if word not in forms)
             if len(words) - len(others) > 1:
                 yield (row, "all", others), side
@@ -118,7 +118,7 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 def _unglued(word: str, forms: Sequence[str]) -> Iterator[str]:
-    """What is left of a word that begins or ends with one of the forms."""
+    """What remains of a word that begins or ends with one of the forms."""
     for form in forms:
         if _GLUED_LETTERS <= len(form) < len(word):
             if word.startswith(form):

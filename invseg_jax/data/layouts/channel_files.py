@@ -1,4 +1,4 @@
-"""A folder of images as nnU-Net names them: CASE_0000.nii.gz, CASE_0001.nii.gz, one a channel."""
+"""A folder of images named as in nnU-Net, a file for each channel: CASE_0000.nii.gz and so on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ChannelFiles:
 
     Attributes:
         ids: of the cases that have an image there.
-        strangers: names of files that have the ending, and are no channel.
+        strangers: names of files that have the ending and are not named as a channel.
     """
 
     def __init__(self, folder: Path, channels: int, ending: str, folders: Folders):
@@ -24,9 +24,9 @@ class ChannelFiles:
 
         Args:
             folder: need not be there.
-            channels: that a case has.
+            channels: how many a case has.
             ending: of the images.
-            folders: what was listed before.
+            folders: keeps what was listed before.
 
         Raises:
             OSError: the folder cannot be read.
