@@ -179,7 +179,7 @@ def write_label_map(path: str | Path, labels: np.ndarray, placement: Placement) 
     """Writes a label map as NIfTI (`.nii.gz`), atomically: uint8, or uint16 where it needs that.
 
     A reader sees either the file that was there or the whole new one. Equal label maps give equal
-    bytes. It is NIfTI-1, or NIfTI-2 where an axis is too long for that.
+    bytes. It is NIfTI-1, or NIfTI-2 where an axis or a number of the placement does not fit there.
 
     Args:
         path: the file to write; its folder is made if it is missing.
@@ -202,7 +202,8 @@ def write_label_map(path: str | Path, labels: np.ndarray, placement: Placement) 
         )
     kind = np.uint8 if labels.max() < 256 else np.uint16
     long = max(labels.shape) > np.iinfo(np.int16).max
-    header = (nib.Nifti2Header if long else nib.Nifti1Header)(endianness="<")
+    small = placement.fits_nifti_1 and not long
+    header = (nib.Nifti1Header if small else nib.Nifti2Header)(endianness="<")
     header.set_data_shape(labels.shape)
     header.set_data_dtype(np.dtype(kind).newbyteorder("<"))
     placement.write_to(header)

@@ -139,6 +139,7 @@ class Placement:
             raise ValueError("its qform is not finite")
         return affine * self._scale()
 
+    @np.errstate(over="ignore")  # of a quaternion that is refused
     def unit_quaternion(self) -> Placement:
         """The same placement, its quaternion brought back to a length of 1 where it is longer.
 
@@ -152,6 +153,25 @@ class Placement:
             return self
         b, c, d = (value / length for value in self.quaternion)
         return replace(self, quaternion=(b, c, d))
+
+    @property
+    def fits_nifti_1(self) -> bool:
+        """Whether a NIfTI-1 header has room for the numbers, which may come from a NIfTI-2 one.
+
+        In float32, one can be too large, or so small that it would become 0.
+        """
+        codes = np.array([self.sform_code, self.qform_code])
+        limits = np.iinfo(np.int16)
+        numbers = np.array([*np.ravel(self.srow), *self.quaternion, *self.offset, *self.pixdim])
+        numbers = numbers[np.isfinite(numbers)]
+        with np.errstate(all="ignore"):
+            stored = numbers.astype(np.float32)
+        return bool(
+            ((limits.min <= codes) & (codes <= limits.max)).all()
+            and 0 <= self.units <= np.iinfo(np.uint8).max
+            and np.isfinite(stored).all()
+            and ((stored == 0) == (numbers == 0)).all()
+        )
 
     def write_to(self, header: Any) -> None:
         """Sets the fields of one of nibabel's NIfTI headers; a quaternion is made 1 long."""

@@ -89,6 +89,11 @@ def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
             "type of whole bytes, such as uint8"
         )
     placement, vox_offset = Placement.of(fields), float(fields["vox_offset"])
+    if not math.isfinite(vox_offset):  # nibabel fails on it
+        raise UserError(
+            f"{path}: the header's vox_offset is not a place in a file; the file is damaged, "
+            "fetch it again"
+        )
     try:
         # The voxels are read from byte 352 on, see `claims`; nibabel would refuse the file.
         if single and 0 < vox_offset < fields.single_vox_offset:
@@ -127,10 +132,7 @@ def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.
             f"MiB, above the limit of {limit / 2**20:,.1f} MiB; crop or resample it, or raise "
             "config.data.max_bytes, or --max_bytes of predict and evaluate"
         )
-    try:
-        offset = int(header.fields.get_data_offset())
-    except (ValueError, OverflowError):  # vox_offset is a float: NaN or infinity
-        offset = -1
+    offset = int(header.fields.get_data_offset())
     if offset < 0:
         raise UserError(
             f"{path}: the header's vox_offset is not a place in a file; the file is "
@@ -141,6 +143,8 @@ def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.
     return shape, dtype, offset, size
 
 
+# Numbers that no affine has overflow on the way to being refused.
+@np.errstate(all="ignore")
 def read_affine(header: Header, path: Path) -> np.ndarray:
     """(4, 4) float64, voxel indices to mm: the sform, else the qform, else the spacing alone.
 
@@ -182,12 +186,13 @@ def read_affine(header: Header, path: Path) -> np.ndarray:
 def _usable(affine: np.ndarray) -> bool:
     """Whether every voxel has a place of its own by an affine."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not spacing.all():
+    if not np.isfinite(affine).all() or not np.isfinite(spacing).all() or not spacing.all():
         return False
     # The determinant of the unit axes: 1 for right angles, 0 where an axis repeats another.
     return bool(abs(np.linalg.det(affine[:3, :3] / spacing)) >= 1e-4)
 
 
+@np.errstate(all="ignore")
 def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
     """What a user should know about a header although the volume can be used, a line each.
 

@@ -313,7 +313,7 @@ def test_types_that_are_not_real_numbers(tmp_path: Path) -> None:
 def test_header_fields_that_make_no_sense(good: Path) -> None:
     with pytest.raises(UserError, match="header is damaged"):
         read_volume(edited(good, 70, "h", 999))  # datatype
-    for offset in (np.nan, np.inf, -1e9):
+    for offset in (np.nan, np.inf, -np.inf, -1e9):
         with pytest.raises(UserError, match="vox_offset|header is damaged"):
             read_volume(edited(good, 108, "f", offset))
     with pytest.raises(UserError, match="truncated|beyond reason"):

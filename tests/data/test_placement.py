@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nibabel.spm2analyze import Spm2AnalyzeImage
 
 from invseg_jax.data.nifti import Volume, read_volume, write_label_map
 from invseg_jax.data.placement import Placement
+from invseg_jax.errors import UserError
 from tests.nifti_bytes import METRE, MICRON, MM, nifti, quaternion, save
 
 SHAPE = (5, 4, 3)
@@ -226,3 +228,48 @@ def test_an_axis_too_long_for_nifti_1_makes_a_nifti_2_file(tmp_path: Path) -> No
     np.testing.assert_array_equal(np.asarray(image.dataobj), labels)
     np.testing.assert_allclose(np.asarray(image.affine), placed(TURNS[7], 1.0))
     np.testing.assert_array_equal(read_volume(tmp_path / "map.nii.gz").array, labels)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sform_code", 70_000),
+        ("qform_code", 2**31 - 1),
+        ("xyzt_units", 2 + 512),
+        ("qoffset_x", 1e39),
+    ],
+)
+def test_what_only_nifti_2_can_hold_makes_a_nifti_2_file(
+    tmp_path: Path, field: str, value: float
+) -> None:
+    header = nib.Nifti2Header()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.int16)
+    header.set_sform(placed(TURNS[7], 1.0), code=1)
+    header["pixdim"][1:4], header["xyzt_units"] = SPACING, 2
+    plain = bytes(header.binaryblock) + bytes(4 + 2 * np.prod(SHAPE))
+    header[field] = value
+    for content, kind in (
+        (plain, nib.Nifti1Image),
+        (bytes(header.binaryblock) + plain[540:], nib.Nifti2Image),
+    ):
+        volume, target = write_map_beside(save(tmp_path / "image.nii", content))
+        image = opened(target)
+        assert type(image) is kind
+        if kind is nib.Nifti2Image:
+            stored = nib.Nifti2Header(gzip.decompress(target.read_bytes())[:540], check=False)
+            assert stored[field] == value  # nibabel makes codes that it does not know 0
+        np.testing.assert_allclose(read_volume(target).affine, placed(TURNS[7], 1.0))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [1e200, -1e308, np.inf, np.nan])
+def test_numbers_that_no_affine_has_are_one_line(tmp_path: Path, number: float) -> None:
+    header = nib.Nifti2Header()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.int16)
+    header.set_sform(placed(TURNS[7], 1.0), code=1)
+    header["srow_x"][1] = number
+    content = bytes(header.binaryblock) + bytes(4 + 2 * np.prod(SHAPE))
+    with pytest.raises(UserError, match="no usable affine"):
+        read_volume(save(tmp_path / "image.nii", content))
