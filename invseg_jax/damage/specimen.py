@@ -1,4 +1,4 @@
-"""A small data set, its cache and a run with two checkpoints, of which copies are damaged."""
+"""The specimen of the drill: a small data set, its cache, and a run with two checkpoints."""
 
 from dataclasses import dataclass
 from pathlib import Path

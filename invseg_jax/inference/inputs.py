@@ -114,7 +114,7 @@ def _images(path: Path, layout: str, modalities: Sequence[str]) -> tuple[Case, .
     # A folder of single files can only serve a network of one modality, or of 4-D files.
     if len(modalities) > 1 and layout != "msd":
         return ()
-    # A pair is one image, of which either half may be missing.
+    # Header and voxels of a pair are one image, and one of the two may be missing.
     images = dict.fromkeys(volume_files(file)[0] for file in path.iterdir() if _is_image(file))
     return ordered(Case(_id(image), (image,), None) for image in images)
 

@@ -171,8 +171,7 @@ class Checkpoints:
     ) -> tuple[int, TrainState] | None:
         """Reads the newest checkpoint that is not damaged.
 
-        The folders of newer steps, which are damaged, are renamed, so that these steps can be saved
-        again; not where `read_only` was given.
+        The folders of newer steps, which are damaged, are renamed unless `read_only` was given.
 
         Args:
             like: as of `restore`.

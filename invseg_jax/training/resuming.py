@@ -55,7 +55,7 @@ def settings_fault(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int
 
 
 def data_fault(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What keeps data from being those of a run, or None.
+    """What differs between some data and the data of a run so that it cannot go on, or None.
 
     Args:
         earlier: the description of the data that the run's folder holds.
@@ -79,7 +79,7 @@ def data_fault(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:
-    """The setting of a path such as "model.name"; {} where there is none."""
+    """The setting of a path such as "model.name"; {} where it is missing."""
     found: Any = values
     for name in path.split("."):
         found = found.get(name, {}) if isinstance(found, Mapping) else {}

@@ -82,7 +82,7 @@ def orientation_warnings(dataset: Dataset, known: Sequence[KnownCase]) -> list[F
 def air_warnings(
     dataset: Dataset, known: Sequence[KnownCase], normalisation: Sequence[str]
 ) -> list[Fault]:
-    """Warnings about modalities with values below 0, of which the normalisation takes 0 for air.
+    """Warnings about modalities with values below 0 whose normalisation takes exact 0 for air.
 
     Args:
         dataset: what the cases belong to.
