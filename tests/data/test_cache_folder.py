@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from invseg_jax.data import cache_folder, scan_memory
+from invseg_jax.data import cache_folder, file_times
 from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.cache_folder import cache_root, is_kept, make_private
 from invseg_jax.data.checks.cases import check_cases
@@ -71,7 +71,7 @@ def test_nobody_else_may_write_to_what_is_made_for_the_first_record(
     os.umask(before)
     root = tmp_path / "new" / "home" / "cache"
     monkeypatch.setenv("INVSEG_CACHE", str(root))
-    monkeypatch.setattr(scan_memory, "_SETTLED_NS", -(10**9))
+    monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
     # What checks data alone prepares no case.
     assert check_cases(dataset, dataset.cases, sound=SoundCases()) == []
     found = [root, *root.rglob("*")]
