@@ -58,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
     for number, depth in enumerate((9, 12, 11)):
         name, shape = f"noise_{number}.nii.gz", (depth, 20, 10)
-        image = rng.normal(size=shape).astype(np.float32)
+        image = rng.normal(10, 1, shape).astype(np.float32)  # nothing below 0: no CT
         label = rng.integers(0, 3, shape).astype(np.uint8)
         nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), root / "imagesTr" / name)
         nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), root / "labelsTr" / name)
