@@ -17,21 +17,37 @@ BraTS 2018. None was run here, which needs the challenge's data: no score is cla
 `plan` tells what one step takes of a CPU, GPU or TPU, for this patch or for the largest that fits.
 """
 
-from invseg_jax.configuration import Config, base_config, parse_variant
+from dataclasses import replace
+
+from invseg_jax.experiment import (
+    Experiment,
+    InferenceSettings,
+    LossSettings,
+    OptimiserSettings,
+    Preprocessing,
+    base_experiment,
+    parse_variant,
+)
 
 
-def get_config(variant: str = "gpu") -> Config:
-    """The configuration of a variant."""
+def get_config(variant: str = "gpu") -> Experiment:
+    """The experiment of a variant."""
     place, network, vae = parse_variant(variant, ("gpu", "brats2020"))
-    config = base_config(network, vae=vae)
-    config.data.layout = "brats2020" if place == "brats2020" else "msd"
-    config.loss.regions = place == "brats2020"  # whole tumour, tumour core, enhancing tumour
-    config.data.preprocess.crop = True  # skulls are stripped, the rest is air
-    config.data.patch = (128, 128, 128)  # nnU-Net's
-    config.data.batch = 2
-    config.steps = 50_000
-    config.eval_every = config.save_every = 2000
-    config.optimiser.warmup = 1000
-    config.optimiser.average = 0.999
-    config.inference.batch = 1
-    return config
+    base = base_experiment(network, vae=vae)
+    return replace(
+        base,
+        steps=50_000,
+        eval_every=2000,
+        save_every=2000,
+        data=replace(
+            base.data,
+            layout="brats2020" if place == "brats2020" else "msd",
+            preprocess=Preprocessing(crop=True),  # skulls are stripped, the rest is air
+            patch=(128, 128, 128),  # nnU-Net's
+            batch=2,
+        ),
+        # Whole tumour, tumour core, enhancing tumour.
+        loss=LossSettings(regions=place == "brats2020"),
+        optimiser=OptimiserSettings(warmup=1000, average=0.999),
+        inference=InferenceSettings(batch=1),
+    )

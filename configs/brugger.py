@@ -11,35 +11,48 @@ Differs from the paper: softmax over labels instead of sigmoids over regions, cr
 soft Dice, AdamW with cosine decay. Not run to the end here; no score is claimed.
 """
 
-from invseg_jax.configuration import Config, base_config
+from dataclasses import replace
+
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import (
+    Augmentation,
+    Experiment,
+    InferenceSettings,
+    ModelSettings,
+    OptimiserSettings,
+    Preprocessing,
+    base_experiment,
+)
+from invseg_jax.models import PartialInvRes
 
 
-def get_config(variant: str = "gpu") -> Config:
-    """The configuration; `gpu` is the only variant."""
+def get_config(variant: str = "gpu") -> Experiment:
+    """The experiment; `gpu` is the only variant."""
     if variant != "gpu":
         raise UserError(f"there is no variant {variant!r}; there is only gpu")
-    config = base_config("PartialInvRes")
-    config.model.settings.update(
-        channels=(60, 120, 240, 360, 480),
-        groups=30,
-        activate_head=False,
-        auxiliary=0,
+    base = base_experiment("PartialInvRes")
+    network = PartialInvRes.Settings(
+        channels=(60, 120, 240, 360, 480), groups=30, activate_head=False, auxiliary=0
     )
-    config.data.layout = "msd"
-    config.data.preprocess.crop = True  # to the brain, which the patch is to cover
-    config.data.patch = (160, 192, 160)
-    config.data.batch = 1
-    config.data.foreground = 0.0
-    config.augment.rotation = 20.0
-    config.augment.scale = (0.9, 1.1)
-    config.augment.blur_probability = 0.0
-    config.augment.low_resolution_probability = 0.0
-    config.optimiser.learning_rate = 1e-4
-    config.optimiser.weight_decay = 1e-5
-    config.optimiser.warmup = 1000
-    config.optimiser.average = 0.999
-    config.inference.batch = 1
-    config.steps = 100_000
-    config.eval_every = config.save_every = 2000
-    return config
+    return replace(
+        base,
+        steps=100_000,
+        eval_every=2000,
+        save_every=2000,
+        model=ModelSettings("PartialInvRes", network),
+        data=replace(
+            base.data,
+            layout="msd",
+            preprocess=Preprocessing(crop=True),  # to the brain, which the patch is to cover
+            patch=(160, 192, 160),
+            batch=1,
+            foreground=0.0,
+        ),
+        augment=Augmentation(
+            rotation=20.0, scale=(0.9, 1.1), blur_probability=0.0, low_resolution_probability=0.0
+        ),
+        optimiser=OptimiserSettings(
+            learning_rate=1e-4, weight_decay=1e-5, warmup=1000, average=0.999
+        ),
+        inference=InferenceSettings(batch=1),
+    )

@@ -18,32 +18,54 @@ Not run: the Xenopus kidneys are not at hand; no score is claimed. `tiny` is for
 patches of 20 voxels.
 """
 
-from invseg_jax.configuration import Config, base_config
+from dataclasses import replace
+
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import (
+    Augmentation,
+    Experiment,
+    LossSettings,
+    ModelSettings,
+    OptimiserSettings,
+    base_experiment,
+)
+from invseg_jax.models import CicekUNet3D
 
 
-def get_config(variant: str = "gpu") -> Config:
-    """The configuration of a variant."""
+def get_config(variant: str = "gpu") -> Experiment:
+    """The experiment of a variant."""
     if variant not in ("gpu", "tiny"):
         raise UserError(f"there is no variant {variant!r}; there are gpu and tiny")
-    config = base_config("CicekUNet3D")
-    config.data.foreground = 0.0
-    config.augment.elastic_probability = 0.5
-    config.augment.elastic = 4.0  # voxels, on a grid of 32: the paper's
-    config.steps = 70_000
-    config.eval_every = config.save_every = 2000
-    config.loss.dice = 0.0
-    config.optimiser.name = "sgd"
-    config.optimiser.learning_rate = 1e-2
-    config.optimiser.momentum = 0.99
-    config.optimiser.nesterov = False
-    config.optimiser.schedule = "polynomial"
-    config.optimiser.weight_decay = 3e-5
-    config.optimiser.warmup = 1000
-    config.optimiser.average = 0.999
-    if variant == "tiny":
-        config.model.settings.channels = (4, 8)
-        config.data.patch = (20, 20, 20)
-        config.steps = 2
-        config.eval_every = config.save_every = 2
-    return config
+    base = base_experiment("CicekUNet3D")
+    optimiser = OptimiserSettings(
+        name="sgd",
+        learning_rate=1e-2,
+        warmup=1000,
+        schedule="polynomial",
+        momentum=0.99,
+        nesterov=False,
+        weight_decay=3e-5,
+        average=0.999,
+    )
+    experiment = replace(
+        base,
+        steps=70_000,
+        eval_every=2000,
+        save_every=2000,
+        data=replace(base.data, foreground=0.0),
+        # Voxels, on a grid of 32: the paper's.
+        augment=Augmentation(elastic_probability=0.5, elastic=4.0),
+        loss=LossSettings(dice=0.0),
+        optimiser=optimiser,
+    )
+    if variant == "gpu":
+        return experiment
+    return replace(
+        experiment,
+        steps=2,
+        eval_every=2,
+        save_every=2,
+        model=ModelSettings("CicekUNet3D", CicekUNet3D.Settings(channels=(4, 8))),
+        data=replace(experiment.data, patch=(20, 20, 20)),
+        optimiser=replace(optimiser, warmup=1),
+    )

@@ -47,44 +47,58 @@ before the branch's variance was kept from growing exponentially, and not anew s
 of `cpu-vae`, `cpu-partial-vae` and `cpu-unet-vae` were not run.
 """
 
-from invseg_jax.configuration import Config, base_config, parse_variant
+from dataclasses import replace
+
+from invseg_jax.experiment import (
+    Augmentation,
+    Experiment,
+    InferenceSettings,
+    OptimiserSettings,
+    base_experiment,
+    parse_variant,
+)
 
 # As many as 30 minutes allow on 2 CPU cores.
 STEPS = {"FullInvRes": 4100, "PartialInvRes": 4300, "UNet3D": 2650}
 SEMI_AUTOMATED = ("hippocampus_001", "hippocampus_003", "hippocampus_004")
 
 
-def get_config(variant: str = "cpu") -> Config:
-    """The configuration of a variant."""
+def get_config(variant: str = "cpu") -> Experiment:
+    """The experiment of a variant."""
     place, network, vae = parse_variant(variant, ("cpu", "gpu", "sparse", "semi"))
-    config = base_config(network, vae=vae)
-    config.data.layout = "msd"
-    config.data.patch = (40, 56, 40)  # nnU-Net's; most crops fit in whole
-    # Left and right hippocampi are mirror images; anterior and posterior are classes.
-    config.augment.flip = (0.5, 0.0, 0.0)
-    config.augment.affine_probability = 0.5
-    config.augment.rotation = 15.0
-    config.augment.scale = (0.85, 1.2)
-    config.steps = STEPS[network]
+    base = base_experiment(network, vae=vae)
+    steps = STEPS[network]
     if vae:
+        steps = round(steps * 2 / 3)  # in about the same time
+    experiment = replace(
+        base,
+        steps=steps,
+        eval_every=1000,
         # With Myronenko's widths, those of the network, a step of FullInvRes is mostly the branch.
-        config.vae.widths = tuple(c // 2 for c in config.model.settings.channels)
-        config.steps = round(config.steps * 2 / 3)  # in about the same time
-    config.eval_every = 1000
+        vae=replace(base.vae, widths=tuple(c // 2 for c in base.model.channels) if vae else ()),
+        data=replace(base.data, layout="msd", patch=(40, 56, 40)),  # nnU-Net's; most crops fit in
+        augment=Augmentation(
+            # Left and right hippocampi are mirror images; anterior and posterior are classes.
+            flip=(0.5, 0.0, 0.0),
+            affine_probability=0.5,
+            rotation=15.0,
+            scale=(0.85, 1.2),
+        ),
+    )
     if place == "gpu":
-        config.steps = 12_000
-        config.eval_every = config.save_every = 1000
-        config.data.batch = 8
-        config.inference.batch = 8
-        config.optimiser.average = 0.999
-        config.optimiser.warmup = 500
-    else:
-        config.augment.blur_probability = 0.0
-        config.augment.low_resolution_probability = 0.0
-    if place in ("sparse", "semi"):
-        config.data.annotated_slices = (3, 3, 3)
-        config.steps = round(0.4 * config.steps)
+        return replace(
+            experiment,
+            steps=12_000,
+            save_every=1000,
+            data=replace(experiment.data, batch=8),
+            optimiser=OptimiserSettings(warmup=500, average=0.999),
+            inference=InferenceSettings(batch=8),
+        )
+    light = replace(experiment.augment, blur_probability=0.0, low_resolution_probability=0.0)
+    experiment = replace(experiment, augment=light)
+    if place == "cpu":
+        return experiment
+    data = replace(experiment.data, annotated_slices=(3, 3, 3))
     if place == "semi":
-        config.data.cases = SEMI_AUTOMATED
-        config.data.folds = 1
-    return config
+        data = replace(data, cases=SEMI_AUTOMATED, folds=1)
+    return replace(experiment, steps=round(0.4 * steps), data=data)

@@ -34,49 +34,65 @@ nnU-Net reached 0.960 / 0.929 / 0.911 on the challenge's 13 validation subjects.
 step take 1.4 to 2 times as long.
 """
 
-from ml_collections import ConfigDict
+from dataclasses import replace
 
-from invseg_jax.configuration import EMBEDDED, Config, base_config, parse_variant
+from invseg_jax.experiment import (
+    Augmentation,
+    EmbeddedSettings,
+    Experiment,
+    InferenceSettings,
+    ModelSettings,
+    OptimiserSettings,
+    base_experiment,
+    parse_variant,
+)
 
 # About as many as 12 minutes allow on 2 CPU cores, without the VAE branch.
 STEPS = {"FullInvRes": 1350, "PartialInvRes": 1400, "UNet3D": 900}
 
 
-def get_config(variant: str = "full") -> Config:
-    """The configuration of a variant."""
+def get_config(variant: str = "full") -> Experiment:
+    """The experiment of a variant."""
     place, network, vae = parse_variant(variant, ("quick", "cpu", "full"))
-    config = base_config(network, vae=vae)
-    config.data.layout = "iseg"
-    config.data.foreground = 0.5
-    # Read where no --data is given.
-    with config.unlocked():
-        config.data.embedded = ConfigDict(EMBEDDED)
-    config.augment.flip = (0.5, 0.0, 0.0)  # left and right
-    config.augment.rotation = 15.0
-    config.augment.scale = (0.85, 1.2)
-    if place in ("quick", "cpu"):
-        config.data.embedded.spacing = 2.0
-        config.data.patch = (48, 48, 48)
-        if place == "quick":
-            config.model.settings.channels = (32, 64, 128)
-        config.steps = 400 if place == "quick" else STEPS[network]
+    base = base_experiment(network, vae=vae)
+    # Left and right are mirror images.
+    augment = Augmentation(flip=(0.5, 0.0, 0.0), rotation=15.0, scale=(0.85, 1.2))
+    # The embedded cohort is read where no --data is given.
+    data = replace(base.data, layout="iseg", foreground=0.5, embedded=EmbeddedSettings())
+    if place == "full":
+        return replace(
+            base,
+            steps=20_000,
+            eval_every=1000,
+            save_every=1000,
+            data=replace(data, patch=(96, 96, 96)),
+            augment=augment,
+            optimiser=OptimiserSettings(warmup=500, average=0.999),
+        )
+    quick = place == "quick"
+    return replace(
+        base,
+        steps=400 if quick else STEPS[network],
+        eval_every=100 if quick else 300,
+        save_every=100 if quick else 300,
+        eval_cases=2,
+        log_every=10,
+        model=shallow(base.model) if quick else base.model,
+        data=replace(data, embedded=EmbeddedSettings(spacing=2.0), patch=(48, 48, 48)),
         # A short run on few and alike subjects: fast first, and only light augmentation.
-        config.optimiser.learning_rate = 4e-3
-        config.optimiser.warmup = 30
-        config.augment.affine_probability = 0.2
-        config.augment.gamma_probability = 0.1
-        config.augment.noise_probability = 0.0
-        config.augment.blur_probability = 0.0
-        config.augment.low_resolution_probability = 0.0
-        config.eval_every = config.save_every = 100 if place == "quick" else 300
-        config.eval_cases = 2
-        config.log_every = 10
-        config.inference.overlap = 0.25
-        config.optimiser.average = 0.98
-    else:
-        config.data.patch = (96, 96, 96)
-        config.steps = 20_000
-        config.eval_every = config.save_every = 1000
-        config.optimiser.warmup = 500
-        config.optimiser.average = 0.999
-    return config
+        augment=replace(
+            augment,
+            affine_probability=0.2,
+            gamma_probability=0.1,
+            noise_probability=0.0,
+            blur_probability=0.0,
+            low_resolution_probability=0.0,
+        ),
+        optimiser=OptimiserSettings(learning_rate=4e-3, warmup=30, average=0.98),
+        inference=InferenceSettings(overlap=0.25),
+    )
+
+
+def shallow(model: ModelSettings) -> ModelSettings:
+    """The network with three levels."""
+    return model.with_network(channels=(32, 64, 128))

@@ -26,40 +26,64 @@ step:
 networks take on other data. `gpu` has not been measured yet.
 """
 
-from invseg_jax.configuration import Config, base_config, parse_variant
+from dataclasses import replace
+
+from invseg_jax.experiment import (
+    Augmentation,
+    Experiment,
+    InferenceSettings,
+    OptimiserSettings,
+    PlainSettings,
+    base_experiment,
+    parse_variant,
+)
 
 # About as many as 9 minutes allow on 2 CPU cores, without the VAE branch.
 STEPS = {"FullInvRes": 800, "PartialInvRes": 800, "UNet3D": 530}
+FILES = PlainSettings(
+    images=(("mr", "*/mr_t1.nii.gz"), ("pet", "*/pet.nii.gz")),
+    label="*/tumour.nii.gz",
+    classes=(("tumour", 1),),
+    reference="mr",
+)
 
 
-def get_config(variant: str = "cpu") -> Config:
-    """The configuration of a variant."""
+def get_config(variant: str = "cpu") -> Experiment:
+    """The experiment of a variant."""
     place, network, vae = parse_variant(variant, ("cpu", "gpu"))
-    config = base_config(network, vae=vae)
-    config.data.layout = "plain"
-    config.data.plain.images = (("mr", "*/mr_t1.nii.gz"), ("pet", "*/pet.nii.gz"))
-    config.data.plain.label = "*/tumour.nii.gz"
-    config.data.plain.classes = (("tumour", 1),)
-    config.data.plain.reference = "mr"
-    config.data.patch = (64, 64, 32)  # 63 x 63 x 105 mm
-    config.data.foreground = 0.5  # a tumour is 9 % of its image
-    config.augment.spacing = (0.98, 0.98, 3.27)
-    config.augment.affine_probability = 0.5
-    config.augment.rotation = 15.0
-    config.augment.scale = (0.85, 1.2)
-    config.steps = STEPS[network]
+    base = base_experiment(network, vae=vae)
+    steps = STEPS[network]
     if vae:
+        steps = round(steps * 2 / 3)  # in about the same time
+    experiment = replace(
+        base,
+        steps=steps,
+        eval_every=400,
+        eval_cases=4,
         # With Myronenko's widths, those of the network, a step of FullInvRes is mostly the branch.
-        config.vae.widths = tuple(c // 2 for c in config.model.settings.channels)
-        config.steps = round(config.steps * 2 / 3)  # in about the same time
-    config.eval_every = 400
-    config.eval_cases = 4
-    if place == "gpu":
-        config.data.patch = (96, 96, 48)
-        config.steps = 12_000
-        config.eval_every = config.save_every = 1000
-        config.data.batch = 4
-        config.inference.batch = 4
-        config.optimiser.average = 0.999
-        config.optimiser.warmup = 500
-    return config
+        vae=replace(base.vae, widths=tuple(c // 2 for c in base.model.channels) if vae else ()),
+        data=replace(
+            base.data,
+            layout="plain",
+            plain=FILES,
+            patch=(64, 64, 32),  # 63 x 63 x 105 mm
+            foreground=0.5,  # a tumour is 9 % of its image
+        ),
+        augment=Augmentation(
+            spacing=(0.98, 0.98, 3.27),
+            affine_probability=0.5,
+            rotation=15.0,
+            scale=(0.85, 1.2),
+        ),
+    )
+    if place == "cpu":
+        return experiment
+    return replace(
+        experiment,
+        steps=12_000,
+        eval_every=1000,
+        save_every=1000,
+        data=replace(experiment.data, patch=(96, 96, 48), batch=4),
+        optimiser=OptimiserSettings(warmup=500, average=0.999),
+        inference=InferenceSettings(batch=4),
+    )

@@ -15,6 +15,7 @@ line. Warnings do not change it; with --strict they are faults.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,8 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from invseg_jax import command
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 if TYPE_CHECKING:
     from invseg_jax.data.checks.case import Fault
@@ -57,14 +58,14 @@ flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's check."""
-    config = read_settings(values)
+    settings = read_settings(values)
     output = None if values.json is None else Path(values.json)
-    if check_data(config, Path(values.data), output, strict=values.strict):
+    if check_data(settings, Path(values.data), output, strict=values.strict):
         raise SystemExit(FAULTY)
 
 
-def read_settings(values: flags.FlagValues) -> Config:
-    """The configuration that --config names, or the defaults, with what other flags change.
+def read_settings(values: flags.FlagValues) -> DataSettings:
+    """The data settings that --config names, or the defaults, with what other flags change.
 
     Raises:
         UserError: it cannot be loaded, or neither it nor --layout is given.
@@ -72,23 +73,23 @@ def read_settings(values: flags.FlagValues) -> Config:
     given = values["config"].value is not None
     if not given and values.layout is None:
         raise UserError("give --layout, or the --config of a training (see --help)")
-    config = command.read_config(values) if given else base_config()
-    config.data.layout = values.layout or config.data.layout
-    if (max_bytes := command.read_max_bytes(values)) is not None:
-        config.data.max_bytes = max_bytes
-    if values.tolerate is not None:
-        config.data.tolerate = tuple(values.tolerate)
-    return config
+    settings = command.read_config(values).data if given else DataSettings()
+    max_bytes = command.read_max_bytes(values)
+    return dataclasses.replace(
+        settings,
+        layout=values.layout or settings.layout,
+        max_bytes=settings.max_bytes if max_bytes is None else max_bytes,
+        tolerate=settings.tolerate if values.tolerate is None else tuple(values.tolerate),
+    )
 
 
 def check_data(
-    config: Config, root: Path, output: Path | None = None, *, strict: bool = False
+    settings: DataSettings, root: Path, output: Path | None = None, *, strict: bool = False
 ) -> list[Fault]:
     """Checks a data set and prints its faults and warnings.
 
     Args:
-        config: with `data.layout`, `data.plain` for that layout, `data.max_bytes`,
-            `data.tolerate` and `data.preprocess`.
+        settings: of the layout, what one volume may take, what is tolerated, and the preparation.
         root: of the data set.
         output: the JSON file, or None.
         strict: whether warnings are faults.
@@ -99,7 +100,6 @@ def check_data(
     Raises:
         UserError: no such layout or folder, a wrong setting, or the JSON file cannot be written.
     """
-    import dataclasses
     import json
 
     from rich.console import Console
@@ -110,24 +110,22 @@ def check_data(
     from invseg_jax.data.checks.report import as_json, summary, table
     from invseg_jax.data.layouts import find_layout
     from invseg_jax.data.nifti import limit_volumes
-    from invseg_jax.data.preprocess import Preprocessing
 
-    limit_volumes(config.data.max_bytes)
-    open_folder = find_layout(config.data.layout, root, config.data.plain)
+    limit_volumes(settings.max_bytes)
+    open_folder = find_layout(settings.layout, root, settings.plain)
     dataset = None
     try:
         dataset = open_folder()
     except UserError as error:
         faults = [Fault("", "listing", str(error))]
     else:
-        settings = Preprocessing.of(config)
         with _progress(len(dataset.cases)) as progress:
             faults = check_cases(
                 dataset,
                 dataset.cases,
-                tolerate=config.data.tolerate,
+                tolerate=settings.tolerate,
                 progress=progress,
-                settings=settings,
+                settings=settings.preprocess,
             )
     if strict:
         faults = [dataclasses.replace(fault, warning=False) for fault in faults]
@@ -138,7 +136,7 @@ def check_data(
             Console(highlight=False).print(table(found, title))
     command.say(f"{root}: {summary(dataset, faults, warnings)}")
     if output is not None:
-        content = as_json(config.data.layout, root, dataset, faults, warnings)
+        content = as_json(settings.layout, root, dataset, faults, warnings)
         write_atomically(output, (json.dumps(content, indent=1) + "\n").encode())
     return faults
 

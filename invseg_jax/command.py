@@ -1,21 +1,26 @@
 """What the command lines share: flags of their own, one-line errors, `--help`, `--debug`."""
 
+import contextlib
 import sys
 import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
-from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.printable import escape_unencodable, printable
 
+if TYPE_CHECKING:
+    from invseg_jax.experiment import Experiment
+
 USER_ERROR = 2
+# The flag that --config.KEY=VALUE is turned into.
+_CHANGE = "config_change"
 
 
 def say(text: str) -> None:
@@ -31,50 +36,60 @@ def new_flags() -> flags.FlagValues:
     return values
 
 
-def define_config(
-    values: flags.FlagValues, *, required: bool = True, argv: list[str] | None = None
-) -> None:
-    """Defines --config, and with it --config.KEY=VALUE, of the process or of `argv`."""
-    config_flags.DEFINE_config_file(
+def define_config(values: flags.FlagValues, *, required: bool = True) -> None:
+    """Defines --config, and with it --config.KEY=VALUE."""
+    flags.DEFINE_string(
         "config",
         None,
-        "The configuration, FILE.py or FILE.py:VARIANT; --config.KEY=VALUE changes one value.",
+        "The configuration: FILE.py or FILE.py:VARIANT, or one that comes with the package, as "
+        "iseg:quick; --config.KEY=VALUE changes one value.",
         flag_values=values,
-        sys_argv=argv,
     )
+    flags.DEFINE_multi_string(_CHANGE, [], "", flag_values=values)
     if required:
         flags.mark_flag_as_required("config", flag_values=values)
 
 
-def read_config(values: flags.FlagValues) -> Config:
-    """The configuration that --config names.
+def read_config(values: flags.FlagValues) -> "Experiment":
+    """The experiment that --config names, with what --config.KEY=VALUE changes.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: it cannot be loaded, there is no such key, or a value is wrong.
     """
-    try:
-        return values.config.copy_and_resolve_references()
-    except OSError as error:
-        # ml_collections reports a file that it could not load when the value is first used.
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--config cannot be loaded: {reason}") from error
+    return load_config(values.config, values[_CHANGE].value or [])
 
 
-def load_config(file: str, changes: Sequence[str]) -> Config:
-    """The configuration that a command would be given by --config and --config.KEY=VALUE.
+def load_config(file: str, changes: Sequence[str]) -> "Experiment":
+    """The experiment that a command would be given by --config and --config.KEY=VALUE.
 
     Args:
-        file: FILE.py or FILE.py:VARIANT.
+        file: FILE.py or FILE.py:VARIANT, or the name of one that comes with the package.
         changes: KEY=VALUE.
 
     Raises:
-        UserError: it cannot be loaded, or there is no such key.
+        UserError: it cannot be loaded, there is no such key, or a value is wrong.
     """
-    argv = ["", f"--config={file}", *(f"--config.{change}" for change in changes)]
-    values = new_flags()
-    define_config(values, argv=argv)
-    _parse(values, argv)
-    return read_config(values)
+    from invseg_jax.experiment.read import read_with_texts
+
+    pairs = (change.partition("=") for change in changes)
+    return read_with_texts(file, {key: value for key, _, value in pairs})
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The arguments with --config.KEY=VALUE, or --config.KEY VALUE, as values of one flag."""
+    joined, rest = [], iter(argv)
+    for argument in rest:
+        start = next((s for s in ("--config.", "-config.") if argument.startswith(s)), None)
+        if start is None:
+            joined.append(argument)
+            continue
+        key, equals, value = argument.removeprefix(start).partition("=")
+        if not equals:
+            value = next(rest, None)
+            if value is None:
+                raise UserError(f"{argument} needs a value: {argument}=VALUE (see --help)")
+        joined.append(f"--{_CHANGE}={key}={value}")
+    return joined
 
 
 def define_compilation_cache(values: flags.FlagValues) -> None:
@@ -93,6 +108,19 @@ def enable_compilation_cache(values: flags.FlagValues) -> None:
     from invseg_jax.training import compilation_cache
 
     compilation_cache.enable(values.compilation_cache, say)
+
+
+def prepare_devices(workdirs: Sequence[Path]) -> None:
+    """Splits a CPU into virtual devices for the windows of runs, before JAX looks for devices.
+
+    Args:
+        workdirs: folders of runs; the first one counts. What is wrong with it is told later.
+    """
+    from invseg_jax.inference.trained_run import SegmentationRun
+    from invseg_jax.training import mesh
+
+    with contextlib.suppress(UserError):
+        mesh.prepare_devices(0, SegmentationRun(workdirs[0]).read_config().inference.batch)
 
 
 def define_mirror(values: flags.FlagValues) -> None:
@@ -220,40 +248,11 @@ class _Shown:
 
 def _parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     try:
-        rest = values(argv)[1:]
-    except (SyntaxError, NameError, ImportError) as error:
-        # Only the file of a configuration is run while flags are parsed.
-        raise UserError(f"--config cannot be loaded: {_place_and_message(error)}") from error
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{' '.join(_message(error).split())} (see --help)") from error
+        rest = values(_joined(argv) if _CHANGE in values else list(argv))[1:]
+    except flags.Error as error:
+        raise UserError(f"{' '.join(str(error).split())} (see --help)") from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r} (see --help)")
-
-
-def _place_and_message(error: Exception) -> str:
-    """Where a file of Python fails, and how: "FILE, line 3: NameError: ..."."""
-    name, said = type(error).__name__, " ".join(str(error).split())
-    if isinstance(error, SyntaxError):
-        file, line, said = error.filename, error.lineno, error.msg
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not frame.filename.startswith("<")]
-        file, line = own[-1].filename, own[-1].lineno
-    # A binary file has no lines.
-    return f"{name}: {said}" if file is None else f"{file}, line {line}: {name}: {said}"
-
-
-def _message(error: Exception) -> str:
-    """What an exception says.
-
-    ml_collections reports a misspelt key as an `AttributeError` of a `KeyError`, with a suggestion;
-    the `str` of either is the repr of what is said.
-    """
-    first = error.args[0] if error.args else None
-    if isinstance(error, (AttributeError, KeyError)):
-        said = _message(first) if isinstance(first, KeyError) else str(first)
-        return said if said.startswith("config: ") else f"config: {said}"
-    return str(error)
 
 
 def _help(values: flags.FlagValues, doc: str) -> str:
@@ -261,7 +260,7 @@ def _help(values: flags.FlagValues, doc: str) -> str:
     lines = [doc.strip(), "", "flags:"]
     for name in sorted(values, key=lambda name: (name in ("help", "debug"), name)):
         flag = values[name]
-        if name != flag.name or name in ("flagfile", "undefok"):
+        if name != flag.name or name in ("flagfile", "undefok", _CHANGE):
             continue
         spelling = f"--{name}" if flag.boolean else f"--{name}={name.upper()}"
         unset = flag.default is None or flag.default is False

@@ -1,7 +1,7 @@
 """The one class of errors that a user can cause and mend, and the one class of warnings."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Says in one line what is wrong, where, and what to do about it.
 
     The command lines print the message alone and exit with `status`; `--debug` shows the traceback.

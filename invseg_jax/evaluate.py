@@ -56,6 +56,7 @@ def main(values: flags.FlagValues) -> None:
     mirror = command.read_mirror(values)
     max_bytes = command.read_max_bytes(values)
     command.enable_compilation_cache(values)
+    command.prepare_devices([workdir])
     evaluate(
         workdir, output, root=values.data, split=values.split, mirror=mirror, max_bytes=max_bytes
     )
@@ -112,11 +113,10 @@ def evaluate(
     from invseg_jax.inference.training_images import read_training_images
 
     console = Console(highlight=False)
-    segmenter, config, data = load_segmenter(workdir, mirror)
+    segmenter, experiment, data = load_segmenter(workdir, mirror)
     if max_bytes is not None:
-        with config.unlocked():  # runs of earlier versions have no such key
-            config.data.max_bytes = max_bytes
-    dataset = open_source(config, root or data.root, command.say)
+        experiment = experiment.changed({"data.max_bytes": max_bytes})
+    dataset = open_source(experiment.data, root or data.root, command.say)
     if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
         raise UserError(
             f"{dataset.root} has the classes {', '.join(dataset.classes)} and "
@@ -146,10 +146,10 @@ def evaluate(
             return False
         return not seen.isdisjoint(digests)
 
-    known = chosen_cases(config, dataset) if own else labelled_cases(dataset)
+    known = chosen_cases(experiment.data, dataset) if own else labelled_cases(dataset)
     if own and split != "train":
         held_out = {id for id, _ in data.held_out}
-        if unfair := unfair_to_score(config, known, names, held_out):
+        if unfair := unfair_to_score(experiment.data, known, names, held_out):
             known = [case for case in known if case.id not in unfair]
             command.say(
                 f"{len(unfair)} labelled cases are not scored, as config.data.split leaves them "
@@ -158,7 +158,7 @@ def evaluate(
     cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
     if not cases:
         others = ", ".join(name for name in SPLITS if name != split)
-        chosen = " among config.data.cases" if own and config.data.get("cases", ()) else ""
+        chosen = " among config.data.cases" if own and experiment.data.cases else ""
         raise UserError(
             f"{dataset.root} holds no labelled case of the split {split!r}{chosen}; --split can be "
             f"{others}"
@@ -166,19 +166,19 @@ def evaluate(
     refuse_repeated_ids(cases, dataset.root)
     # All files before the first score: a damaged one would end it midway. What the training would
     # have had to be told of, as a label map without foreground, is scored.
-    refuse_faults(config, dataset, cases, command.say, tolerate=TOLERABLE)
+    refuse_faults(experiment.data, dataset, cases, command.say, tolerate=TOLERABLE)
     for case in cases:
         refuse_large_case(dataset, case, [segmenter])
 
     regions = Regions.of(dataset.regions, dataset.values)
     region_names = () if regions is None else regions.names
     make_output(output, (case.id for case in cases), dataset.cases)
-    if warning := warning_of_sides(workdir, config, data):
+    if warning := warning_of_sides(workdir, experiment, data):
         command.say(warning)
     training, notes = (None, []) if own else read_training_images([workdir])
     for note in notes:
         command.say(note)
-    slices = config.data.get("annotated_slices", ())
+    slices = experiment.data.annotated_slices
     results, pictures = [], {}
     for number, case in enumerate(cases, 1):
         begun = time.perf_counter()
@@ -216,7 +216,7 @@ def evaluate(
         output,
         results=results,
         classes=data.classes,
-        config=config.to_dict(),
+        config=experiment.to_json(),
         pictures=pictures,
         regions=region_names,
         scored={

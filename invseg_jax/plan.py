@@ -27,8 +27,8 @@ from typing import Any
 from absl import flags
 
 from invseg_jax import command
-from invseg_jax.configuration import Config, check_config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment
 from invseg_jax.planning.choice import AXES
 
 FLAGS = command.new_flags()
@@ -88,14 +88,14 @@ class Images:
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
-    config = command.read_config(values)
+    experiment = command.read_config(values)
     from invseg_jax.byte_size import parse_size
 
     budget = None if values.memory is None else parse_size(values.memory)
     command.enable_compilation_cache(values)
     plan(
-        config,
-        read_images(config, values.data, values.modalities, values.classes),
+        experiment,
+        read_images(experiment, values.data, values.modalities, values.classes),
         budget=budget,
         platform=values.platform,
         topology=values.topology,
@@ -105,7 +105,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def read_images(
-    config: Config, root: str | None, modalities: int | None, classes: int | None
+    experiment: Experiment, root: str | None, modalities: int | None, classes: int | None
 ) -> Images:
     """Modalities, classes and the case's size, from a data set or from what the user gives.
 
@@ -119,14 +119,14 @@ def read_images(
         from invseg_jax.data.regions import regions_to_segment
         from invseg_jax.planning.cases import median_size
 
-        found, size = median_size(config, root, command.say)
+        found, size = median_size(experiment.data, root, command.say)
         modalities = modalities or len(found.modalities)
-        regions = regions_to_segment(config, found)
+        regions = regions_to_segment(experiment.loss, found)
         classes = classes or len(regions or found.classes)
-        flips = choose_flips(config, found.classes, regions)
+        flips = choose_flips(experiment.augment, experiment.data.preprocess, found.classes, regions)
         flip = flips.probabilities if flips.note else None
-    kind, least = ("regions", 1) if config.loss.regions else ("classes", 2)
-    weights = config.loss.weights
+    kind, least = ("regions", 1) if experiment.loss.regions else ("classes", 2)
+    weights = experiment.loss.weights
     if modalities is None or classes is None:
         modalities = ASSUMED if modalities is None else modalities
         classes = (len(weights) or ASSUMED) if classes is None else classes
@@ -144,7 +144,7 @@ def read_images(
 
 
 def plan(
-    config: Config,
+    experiment: Experiment,
     images: Images,
     *,
     budget: int | None = None,
@@ -156,7 +156,7 @@ def plan(
     """Compiles training steps, prints their memory, and searches what fits.
 
     Args:
-        config: see `configs/`.
+        experiment: see `configs/`.
         images: what the network is fed.
         budget: bytes of one memory that must suffice; None to tell the configuration's alone.
         platform: one of `planning.platform.PLATFORMS`; None for what is here.
@@ -173,42 +173,42 @@ def plan(
             cannot be written.
     """
     from invseg_jax.byte_size import show_size
+    from invseg_jax.models import MODELS
     from invseg_jax.planning import platform as platforms
     from invseg_jax.planning.choice import Choice
     from invseg_jax.planning.measure import Measured, measure
     from invseg_jax.planning.report import as_json
 
-    check_config(config)
     if unknown := set(vary) - set(AXES):
         raise UserError(f"--vary {', '.join(sorted(unknown))}: there are {', '.join(AXES)}")
     if images.flip is not None:
-        config = config.copy_and_resolve_references()
-        config.augment.flip = images.flip
-    platforms.prepare(platform, config.devices)
+        experiment = experiment.changed({"augment.flip": images.flip})
+    platforms.prepare(platform, experiment.devices)
     where = platforms.Platform(platform, topology)
 
     def compiled(choice: Choice, memory: str) -> Measured:
-        changed = choice.into(config)
-        changed.model.memory = memory
+        changed = choice.into(experiment).changed({"model.memory": memory})
         with _progress(f"compiling {memory}, {choice}"):
             measured = measure(changed, where, images.modalities, images.classes)
         size = "more than the device has" if measured.refused else show_size(measured.rows.total)
         command.say(f"{memory}, {choice}: {size} ({measured.seconds:.0f} s)")
         return measured
 
-    own = config.model.memory
+    own = experiment.model.memory
+    assert own is not None
     result: dict[str, Any] = {"platform": where.name, "memory": budget}
+    network = MODELS[experiment.model.name]
     if budget is None:
-        choice = Choice.of(config)
-        order = [mode for mode in ("plain", "remat", "reversible") if _can_be(config, mode)]
+        choice = Choice.of(experiment)
+        order = [mode for mode in ("plain", "remat", "reversible") if mode in network.memories]
         modes = {mode: compiled(choice, mode) for mode in order}
     else:
-        found = _search(config, images, budget, where, vary, lambda c: compiled(c, own))
+        found = _search(experiment, images, budget, where, vary, lambda c: compiled(c, own))
         choice, modes = found.choice, {own: found.measured}
         result["tried"] = [as_json(c, m, own) for c, m in found.tried]
         result["config"] = choice.lines()
     result["steps"] = [as_json(choice, measured, mode) for mode, measured in modes.items()]
-    _show(config, images, where, choice, modes)
+    _show(experiment, images, where, choice, modes)
     if budget is not None:
         command.say(f"The largest step in {show_size(budget)}; arguments for train:")
         command.say("")
@@ -218,7 +218,9 @@ def plan(
     return result
 
 
-def _search(config: Config, images: Images, budget: int, where, vary: Sequence[str], compiled):
+def _search(
+    experiment: Experiment, images: Images, budget: int, where, vary: Sequence[str], compiled
+):
     from flax import nnx
 
     from invseg_jax.inference.network import build_model
@@ -227,13 +229,13 @@ def _search(config: Config, images: Images, budget: int, where, vary: Sequence[s
 
     @cache
     def build(choice: Choice) -> Any:
-        changed = choice.into(config)
+        changed = choice.into(experiment)
         return nnx.eval_shape(lambda: build_model(changed, images.modalities, images.classes))
 
     def possible(choice: Choice) -> bool:
         try:
             # The patch and the batch are no part of a network: one is built for all of them.
-            model = build(replace(choice, patch=tuple(config.data.patch), batch=1))
+            model = build(replace(choice, patch=experiment.data.patch, batch=1))
             if hasattr(model, "output_size"):  # not every size fits valid convolutions
                 model.output_size(choice.patch)
         except (UserError, ValueError):
@@ -241,42 +243,38 @@ def _search(config: Config, images: Images, budget: int, where, vary: Sequence[s
         return True
 
     return search(
-        config,
+        experiment,
         budget,
         compiled,
         devices=len(where.devices),
         shared=where.shared,
-        multiple=build(Choice.of(config)).multiple,
+        multiple=build(Choice.of(experiment)).multiple,
         largest_patch=images.size,
         vary=vary,
         possible=possible,
     )
 
 
-def _can_be(config: Config, memory: str) -> bool:
-    return memory != "reversible" or "UNet3D" not in config.model.name
-
-
-def _show(config: Config, images: Images, where, choice, modes) -> None:
+def _show(experiment: Experiment, images: Images, where, choice, modes) -> None:
     from rich.console import Console
 
     from invseg_jax.byte_size import show_size
     from invseg_jax.planning import report
-    from invseg_jax.planning.compiled import device_bytes
+    from invseg_jax.training.compiled import device_bytes
 
     console = Console(highlight=False)
     first = next(iter(modes.values()))
     title = (
-        f"One training step of {config.model.name}, {choice}\n{first.count:,} parameters, "
+        f"One training step of {experiment.model.name}, {choice}\n{first.count:,} parameters, "
         f"{images.modalities} modalities, {images.classes} "
-        f"{'regions' if config.loss.regions else 'classes'}, on {first.devices} "
+        f"{'regions' if experiment.loss.regions else 'classes'}, on {first.devices} "
         f"{where.name} device(s)"
     )
     console.print()
-    console.print(report.table(title, modes, config.model.memory))
+    console.print(report.table(title, modes, experiment.model.memory or ""))
     console.print(report.NOTE)
     console.print(report.ON_CPU if where.shared else report.ON_ACCELERATORS)
-    if config.model.memory == "reversible":
+    if experiment.model.memory == "reversible":
         console.print(
             "Reversible activations are the trunk's output, whatever the depth: more couplings add "
             "parameters and time."

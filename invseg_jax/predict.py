@@ -44,6 +44,7 @@ def main(values: flags.FlagValues) -> None:
     max_bytes = command.read_max_bytes(values)
     command.enable_compilation_cache(values)
     workdirs = [Path(workdir) for workdir in values.workdir]
+    command.prepare_devices(workdirs)
     source, output = Path(values.input), Path(values.output)
     predict(workdirs, source, output, mirror=mirror, max_bytes=max_bytes)
 
@@ -79,7 +80,7 @@ def predict(
 
     from invseg_jax.data.layouts import Dataset
     from invseg_jax.data.loaded_case import load_case
-    from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+    from invseg_jax.data.nifti import limit_volumes
     from invseg_jax.data.shortage import one_line_for_memory, ran_out
     from invseg_jax.evaluation.case_files import make_output, write_case_files
     from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input
@@ -91,8 +92,8 @@ def predict(
     refuse_missing_input(source)
     runs = [load_segmenter(workdir, mirror) for workdir in workdirs]
     segmenters = [segmenter for segmenter, _, _ in runs]
-    settings, (_, config, data) = segmenters[0].settings, runs[0]
-    limit_volumes(max_bytes or config.data.get("max_bytes", MAX_BYTES))
+    settings, (_, experiment, data) = segmenters[0].settings, runs[0]
+    limit_volumes(max_bytes or experiment.data.max_bytes)
     for workdir, (segmenter, _, other) in zip(workdirs, runs, strict=True):
         same = "segments", "regions", "classes", "values", "modalities", "reference"
         if any(getattr(other, part) != getattr(data, part) for part in same):
@@ -113,10 +114,10 @@ def predict(
                 f"{workdir} was trained with config.data.preprocess.interpolation={read}, "
                 f"{workdirs[0]} with {settings.interpolation}; they cannot be averaged"
             )
-    cases = find_inputs(source, data.layout, data.modalities, config.data.get("plain"))
+    cases = find_inputs(source, data.layout, data.modalities, experiment.data.plain)
     targets = [output / f"{case.id}.nii.gz" for case in cases]
     # The images alone may have been given, and the folder of their label maps as the output.
-    around = cases_around(output, data.layout, config.data.get("plain"))
+    around = cases_around(output, data.layout, experiment.data.plain)
     labelled = (case for case in around if case.label is not None)
     make_output(output, (case.id for case in cases), (*cases, *labelled))
     dataset = Dataset(

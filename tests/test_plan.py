@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
 from invseg_jax.plan import Images, plan, read_images
-from invseg_jax.planning import compiled as memory
+from invseg_jax.training import compiled as memory
 from invseg_jax.train import train
 from invseg_jax.training.program import TrainingProgram
 

@@ -20,9 +20,9 @@ from invseg_jax.comparison.run_state import (
 )
 from invseg_jax.comparison.step_memory import measure_run
 from invseg_jax.comparison.summary import Outcome, Summary
-from invseg_jax.configuration import Config
 from invseg_jax.data.split import holds_out
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment
 from invseg_jax.folder_lock import folder_lock
 from invseg_jax.training.preemption import StopRequest
 
@@ -58,7 +58,7 @@ class Comparison:
         if root is not None and not Path(root).is_dir():
             raise UserError(f"--data {root} is not a folder")
         for run in grid.runs():
-            if root is None and "embedded" not in run.row.config.data:
+            if root is None and run.row.experiment.data.embedded is None:
                 raise UserError(f"{run.row.configuration} needs --data: the root of a data set")
             refuse_another(self.path(run), run, self.steps(run), root)
 
@@ -68,7 +68,7 @@ class Comparison:
 
     def steps(self, run: Run) -> int | None:
         """How long it is trained; None where a probe has to tell it."""
-        return run.row.config.steps if self._time is None else self._time.known(run)
+        return run.row.experiment.steps if self._time is None else self._time.known(run)
 
     def run(self) -> Outcome:
         """Trains and scores what is not finished; after each run the table is written anew.
@@ -84,7 +84,7 @@ class Comparison:
             self._write()  # now rather than after an hour says that the folder cannot be written
             for number, run in enumerate(runs, 1):
                 refuse_to_go_on(stop)
-                if (steps := self.steps(run)) and is_scored(self.path(run), run.config(steps)):
+                if (steps := self.steps(run)) and is_scored(self.path(run), run.experiment(steps)):
                     self._say(f"run {number} of {len(runs)}: {run.name} is finished already")
                 else:
                     self._say(f"run {number} of {len(runs)}: {run.name}")
@@ -119,30 +119,30 @@ class Comparison:
             assert self._time is not None
             steps = self._time.measure(run, data, stop)
             self._say(f"{run.row.name}: {steps} steps in {self._time.minutes:g} minutes")
-        path, config = self.path(run), run.config(steps)
+        path, experiment = self.path(run), run.experiment(steps)
         # Once more: before the probe, its number of steps was not known.
         refuse_another(path, run, steps, self.root)
-        if not is_trained(path, config):
+        if not is_trained(path, experiment):
             self._train(run, steps, data, stop)
-        self._score(run, config, stop)
+        self._score(run, experiment, stop)
         if scored_step(path) not in (None, steps):
             self._say(f"{run.name}: its last checkpoint is damaged and is made again")
             self._train(run, steps, data, stop)
-            self._score(run, config, stop)
-        if not is_scored(path, config):
+            self._score(run, experiment, stop)
+        if not is_scored(path, experiment):
             raise UserError("evaluate did not score the trained network")
 
     def _train(self, run: Run, steps: int, data: list[str], stop: StopRequest) -> None:
         path = self.path(run)
         arguments = [*run.arguments(steps), f"--workdir={path}", *data]
         status = run_command("invseg_jax.train", arguments, stop)
-        if status or not is_trained(path, run.config(steps)):
+        if status or not is_trained(path, run.experiment(steps)):
             raise UserError(f"train ended with status {status}")
 
-    def _score(self, run: Run, config: Config, stop: StopRequest) -> None:
+    def _score(self, run: Run, experiment: Experiment, stop: StopRequest) -> None:
         path = self.path(run)
         # Where nothing is held out, what the cases' annotated slices leave is scored.
-        split = "val" if holds_out(config) else "train"
+        split = "val" if holds_out(experiment.data) else "train"
         arguments = [f"--workdir={path}", f"--split={split}", f"--output={path / SCORES_FOLDER}"]
         if status := run_command("invseg_jax.evaluate", arguments, stop):
             raise UserError(f"evaluate ended with status {status}")

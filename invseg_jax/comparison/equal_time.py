@@ -15,7 +15,13 @@ from invseg_jax.training.preemption import StopRequest
 PROBE_STEPS = 40
 _NEVER = 1_000_000
 # Validated and saved once, after the last step; logged often enough to see the rate.
-_PROBE = (f"eval_every={_NEVER}", f"save_every={_NEVER}", "eval_cases=1", "log_every=5")
+_PROBE = (
+    f"eval_every={_NEVER}",
+    f"save_every={_NEVER}",
+    "eval_cases=1",
+    "log_every=5",
+    "optimiser.warmup=0",
+)
 
 
 class EqualTime:

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from invseg_jax.configuration import Config, check_config
-from invseg_jax.data.sparse_annotation import check_slices
 from invseg_jax.data.split import check_split, holds_out
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment
 
 # A file of a configuration, and KEY=VALUE for what is changed in it.
-Load = Callable[[str, Sequence[str]], Config]
+Load = Callable[[str, Sequence[str]], Experiment]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Row:
         value: of the varied setting, or None.
         file: FILE.py or FILE.py:VARIANT.
         changes: KEY=VALUE, what is changed in it.
-        config: what comes of them.
+        experiment: what comes of them.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Row:
     value: str | None
     file: str
     changes: tuple[str, ...]
-    config: Config
+    experiment: Experiment
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,13 @@ class Run:
         """Of its folder."""
         return f"{self.row.name}_fold{self.fold}_seed{self.seed}"
 
-    def config(self, steps: int) -> Config:
-        """The configuration that it is trained by."""
-        config = self.row.config.copy_and_resolve_references()
-        config.data.fold, config.seed, config.steps = self.fold, self.seed, steps
-        return config
+    def experiment(self, steps: int) -> Experiment:
+        """The experiment that it is trained by."""
+        own = {"data.fold": self.fold, "seed": self.seed, "steps": steps}
+        return self.row.experiment.changed(own)
 
     def arguments(self, steps: int) -> list[str]:
-        """The arguments of `train` that stand for `config`."""
+        """The arguments of `train` that stand for `experiment`."""
         own = (f"data.fold={self.fold}", f"seed={self.seed}", f"steps={steps}")
         changes = (f"--config.{change}" for change in (*self.row.changes, *own))
         return [f"--config={self.row.file}", *changes]
@@ -141,11 +139,10 @@ class Grid:
         for file in files:
             for value in (None,) if vary is None else vary.values:
                 row = _row(file, load, changes, vary, value)
-                check_config(row.config)
-                if not check_slices(row.config.data.annotated_slices):
+                if not row.experiment.data.annotated_slices:
                     _refuse_no_fold(row)
                 for fold in folds:
-                    check_split(row.config, fold)
+                    check_split(row.experiment.data, fold)
                 # Some file systems do not tell capital from small letters.
                 other = rows.setdefault(row.name.lower(), row)
                 if other is not row:
@@ -196,13 +193,13 @@ def _row(
         value=value,
         file=file,
         changes=tuple(changes),
-        config=load(file, changes),
+        experiment=load(file, changes),
     )
 
 
 def _refuse_no_fold(row: Row) -> None:
     """Refuses a run that would be scored on the very voxels that it is trained on."""
-    if not holds_out(row.config):
+    if not holds_out(row.experiment.data):
         raise UserError(
             f"{_given(row)}: config.data.folds is 1, so nothing is left to be scored; hold a fold "
             "out, or give config.data.annotated_slices"

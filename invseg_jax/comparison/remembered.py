@@ -59,6 +59,6 @@ class Remembered:
 
 
 def _digest(row: Row) -> str:
-    kept = {key: value for key, value in row.config.to_dict().items() if key not in FREE}
+    kept = {key: value for key, value in row.experiment.to_json().items() if key not in FREE}
     settings = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]

@@ -3,7 +3,6 @@
 Nothing here starts JAX: on a GPU the memory belongs to the process that trains.
 """
 
-import contextlib
 import json
 import math
 import statistics
@@ -13,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from invseg_jax.comparison.grid import Run
-from invseg_jax.configuration import Config
-from invseg_jax.data.flips import choose_flips, with_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
-from invseg_jax.json_values import plain
+from invseg_jax.experiment import Experiment
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
-from invseg_jax.training.run_files import config_values
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.training.run_files import experiment_of
 from invseg_jax.training.saved_steps import saved_steps
 
 # Within a run's, the folder of the scores that count: its eval/ may hold those of any cases.
@@ -65,13 +61,14 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     Raises:
         UserError: it was trained by other settings or on other data.
     """
-    there = _config(folder)
-    if there is None:
+    known = _experiment(folder)
+    if known is None:
         return
-    config = run.config(there.get("steps", 1) if steps is None else steps)
-    wanted = plain(_settled(config, folder).to_dict())
-    # A key that the folder lacks is younger than the run.
-    there, wanted = ({k: v for k, v in c.items() if k not in FREE} for c in (there, wanted))
+    wanted = _settled(run.experiment(known.steps if steps is None else steps), known)
+    there, wanted = (
+        {key: value for key, value in experiment.to_json().items() if key not in FREE}
+        for experiment in (known, wanted)
+    )
     if found := _difference(there, wanted):
         key, before, now = found
         raise UserError(
@@ -90,25 +87,27 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
         )
 
 
-def is_trained(folder: Path, config: Config) -> bool:
+def is_trained(folder: Path, experiment: Experiment) -> bool:
     """Whether the newest checkpoint is that of the last step, by this configuration."""
     newest = _newest_checkpoint(folder)
     return (
         newest is not None
-        and int(newest.name) == config.steps
-        and _config(folder) == plain(_settled(config, folder).to_dict())
+        and int(newest.name) == experiment.steps
+        and (there := _experiment(folder)) is not None
+        and there == _settled(experiment, there)
     )
 
 
-def is_scored(folder: Path, config: Config) -> bool:
+def is_scored(folder: Path, experiment: Experiment) -> bool:
     """Whether its scores are those of the trained network, and not of one on the way there."""
     newest, file = _newest_checkpoint(folder), folder / SCORES_FOLDER / "summary.json"
-    if newest is None or not is_trained(folder, config):
+    if newest is None or not is_trained(folder, experiment):
         return False
-    summary = _read(file) or {}
+    summary, there = _read(file) or {}, _experiment(folder)
+    assert there is not None  # it is trained
     return (
-        scored_step(folder) in (None, config.steps)
-        and summary.get("config") == strict_json(_settled(config, folder).to_dict())
+        scored_step(folder) in (None, experiment.steps)
+        and summary.get("config") == strict_json(there.to_json())
         and file.stat().st_mtime >= newest.stat().st_mtime
     )
 
@@ -124,7 +123,7 @@ def scored_step(folder: Path) -> int | None:
 
 def read_result(folder: Path, run: Run, steps: int) -> Result | None:
     """The result of a run, or None where it is not finished."""
-    if not is_scored(folder, run.config(steps)):
+    if not is_scored(folder, run.experiment(steps)):
         return None
     file = folder / SCORES_FOLDER / "summary.json"
     means = _part(_read(file) or {}, "mean", file)
@@ -160,22 +159,15 @@ def _newest_checkpoint(folder: Path) -> Path | None:
     return folder / "checkpoints" / str(steps[-1]) if steps else None
 
 
-def _settled(config: Config, folder: Path) -> Config:
-    """A configuration whose open settings are as the training in a folder has settled them."""
-    there = (_config(folder) or {}).get("augment", {}).get("flip")
-    if there is None or not (folder / "data.json").exists():
-        return config
-    run, fingerprint = RunFolder(folder), None
-    data = run.read_data()
-    with contextlib.suppress(UserError):  # a run of an earlier version
-        fingerprint = run.read_fingerprint()
-    names = [region.name for region in data.regions] or data.classes
-    return with_flips(config, choose_flips(config, names, fingerprint=fingerprint))
+def _settled(experiment: Experiment, there: Experiment) -> Experiment:
+    """An experiment whose open settings are as a training has settled them."""
+    flip, spacing = there.augment.flip_probabilities, there.augment.spacing
+    return experiment.changed({"augment": experiment.augment.settled(flip, spacing)})
 
 
-def _config(folder: Path) -> dict[str, Any] | None:
+def _experiment(folder: Path) -> Experiment | None:
     """What a run's config.json holds, checked; None where the file is missing."""
-    return config_values(folder) if (folder / "config.json").exists() else None
+    return experiment_of(folder) if (folder / "config.json").exists() else None
 
 
 def _read(file: Path) -> dict[str, Any] | None:

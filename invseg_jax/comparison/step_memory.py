@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from invseg_jax.errors import UserError
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.inference.trained_run import SegmentationRun
 
 
 def measure_run(workdir: Path) -> dict[str, int]:
@@ -42,12 +42,12 @@ def main(workdir: Path) -> None:
     from invseg_jax.planning.measure import measure
     from invseg_jax.training import compilation_cache
 
-    run = RunFolder(workdir)
-    config, data = run.read_config(), run.read_data()
-    platform.prepare(None, config.devices)
+    run = SegmentationRun(workdir)
+    experiment, data = run.read_config(), run.read_data()
+    platform.prepare(None, experiment.devices)
     compilation_cache.enable()
     outputs = len(data.regions or data.classes)
-    found = measure(config, platform.Platform(), len(data.modalities), outputs)
+    found = measure(experiment, platform.Platform(), len(data.modalities), outputs)
     print(json.dumps({"parameters": found.count, "bytes": found.rows.total}))
 
 

@@ -75,7 +75,7 @@ def table_csv(outcome: Outcome) -> str:
         lines.append(
             [
                 *_identity(outcome, row),
-                row.row.config.model.name,
+                row.row.experiment.model.name,
                 len(row.results),
                 row.wanted,
                 row.steps,
@@ -139,7 +139,7 @@ def _cells(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 *_identity(outcome, row),
-                row.row.config.model.name,
+                row.row.experiment.model.name,
                 str(done) if done == row.wanted else f"{done} of {row.wanted}",
                 "" if row.steps is None else str(row.steps),
                 _number(row.minutes, ".1f"),

@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
-from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.experiment import Experiment, base_experiment
 from invseg_jax.inference.network import build_model
+from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
+from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.throughput.cohort import write_cohort
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.program import TrainingProgram
-from invseg_jax.training.run_folder import DataDescription, RunFolder
 from invseg_jax.training.state import TrainState
 
 DATA, CACHE, RUN = "data", "cache", "run"
@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "data.threads": 0,
     "devices": 1,
     "steps": 10,
+    "optimiser.warmup": 5,
     "inference.batch": 1,
 }
 
@@ -43,7 +44,7 @@ class Specimen:
 
     Attributes:
         folder: holds the folders `DATA`, `CACHE` and `RUN`; copies of the last two are damaged.
-        config: of the run.
+        experiment: of the run.
         dataset: in `DATA`.
         description: of the run's data.
         fingerprint: of the cases trained on.
@@ -51,7 +52,7 @@ class Specimen:
     """
 
     folder: Path
-    config: Config
+    experiment: Experiment
     dataset: Dataset
     description: DataDescription
     fingerprint: Fingerprint
@@ -59,19 +60,12 @@ class Specimen:
 
     def cache(self, folder: Path, say: Any = None) -> CaseCache:
         """The data set's cache in a folder."""
-        return CaseCache(self.dataset, Preprocessing.of(self.config), folder, say)
+        return CaseCache(self.dataset, self.experiment.data.preprocess, folder, say)
 
     def batches(self) -> Any:
         """A new stream of training batches from the undamaged cache."""
         cases = self.cache(self.folder / CACHE).prepared(self.dataset.cases[HELD_OUT:])
-        return training_batches(
-            cases,
-            patch=tuple(self.config.data.patch),
-            batch=self.config.data.batch,
-            foreground=self.config.data.foreground,
-            seed=self.config.seed,
-            threads=0,
-        )
+        return training_batches(cases, self.experiment.data, seed=self.experiment.seed)
 
 
 def make_specimen(folder: Path) -> Specimen:
@@ -80,26 +74,27 @@ def make_specimen(folder: Path) -> Specimen:
     Args:
         folder: an empty one.
     """
-    config = base_config("FullInvRes")
-    config.update_from_flattened_dict(SETTINGS)
+    experiment = base_experiment("FullInvRes").changed(SETTINGS)
     dataset = open_dataset("msd", write_cohort(folder / DATA, CASES, (9, 10, 8)))
     held_out, training = dataset.cases[:HELD_OUT], dataset.cases[HELD_OUT:]
-    cache = CaseCache(dataset, Preprocessing.of(config), folder / CACHE)
+    cache = CaseCache(dataset, experiment.data.preprocess, folder / CACHE)
     fingerprint = cache.fingerprint(training)
     description = DataDescription.of(
-        config,
+        experiment.data.layout,
         dataset,
         str(folder / DATA),
         cache.prepared(training),
         cache.prepared(held_out),
     )
-    devices = mesh.make_mesh(config.devices, config.data.batch)
-    model = build_model(config, len(dataset.modalities), len(dataset.classes))
-    program = TrainingProgram.build(config, model, len(dataset.modalities), devices)
-    state = program.first_state(nnx.split(model)[1])
-    run = RunFolder(folder / RUN)
-    run.write(config, description, fingerprint)
-    specimen = Specimen(folder, config, dataset, description, fingerprint, state)
+    devices = mesh.make_mesh(experiment.devices, experiment.data.batch)
+    model = build_model(experiment, len(dataset.modalities), len(dataset.classes))
+    graph, params = nnx.split(model)
+    objective = SegmentationObjective.build(experiment, graph, len(dataset.modalities))
+    program = TrainingProgram.build(objective, params, experiment, experiment.optimiser, devices)
+    state = program.first_state(params)
+    run = SegmentationRun(folder / RUN)
+    run.write(experiment, description, fingerprint)
+    specimen = Specimen(folder, experiment, dataset, description, fingerprint, state)
     batches = specimen.batches()
     with Checkpoints(run.checkpoints, keep=len(STEPS)) as checkpoints:
         for step in STEPS:
@@ -107,7 +102,7 @@ def make_specimen(folder: Path) -> Specimen:
             state = _drawn(state, step)
             checkpoints.save(step, state, batches)
             checkpoints.wait()
-    return Specimen(folder, config, dataset, description, fingerprint, state)
+    return Specimen(folder, experiment, dataset, description, fingerprint, state)
 
 
 def _drawn(state: TrainState, seed: int) -> TrainState:

@@ -17,9 +17,9 @@ from invseg_jax.damage.specimen import CACHE, HELD_OUT, RUN, STEPS, Specimen
 from invseg_jax.damage.verdict import Found, Say
 from invseg_jax.inference.network import load_network
 from invseg_jax.inference.segmentation import load_segmenter
+from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.json_values import plain
 from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.run_folder import RunFolder
 
 RUN_FILES = ("config.json", "data.json", "fingerprint.json")
 
@@ -62,7 +62,7 @@ def subjects(specimen: Specimen) -> list[Subject]:
 
 def newest(folder: Path) -> list[Path]:
     """The files of the newest checkpoint of a run."""
-    return every_file(RunFolder(folder).checkpoints / str(STEPS[-1]))
+    return every_file(SegmentationRun(folder).checkpoints / str(STEPS[-1]))
 
 
 def every_file(folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def evaluate(folder: Path, say: Say) -> Found:
 def resume(specimen: Specimen, folder: Path, say: Say) -> Found:
     """What a resumed training reads: the whole state, and the place in the data."""
     batches = specimen.batches()
-    with Checkpoints(RunFolder(folder).checkpoints, keep=len(STEPS), say=say) as checkpoints:
+    with Checkpoints(SegmentationRun(folder).checkpoints, keep=len(STEPS), say=say) as checkpoints:
         found = checkpoints.restore_newest(specimen.state, batches)
     state = None if found is None else found[1]
     return _arrays(state) | {"data": json.dumps(batches.get_state(), sort_keys=True)}
@@ -108,14 +108,14 @@ def read_cache(specimen: Specimen, folder: Path, say: Say) -> Found:
 def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
     """What evaluation reads of the small files of a run."""
     del say  # a fault is an error
-    run = RunFolder(folder)
+    run = SegmentationRun(folder)
     found = {
-        "config": plain(run.read_config().to_dict()),
+        "config": run.read_config().to_json(),
         "data": plain(asdict(run.read_data())),
         "fingerprint": plain(asdict(run.read_fingerprint())),
     }
     sound = {
-        "config": plain(specimen.config.to_dict()),
+        "config": specimen.experiment.to_json(),
         "data": plain(asdict(specimen.description)),
         "fingerprint": plain(asdict(specimen.fingerprint)),
     }
@@ -127,7 +127,7 @@ def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
 def write_again(specimen: Specimen, folder: Path, say: Say) -> Found:
     """What the small files hold once a training is resumed, which writes them anew."""
     del say  # a fault is an error
-    RunFolder(folder).write(specimen.config, specimen.description, specimen.fingerprint)
+    SegmentationRun(folder).write(specimen.experiment, specimen.description, specimen.fingerprint)
     return {path.name: path.read_bytes() for path in json_files(folder)}
 
 
@@ -135,7 +135,7 @@ def older(read: Callable[[Path, Say], Found]) -> Callable[[Path], Found]:
     """Reads a copy of a run without its newest checkpoint, which it deletes."""
 
     def without_newest(folder: Path) -> Found:
-        shutil.rmtree(RunFolder(folder).checkpoints / str(STEPS[-1]))
+        shutil.rmtree(SegmentationRun(folder).checkpoints / str(STEPS[-1]))
         return read(folder, lambda line: None)
 
     return without_newest

@@ -48,11 +48,12 @@ from invseg_jax.data.fingerprint import (
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.preprocess import prepare
 from invseg_jax.data.shortage import one_line_for_memory, refuse_shortage
-from invseg_jax.data.sparse_annotation import check_slices, keep_slices
+from invseg_jax.data.sparse_annotation import keep_slices
 from invseg_jax.data.vanished_classes import vanished_classes
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 
 FORMAT = 5  # 5: checksums
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
@@ -86,7 +87,7 @@ class CaseCache:
         warn: Callable[[str], None] | None = None,
     ):
         """See the class."""
-        self._slices = check_slices(slices)
+        self._slices = tuple(slices)
         self._dataset = dataset
         self._settings = Preprocessing() if settings is None else settings
         self._folder = cache_root() if folder is None else Path(folder)

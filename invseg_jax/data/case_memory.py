@@ -35,8 +35,8 @@ import numpy as np
 from invseg_jax.data.geometry import SLAB, Geometry
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.nifti import read_grid
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.resampling import Triple
+from invseg_jax.experiment import Preprocessing
 
 # For reading a stream, and for Python's own objects.
 _REST = 4 << 20

@@ -21,8 +21,9 @@ from invseg_jax.data.geometry import Box, nonzero_box
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.preprocess import geometry_of
 from invseg_jax.data.resampling import Triple, resampled_shape
+from invseg_jax.experiment import Preprocessing
 from invseg_jax.json_values import tuples
 
 SAMPLED_VOXELS = 10_000
@@ -170,7 +171,7 @@ class Fingerprint:
             settings: of the canonical frame and the crop.
         """
         grids = [
-            settings.geometry(m.shape, np.array(m.affine), m.oriented, m.nonzero)
+            geometry_of(settings, m.shape, np.array(m.affine), m.oriented, m.nonzero)
             for m in measured.values()
         ]
         voxels = np.sum([m.voxels for m in measured.values()], axis=0)
@@ -187,6 +188,16 @@ class Fingerprint:
             oriented=tuple(m.oriented for m in measured.values()),
             left_right=tuple(sorted({axis for grid in grids for axis in grid.left_right})),
         )
+
+    def median_spacing(self, spacing: Sequence[float] | None) -> tuple[float, float, float]:
+        """The median voxel size along each axis of the network's grid, in mm.
+
+        Args:
+            spacing: that cases are resampled to, in mm; None if they are not.
+        """
+        d, h, w = spacing or (statistics.median(axis) for axis in zip(*self.spacings, strict=True))
+        # Affines are float32 in files: 1.0000001 is meant to be 1.
+        return round(d, 4), round(h, 4), round(w, 4)
 
     def median_size(self, spacing: Sequence[float] | None) -> Triple:
         """The median along each axis of what a network sees of the cases, in voxels.

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from invseg_jax.configuration import Config
-from invseg_jax.data.augment.settings import Augmentation
 from invseg_jax.data.fingerprint import Fingerprint
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import Regions
 from invseg_jax.data.sides import side_pairs
+from invseg_jax.experiment import Augmentation, Preprocessing
 
 Flip = tuple[float, float, float]
 
@@ -35,7 +33,8 @@ class Flips:
 
 
 def choose_flips(
-    config: Config,
+    augment: Augmentation,
+    preprocess: Preprocessing,
     classes: Sequence[str],
     regions: Regions | None = None,
     fingerprint: Fingerprint | None = None,
@@ -43,22 +42,20 @@ def choose_flips(
     """Settles how often training mirrors along each axis.
 
     Args:
-        config: where `augment.flip` is given it is taken as it is. Else it is 0.5 along each axis,
-            and 0 along the left-right axis where names form left/right pairs.
+        augment: where its `flip` is given it is taken as it is. Else it is 0.5 along each axis, and
+            0 along the left-right axis where names form left/right pairs.
+        preprocess: whether the images are canonical.
         classes: names of the classes.
         regions: what is segmented instead of the classes, if anything.
         fingerprint: of the training cases; it says which axis is left-right. Without it, that is
             axis 0 of canonical images, and any axis of others.
-
-    Raises:
-        UserError: the configuration's flip is not three probabilities.
     """
-    flip = Augmentation.of(config).flip
+    flip = augment.flip_probabilities
     sides = sides_in_words(classes, regions)
     if not sides:
         return Flips(flip)
-    axes = left_right_axes(config, fingerprint)
-    if Augmentation.leaves_flip_open(config):
+    axes = left_right_axes(preprocess, fingerprint)
+    if augment.flip is None:
         d, h, w = (0.0 if axis in axes else p for axis, p in enumerate(flip))
         return Flips(
             (d, h, w),
@@ -76,14 +73,6 @@ def choose_flips(
     )
 
 
-def with_flips(config: Config, flips: Flips) -> Config:
-    """A copy of a configuration whose flip is settled; a flip that it gives stays."""
-    config = config.copy_and_resolve_references()
-    if Augmentation.leaves_flip_open(config):
-        config.augment.flip = flips.probabilities
-    return config
-
-
 def sides_in_words(classes: Sequence[str], regions: Regions | None = None) -> str:
     """Names the first left/right pair among classes or regions; empty where there is no pair."""
     pairs = side_pairs(classes if regions is None else regions.names)
@@ -95,17 +84,19 @@ def sides_in_words(classes: Sequence[str], regions: Regions | None = None) -> st
     return f"the {kind} {left} and {right}{more} differ only in their side"
 
 
-def left_right_axes(config: Config, fingerprint: Fingerprint | None = None) -> tuple[int, ...]:
+def left_right_axes(
+    preprocess: Preprocessing, fingerprint: Fingerprint | None = None
+) -> tuple[int, ...]:
     """The axes of the network's grid that run, or may run, from left to right.
 
     Args:
-        config: of the run.
+        preprocess: of the run.
         fingerprint: of its training cases. Without it, and in runs of earlier versions, the
-            configuration alone decides.
+            settings alone decide.
     """
     if fingerprint is not None and fingerprint.left_right:
         return fingerprint.left_right
-    return (0,) if Preprocessing.of(config).canonical else (0, 1, 2)
+    return (0,) if preprocess.canonical else (0, 1, 2)
 
 
 def axes_in_words(axes: Sequence[int]) -> str:

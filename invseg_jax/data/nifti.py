@@ -25,10 +25,8 @@ from invseg_jax.data.missing import why_missing
 from invseg_jax.data.placement import Placement
 from invseg_jax.data.volume_header import claims, header_notes, read_affine, read_header
 from invseg_jax.errors import UserError
+from invseg_jax.experiment.data import MAX_BYTES
 
-# What one volume may take. A header may claim more than any machine holds, and a small compressed
-# file may keep the promise; 4 GiB is a 4-D study of 16 volumes of 512 x 512 x 512 x 16 bit.
-MAX_BYTES = 4 << 30
 # What a label map may hold, on disk.
 MAX_LABEL = 65_535
 

@@ -9,17 +9,16 @@ import numpy as np
 from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.crops import choose_start, crop, crop_label
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 
 def training_batches(
     cases: Sequence[CachedCase],
+    settings: DataSettings,
     *,
-    patch: tuple[int, int, int],
-    batch: int,
-    foreground: float,
-    seed: int,
+    patches: int | None = None,
+    seed: int = 0,
     margin: int = 0,
-    threads: int = 2,
     process: int = 0,
     processes: int = 1,
 ) -> grain.DatasetIterator[dict[str, np.ndarray]]:
@@ -38,34 +37,33 @@ def training_batches(
 
     Args:
         cases: cached cases that all have a label map and the same channels.
-        patch: (D, H, W) in voxels; a smaller volume is padded with zeros, see `crop_label` too.
-        batch: samples a step over all processes; must divide among them.
-        foreground: probability that a crop is centred on foreground, see `choose_start`; voxels
-            that nobody labelled (`IGNORED`) are none.
+        settings: of the patch, how crops are drawn, and the threads that read ahead, two batches
+            each. A volume smaller than the patch is padded with zeros, see `crop_label` too. Voxels
+            that nobody labelled (`IGNORED`) are no foreground.
+        patches: how many make a batch, over all processes; must divide among them. None:
+            `settings.batch`.
         seed: 0 to 2**32 - 1.
         margin: voxels at each side of a patch that are context alone: patches reach so far beyond
             the volume, into zeros, and what lies inside of it is the middle of some patch.
-        threads: threads that read ahead, two batches each; 0 reads when asked, in this thread.
         process: index of this process, `jax.process_index()`.
         processes: number of processes, `jax.process_count()`.
 
     Returns:
         Iterator over dicts: image (n, *patch, C) float32 and label (n, *patch) int32, where
-        n = batch // processes.
+        n = patches // processes.
 
     Raises:
-        UserError: no cases, a case without label map, settings out of range; and, while
+        UserError: no cases, a case without label map, patches that do not divide; and, while
             iterating, a cache entry that cannot be read, with the case and the file.
     """
-    check_stream(
-        patch=patch,
-        batch=batch,
-        foreground=foreground,
-        seed=seed,
-        threads=threads,
-        process=process,
-        processes=processes,
-    )
+    patch, count = settings.patch, settings.batch if patches is None else patches
+    if not 0 <= process < processes:
+        raise ValueError(f"process {process} of {processes}")
+    if count < 1 or count % processes:
+        raise UserError(
+            f"{count} patches a step do not divide among {processes} process(es): give a multiple "
+            "in config.data.batch"
+        )
     if not cases:
         raise UserError("no training cases: check the split and the data's root")
     # The label maps are not read: all of them together may be many gigabytes.
@@ -82,7 +80,7 @@ def training_batches(
                 rng,
                 label.shape,
                 patch,
-                foreground=foreground,
+                foreground=settings.foreground,
                 classes=case.classes,
                 voxels=lambda index: _read(case, "foreground", index),
                 margin=margin,
@@ -102,8 +100,10 @@ def training_batches(
     stream = stream.random_map(random_crop)[process::processes]
     # There is no remainder; without this, Grain divides the stream's length (2**63 - 1) in floating
     # point, and a batch of one overflows.
-    stream = stream.batch(batch // processes, drop_remainder=True)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    stream = stream.batch(count // processes, drop_remainder=True)
+    options = grain.ReadOptions(
+        num_threads=settings.threads, prefetch_buffer_size=2 * settings.threads
+    )
     return iter(stream.to_iter_dataset(options))
 
 
@@ -123,39 +123,3 @@ def _read(case: CachedCase, what: str, index: int | None = None) -> Any:
             f"case {case.id}: {file} cannot be read ({error}); delete this folder, and it is made "
             "anew at the next start"
         ) from error
-
-
-def check_stream(
-    *,
-    patch: Sequence[int],
-    batch: int,
-    foreground: float,
-    seed: int,
-    threads: int,
-    process: int,
-    processes: int,
-) -> None:
-    """Checks the settings of `training_batches`.
-
-    Raises:
-        UserError: one is out of range.
-    """
-    if not 0 <= process < processes:
-        raise ValueError(f"process {process} of {processes}")
-    if len(patch) != 3 or min(patch) < 1:
-        raise UserError(
-            f"config.data.patch = {tuple(patch)}: give three sizes in voxels, each at least 1"
-        )
-    if batch < 1 or batch % processes:
-        raise UserError(
-            f"config.data.batch = {batch} does not divide among {processes} process(es): give a "
-            "multiple"
-        )
-    if not 0 <= foreground <= 1:
-        raise UserError(
-            f"config.data.foreground = {foreground}: give a probability between 0 and 1"
-        )
-    if not 0 <= seed < 2**32:
-        raise UserError(f"config.seed = {seed}: give a number from 0 to {2**32 - 1}")
-    if threads < 0:
-        raise UserError(f"config.data.threads = {threads}: give 0 or more")

@@ -7,137 +7,17 @@ interpolation has mixed with them. `Geometry` records what happened to the grid.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.geometry import Box, Geometry, nonzero_box
 from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.normalise import SCHEMES, Intensities, normalise
+from invseg_jax.data.normalise import Intensities, normalise
 from invseg_jax.data.resampling import resample, resample_label
 from invseg_jax.errors import UserError
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What is done to a case before a network sees it.
-
-    Attributes:
-        canonical: whether the axes are brought into the order and direction of RAS+: to the right,
-            to the front, upwards, each the file's axis that runs nearest to it. Then a scan that
-            is stored another way looks as those of the training did, and the axes of patches and
-            flips have the same meaning in all cases. Analyze files and those without sform and
-            qform, which do not say which side is left, stay as they are.
-        spacing: of the voxels along the three axes, in mm; None: as in the file.
-        interpolation: of intensities: "linear", or "cubic" splines, which are sharper and may
-            overshoot at edges. Also of modalities that lie on another grid than the reference.
-        labels: how label maps are resampled: "linear", the indicator of each class, of which the
-            largest wins; or "nearest".
-        crop: whether what is 0 in all modalities is cut off around the rest.
-        margin: voxels of it that are kept, of the file's.
-        normalisation: of each modality, or one for all: "z_score_nonzero", "z_score" or "ct"; see
-            `normalise`.
-
-    Raises:
-        UserError: a value that is none of these.
-    """
-
-    canonical: bool = True
-    spacing: tuple[float, float, float] | None = None
-    interpolation: str = "linear"
-    labels: str = "linear"
-    crop: bool = False
-    margin: int = 0
-    normalisation: tuple[str, ...] = ("z_score_nonzero",)
-
-    def __post_init__(self):
-        """Turns lists, as files give them, into tuples, and checks the values."""
-        # "None" on the command line comes as (None,).
-        spacing = None if self.spacing in ((None,), ()) else self.spacing
-        if spacing is not None:
-            try:
-                spacing = tuple(float(x) for x in spacing)
-            except (TypeError, ValueError):
-                spacing = ()
-            if len(spacing) != 3 or not all(math.isfinite(x) and x > 0 for x in spacing):
-                raise _wrong("spacing", self.spacing, "give three lengths in mm, or None")
-        object.__setattr__(self, "spacing", spacing)
-        object.__setattr__(self, "normalisation", tuple(self.normalisation))
-        for name, choices in (
-            ("interpolation", ("linear", "cubic")),
-            ("labels", ("linear", "nearest")),
-        ):
-            if getattr(self, name) not in choices:
-                raise _wrong(name, getattr(self, name), f"there are {', '.join(choices)}")
-        if self.margin < 0:
-            raise _wrong("margin", self.margin, "give 0 or more voxels")
-        if not self.normalisation or not set(self.normalisation) <= set(SCHEMES):
-            raise _wrong("normalisation", self.normalisation, f"there are {', '.join(SCHEMES)}")
-
-    @classmethod
-    def of(cls, config: Config) -> Preprocessing:
-        """The settings of a configuration.
-
-        Raises:
-            UserError: one of them is wrong.
-        """
-        if "preprocess" not in config.data:
-            # A run from before there was a choice: its axes were those of the files.
-            return cls(canonical=False)
-        return cls(**config.data.preprocess)
-
-    @property
-    def measures(self) -> bool:
-        """Whether it needs the intensities of the training cases."""
-        return "ct" in self.normalisation
-
-    @property
-    def grid(self) -> tuple[Any, ...]:
-        """What the network's grid depends on: networks that agree in it can be averaged."""
-        return self.canonical, self.spacing, self.crop, self.margin if self.crop else 0
-
-    def schemes(self, modalities: int) -> tuple[str, ...]:
-        """How each modality is normalised.
-
-        Raises:
-            UserError: as many are given as neither one nor the modalities.
-        """
-        if len(self.normalisation) not in (1, modalities):
-            raise _wrong(
-                "normalisation", self.normalisation, f"give one for all or {modalities} of them"
-            )
-        return self.normalisation * (modalities // len(self.normalisation))
-
-    def used(self, modalities: int) -> dict[str, Any]:
-        """The settings that a prepared case depends on: not those of steps that are not taken.
-
-        Raises:
-            UserError: as `schemes`.
-        """
-        values = asdict(self) | {"normalisation": self.schemes(modalities)}
-        if not self.crop:
-            del values["margin"]
-        if self.spacing is None:
-            del values["interpolation"], values["labels"]
-        return values
-
-    def geometry(
-        self, shape: Sequence[int], affine: np.ndarray, oriented: bool, nonzero: Box
-    ) -> Geometry:
-        """The grids of a case, from its shape, its affine and the box of its `nonzero_box`."""
-        return Geometry.plan(
-            shape,
-            affine,
-            oriented=oriented,
-            canonical=self.canonical,
-            spacing=self.spacing,
-            crop=nonzero if self.crop else None,
-            margin=self.margin,
-        )
+from invseg_jax.experiment import Preprocessing
 
 
 @dataclass
@@ -178,7 +58,7 @@ def prepare(
             "the training cases have none; take z_score"
         )
     box = nonzero_box(case.image)
-    geometry = settings.geometry(case.image.shape[:3], case.affine, case.oriented, box)
+    geometry = geometry_of(settings, case.image.shape[:3], case.affine, case.oriented, box)
     image = np.empty((*geometry.size, modalities), np.float32)
     for c, scheme in enumerate(schemes):
         channel = geometry.cut(case.image[..., c])
@@ -211,5 +91,20 @@ def _resampled(
     return result
 
 
-def _wrong(name: str, value: object, remedy: str) -> UserError:
-    return UserError(f"config.data.preprocess.{name} is {value!r}: {remedy}")
+def geometry_of(
+    settings: Preprocessing,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    oriented: bool,
+    nonzero: Box,
+) -> Geometry:
+    """The grids of a case, from its shape, its affine and the box of its `nonzero_box`."""
+    return Geometry.plan(
+        shape,
+        affine,
+        oriented=oriented,
+        canonical=settings.canonical,
+        spacing=settings.spacing,
+        crop=nonzero if settings.crop else None,
+        margin=settings.margin,
+    )

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.layouts.case import Dataset, Region
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import LossSettings
 
 
 @dataclass(frozen=True)
@@ -88,23 +88,23 @@ class Regions:
         return result
 
 
-def regions_to_segment(config: Config, dataset: Dataset) -> Regions | None:
+def regions_to_segment(settings: LossSettings, dataset: Dataset) -> Regions | None:
     """The regions that a network is trained to segment; None where it segments the classes.
 
     Raises:
         UserError: regions are asked for and the data set has none, or the loss has other than one
             weight for each output.
     """
-    regions = Regions.of(dataset.regions, dataset.values) if config.loss.regions else None
-    if config.loss.regions and regions is None:
+    regions = Regions.of(dataset.regions, dataset.values) if settings.regions else None
+    if settings.regions and regions is None:
         raise UserError(
-            f"config.loss.regions: {dataset.root} ({config.data.layout} layout) has no regions; "
+            f"config.loss.regions: the data in {dataset.root} have no regions; "
             "the layout brats2020 has, and nnunet where dataset.json names them"
         )
     names = dataset.classes if regions is None else regions.names
-    if len(config.loss.weights) not in (0, len(names)):
+    if len(settings.weights) not in (0, len(names)):
         raise UserError(
-            f"config.loss.weights has {len(config.loss.weights)} numbers; give one for each of "
+            f"config.loss.weights has {len(settings.weights)} numbers; give one for each of "
             f"{', '.join(names)}, or none"
         )
     return regions

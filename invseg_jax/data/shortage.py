@@ -11,8 +11,8 @@ from invseg_jax.byte_size import show_size
 from invseg_jax.data.case_memory import Windows, case_demand
 from invseg_jax.data.grid import along
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 from invseg_jax.main_memory import available
 
 # Any process that still runs has this much: it need not be looked up.

@@ -1,4 +1,4 @@
-"""From a configuration and `--data` to the cases of a data set, checked and cached."""
+"""From settings and `--data` to the cases of a data set, checked and cached."""
 
 import time
 from collections.abc import Callable
@@ -6,55 +6,54 @@ from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.cache import CachedCase, CaseCache
 from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED, some
 from invseg_jax.data.layouts.names import composed
-from invseg_jax.data.nifti import MAX_BYTES, limit_volumes
+from invseg_jax.data.nifti import limit_volumes
 from invseg_jax.data.patients import torn_patients
 from invseg_jax.data.phantom import embedded_cohort
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.split import split_cases
 from invseg_jax.data.vanished_classes import tell_vanished
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 Say = Callable[[str], None]
 
 
-def open_source(config: Config, root: str | None, say: Say) -> Dataset:
+def open_source(settings: DataSettings, root: str | None, say: Say) -> Dataset:
     """Opens the data set at `root`, or where there is none the embedded cohort.
 
     Args:
-        config: with `data.layout`, and `data.embedded` where the layout has an embedded cohort.
+        settings: of the layout, and of the embedded cohort where there is one.
         root: what the user gave, or None. A root that does not exist is an error.
         say: told which data these are, in one line.
 
-    What `config.data.max_bytes` says holds for all that this process reads from now on.
+    What `settings.max_bytes` says holds for all that this process reads from now on.
 
     Raises:
         UserError: no such data set, or none given and none embedded.
     """
-    limit_volumes(config.data.get("max_bytes", MAX_BYTES))
+    limit_volumes(settings.max_bytes)
     if root is not None:
-        dataset = open_dataset(config.data.layout, Path(root), config.data.get("plain"))
-        say(f"data: {root} ({config.data.layout} layout, {len(dataset.cases)} cases)")
+        dataset = open_dataset(settings.layout, Path(root), settings.plain)
+        say(f"data: {root} ({settings.layout} layout, {len(dataset.cases)} cases)")
         return dataset
-    if "embedded" not in config.data:
+    if settings.embedded is None:
         raise UserError(
-            f"this configuration needs --data: the root of a data set in the {config.data.layout} "
+            f"this configuration needs --data: the root of a data set in the {settings.layout} "
             "layout"
         )
-    settings = config.data.embedded
+    embedded = settings.embedded
     folder = embedded_cohort(
-        subjects=settings.subjects, spacing=settings.spacing, seed=settings.seed, progress=say
+        subjects=embedded.subjects, spacing=embedded.spacing, seed=embedded.seed, progress=say
     )
     say(
-        f"data: the embedded cohort, {settings.subjects} subjects simulated from the ICBM 152 "
-        f"template at {settings.spacing:g} mm; this is not iSeg-2019 ({folder})"
+        f"data: the embedded cohort, {embedded.subjects} subjects simulated from the ICBM 152 "
+        f"template at {embedded.spacing:g} mm; this is not iSeg-2019 ({folder})"
     )
-    return open_dataset(config.data.layout, folder)
+    return open_dataset(settings.layout, folder)
 
 
 def labelled_cases(dataset: Dataset) -> list[Case]:
@@ -70,15 +69,14 @@ def labelled_cases(dataset: Dataset) -> list[Case]:
     return labelled
 
 
-def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
+def chosen_cases(settings: DataSettings, dataset: Dataset) -> list[Case]:
     """The labelled cases to train on and to hold out, in order: `config.data.cases`, or all.
 
     Raises:
         UserError: there is none, or none of a given id.
     """
     labelled = labelled_cases(dataset)
-    # A flag's (1, 2) are numbers.
-    wanted = [composed(str(id)) for id in config.data.get("cases", ())]
+    wanted = [composed(id) for id in settings.cases]
     ids = {case.id for case in labelled}
     if missing := [id for id in wanted if id not in ids]:
         raise UserError(
@@ -88,21 +86,21 @@ def chosen_cases(config: Config, dataset: Dataset) -> list[Case]:
     return [case for case in labelled if not wanted or case.id in wanted]
 
 
-def chosen_split(config: Config, dataset: Dataset) -> tuple[list[Case], list[Case]]:
+def chosen_split(settings: DataSettings, dataset: Dataset) -> tuple[list[Case], list[Case]]:
     """The labelled cases to train on and those to hold out, each in order.
 
     Raises:
         UserError: as `chosen_cases` and `split.split_cases`.
     """
     known = [case.id for case in labelled_cases(dataset)]
-    return split_cases(config, chosen_cases(config, dataset), known)
+    return split_cases(settings, chosen_cases(settings, dataset), known)
 
 
-def tell_split(config: Config, dataset: Dataset, say: Say) -> None:
+def tell_split(settings: DataSettings, dataset: Dataset, say: Say) -> None:
     """Tells what may be wrong with a split.
 
     Args:
-        config: as of `chosen_split`.
+        settings: as of `chosen_split`.
         dataset: of the cases.
         say: told how many cases are on neither side, and where scans of one patient seem to be on
             both sides.
@@ -110,22 +108,22 @@ def tell_split(config: Config, dataset: Dataset, say: Say) -> None:
     Raises:
         UserError: as `chosen_split`.
     """
-    training, held_out = ([case.id for case in side] for side in chosen_split(config, dataset))
-    count = len(chosen_cases(config, dataset))
+    training, held_out = ([case.id for case in side] for side in chosen_split(settings, dataset))
+    count = len(chosen_cases(settings, dataset))
     if left_out := count - len(training) - len(held_out):
         say(f"{left_out} of {count} labelled cases are not in config.data.split")
-    if not config.data.get("group", "") and (warning := torn_patients(training, held_out)):
+    if not settings.group and (warning := torn_patients(training, held_out)):
         say(f"warning: {warning}")
 
 
 def prepared_split(
-    config: Config, dataset: Dataset, say: Say
+    settings: DataSettings, dataset: Dataset, say: Say
 ) -> tuple[list[CachedCase], list[CachedCase], Fingerprint]:
     """Prepares the labelled cases to train on and those to hold out.
 
     Args:
-        config: with `data.preprocess`, `data.cases`, what `split.split_cases` takes, and
-            `data.annotated_slices` of those to train on.
+        settings: of the preparation, the cases and their split, and the annotated slices of the
+            cases to train on.
         dataset: of the cases.
         say: told now and then how far the work is, and each case from which a class has vanished.
 
@@ -136,36 +134,36 @@ def prepared_split(
         UserError: a fault of the settings, a faulty case, no labelled one, or a class that has
             vanished from all training cases.
     """
-    settings = Preprocessing.of(config)
-    training, held_out = chosen_split(config, dataset)
+    preparation = settings.preprocess
+    training, held_out = chosen_split(settings, dataset)
     tell = now_and_then(say)
-    cache = _training_cache(config, dataset, tell, say)
-    known = cache.fingerprint(training) if settings.measures else None
+    cache = _training_cache(settings, dataset, tell, say)
+    known = cache.fingerprint(training) if preparation.measures else None
     prepared = cache.prepared(training, known)
-    if slices := config.data.annotated_slices:
+    if slices := settings.annotated_slices:
         share = np.mean([np.mean(np.asarray(case.label) != IGNORED) for case in prepared])
         say(f"annotated: {' + '.join(map(str, slices))} slices a case, {share:.1%} of its voxels")
     # Held-out cases keep their whole label maps: they are scored.
-    dense = CaseCache(dataset, settings, progress=tell, warn=say)
+    dense = CaseCache(dataset, preparation, progress=tell, warn=say)
     held_out = dense.prepared(held_out, known)
-    tell_vanished(prepared, held_out, dataset, settings, say)
+    tell_vanished(prepared, held_out, dataset, preparation, say)
     # Where nothing needs it beforehand, the cases were measured as they were read.
     return prepared, held_out, known or cache.fingerprint(training)
 
 
-def training_fingerprint(config: Config, dataset: Dataset, say: Say) -> Fingerprint:
+def training_fingerprint(settings: DataSettings, dataset: Dataset, say: Say) -> Fingerprint:
     """The fingerprint of the cases that a training would see; no case is prepared.
 
     Raises:
         UserError: as `prepared_split`.
     """
-    training, _ = chosen_split(config, dataset)
-    return _training_cache(config, dataset, now_and_then(say), say).fingerprint(training)
+    training, _ = chosen_split(settings, dataset)
+    return _training_cache(settings, dataset, now_and_then(say), say).fingerprint(training)
 
 
-def _training_cache(config: Config, dataset: Dataset, tell: Say, say: Say) -> CaseCache:
-    settings, slices = Preprocessing.of(config), config.data.annotated_slices
-    return CaseCache(dataset, settings, progress=tell, slices=slices, warn=say)
+def _training_cache(settings: DataSettings, dataset: Dataset, tell: Say, say: Say) -> CaseCache:
+    preparation, slices = settings.preprocess, settings.annotated_slices
+    return CaseCache(dataset, preparation, progress=tell, slices=slices, warn=say)
 
 
 def now_and_then(say: Say, seconds: float = 2.0) -> Say:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from invseg_jax.data.layouts.case import IGNORED
-from invseg_jax.errors import UserError
 
 
 def annotated_voxels(label: np.ndarray, slices: Sequence[int]) -> np.ndarray:
@@ -51,19 +50,3 @@ def keep_slices(label: np.ndarray, slices: Sequence[int]) -> np.ndarray:
 def leave_out_slices(label: np.ndarray, slices: Sequence[int]) -> np.ndarray:
     """The label map without these slices, which are `IGNORED`: what nobody has annotated."""
     return np.where(annotated_voxels(label, slices), np.uint8(IGNORED), label)
-
-
-def check_slices(slices: Sequence[int]) -> tuple[int, ...]:
-    """`config.data.annotated_slices`: three counts, or none where all of a label map counts.
-
-    Raises:
-        UserError: it is something else.
-    """
-    counts = tuple(slices)
-    whole = all(type(count) is int and count >= 0 for count in counts)
-    if counts and (len(counts) != 3 or not whole or not any(counts)):
-        raise UserError(
-            f"config.data.annotated_slices is {counts}; give how many across each of the three "
-            "axes, such as (3, 3, 3), or () for dense label maps"
-        )
-    return counts

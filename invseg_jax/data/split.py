@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.layouts.case import Case
 from invseg_jax.data.patients import patients_of
 from invseg_jax.data.split_file import read_split, refuse_unknown
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 Item = TypeVar("Item")
 
@@ -19,13 +19,13 @@ _SEED = 12345
 
 
 def split_cases(
-    config: Config, cases: Sequence[Case], known: Collection[str] | None = None
+    settings: DataSettings, cases: Sequence[Case], known: Collection[str] | None = None
 ) -> tuple[list[Case], list[Case]]:
-    """Splits cases as a configuration says.
+    """Splits cases as the settings say.
 
     Args:
-        config: with `data.folds` and `data.fold`; and `data.group`, a pattern of the patient in an
-            id, or `data.split`, a file that lists the ids of each fold.
+        settings: `folds` and `fold`; and `group`, a pattern of the patient in an id, or `split`, a
+            file that lists the ids of each fold.
         cases: in order. Cases that the file does not name are on neither side.
         known: ids that the file may name; None: the ids of the cases.
 
@@ -33,42 +33,45 @@ def split_cases(
         The cases to train on, and those held out, each in the given order.
 
     Raises:
-        UserError: both keys are given; the pattern is wrong or finds no patient; the file is wrong
+        UserError: the pattern is wrong or finds no patient; the file is wrong
             or names unknown cases; there are fewer cases or patients than folds, or there is no
             such fold.
     """
-    group, file = _keys(config)
+    group, file = settings.group, settings.split
     if not file:
         patients = patients_of([case.id for case in cases], group) if group else None
-        return hold_out(cases, config.data.folds, config.data.fold, patients)
-    training, held_out = read_split(file, config.data.fold)
+        return hold_out(cases, settings.folds, settings.fold, patients)
+    training, held_out = read_split(file, settings.fold)
     refuse_unknown(file, training | held_out, known or [case.id for case in cases])
     sides = tuple([case for case in cases if case.id in ids] for ids in (training, held_out))
     if not sides[0]:
         raise UserError(
-            f"config.data.split: entry {config.data.fold} of {file} trains on none of "
+            f"config.data.split: entry {settings.fold} of {file} trains on none of "
             "config.data.cases; name other cases"
         )
     return sides[0], sides[1]
 
 
-def check_split(config: Config, fold: int) -> None:
+def check_split(settings: DataSettings, fold: int) -> None:
     """Checks a split as far as that is possible before the cases are known.
 
     Raises:
         UserError: as `split_cases`.
     """
-    group, file = _keys(config)
+    group, file = settings.group, settings.split
     if file:
         read_split(file, fold)
         return
     if group:
         patients_of((), group)
-    hold_out(range(config.data.folds), config.data.folds, fold)
+    hold_out(range(settings.folds), settings.folds, fold)
 
 
 def unfair_to_score(
-    config: Config, cases: Sequence[Case], training: Collection[str], held_out: Collection[str]
+    settings: DataSettings,
+    cases: Sequence[Case],
+    training: Collection[str],
+    held_out: Collection[str],
 ) -> set[str]:
     """Cases of the training's own data on which a score is not one of held-out cases.
 
@@ -76,7 +79,7 @@ def unfair_to_score(
     one that was added since.
 
     Args:
-        config: of the training.
+        settings: of the training.
         cases: labelled ones.
         training: ids of those that were trained on.
         held_out: ids of those that were held out.
@@ -87,7 +90,7 @@ def unfair_to_score(
     Raises:
         UserError: the pattern of the patient finds none in an id.
     """
-    group, file = _keys(config)
+    group, file = settings.group, settings.split
     ids = [case.id for case in cases if case.id not in training]
     if file:
         return {id for id in ids if id not in held_out}
@@ -101,9 +104,9 @@ def unfair_to_score(
     }
 
 
-def holds_out(config: Config) -> bool:
-    """Whether a training by this configuration holds cases out."""
-    return bool(_keys(config)[1]) or config.data.folds != 1
+def holds_out(settings: DataSettings) -> bool:
+    """Whether a training by these settings holds cases out."""
+    return bool(settings.split) or settings.folds != 1
 
 
 def hold_out(
@@ -153,13 +156,3 @@ def hold_out(
     for case, unit in zip(cases, units, strict=True):
         sides[unit in held].append(case)
     return sides
-
-
-def _keys(config: Config) -> tuple[str, str]:
-    """`config.data.group` and `config.data.split`; "" in runs of earlier versions."""
-    group, file = (config.data.get(key, "") for key in ("group", "split"))
-    if group and file:
-        raise UserError(
-            f"config.data.group is {group!r} and config.data.split is {file!r}; give one of them"
-        )
-    return group, file

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invseg_jax.data.layouts.case import Dataset
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 
 if TYPE_CHECKING:
     from invseg_jax.data.cached_case import CachedCase

@@ -13,8 +13,9 @@ from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.crops import centred_start, crop
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import confusion, dice_from_confusion, nan_mean
+from invseg_jax.experiment import BranchSettings
 from invseg_jax.inference.network import Network
-from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
+from invseg_jax.training.reconstruction import with_reconstruction
 
 
 def mean_dice(
@@ -77,4 +78,4 @@ def _reconstruction(
     """The terms of an image (1, d, h, w, modalities), the case of this number."""
     key = jax.random.fold_in(jax.random.key(0), number)
     outputs = nnx.merge(graph, params).outputs(image, key)
-    return with_reconstruction(jnp.zeros(()), outputs.vae, image, ReconstructionWeights())[1]
+    return with_reconstruction(jnp.zeros(()), outputs.vae, image, BranchSettings())[1]

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.data.layouts import Case, nnunet, open_dataset
 from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
@@ -12,6 +11,7 @@ from invseg_jax.data.layouts.names import ending_of, without_ending
 from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.data.nifti import volume_files
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 
 ENDINGS = (".nii.gz", ".nii", ".hdr")
 # Layouts that keep images of all cases in one folder, where there may be more than are listed.
@@ -22,7 +22,7 @@ def find_inputs(
     path: Path,
     layout: str,
     modalities: Sequence[str],
-    settings: Mapping[str, Any] | None = None,
+    settings: PlainSettings | None = None,
 ) -> list[Case]:
     """The cases to segment.
 
@@ -32,7 +32,7 @@ def find_inputs(
             data set in the layout that the network was trained on; or the folder of one case of it.
         layout: that layout.
         modalities: names of the channels that the network reads.
-        settings: `config.data.plain` of the training, where that is the layout.
+        settings: of the training, for the layout "plain".
 
     Returns:
         Cases without regard to labels, in order. Some may lack files.
@@ -85,14 +85,14 @@ def refuse_missing_input(path: Path) -> None:
 
 
 def cases_around(
-    folder: Path, layout: str, settings: Mapping[str, Any] | None = None
+    folder: Path, layout: str, settings: PlainSettings | None = None
 ) -> tuple[Case, ...]:
     """The cases of the data set that a folder is, or lies in; empty where there is no data set.
 
     Args:
         folder: need not be there.
         layout: of the data set.
-        settings: `config.data.plain`, where that is the layout.
+        settings: for the layout "plain".
     """
     folder = Path(os.path.realpath(folder))  # `resolve` fails where a link leads to itself
     for root in (folder, folder.parent):
@@ -101,7 +101,7 @@ def cases_around(
     return ()
 
 
-def _within(path: Path, layout: str, settings: Mapping[str, Any] | None) -> tuple[Case, ...]:
+def _within(path: Path, layout: str, settings: PlainSettings | None) -> tuple[Case, ...]:
     """The cases of the data set around a folder whose images all lie in the folder."""
     folder, cases = path.resolve(), cases_around(path, layout, settings)
     return tuple(case for case in cases if all(folder in image.parents for image in case.images))

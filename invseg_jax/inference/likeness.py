@@ -18,7 +18,8 @@ import numpy as np
 from invseg_jax.data.fingerprint import WholeImage
 from invseg_jax.data.geometry import nonzero_box
 from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.data.preprocess import geometry_of
+from invseg_jax.experiment import Preprocessing
 from invseg_jax.inference.training_images import TrainingImages
 
 # For the spacing along an axis, where images are not resampled.
@@ -78,7 +79,7 @@ def differences(training: TrainingImages, settings: Preprocessing, case: LoadedC
         A short text for each difference. Axes are the axes of the network's grid.
     """
     box = nonzero_box(case.image) if settings.crop else ((0, 0, 0), case.image.shape[:3])
-    grid = settings.geometry(case.image.shape[:3], case.affine, case.oriented, box)
+    grid = geometry_of(settings, case.image.shape[:3], case.affine, case.oriented, box)
     return [
         *_orientation(training, case.oriented),
         *_spacing(training, grid.spacing, resampled=settings.spacing is not None),

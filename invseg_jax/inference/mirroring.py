@@ -16,12 +16,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from invseg_jax.configuration import Config
-from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.flips import axes_in_words, left_right_axes, sides_in_words
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
-from invseg_jax.training.run_folder import DataDescription, RunFolder
+from invseg_jax.experiment import Augmentation, Experiment, InferenceSettings
+from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
 
 Mirror = tuple[bool, bool, bool]
 
@@ -42,18 +41,18 @@ def parse_mirror(text: str) -> Mirror:
     return depth, height, width
 
 
-def check_mirror(config: Config) -> None:
-    """Checks the axes that a configuration asks for, before it is trained.
+def check_mirror(augment: Augmentation, inference: InferenceSettings) -> None:
+    """Checks the axes that settings ask for, before it is trained.
 
     Args:
-        config: a flip that it leaves open counts as mirroring along each axis; see
-            `data.flips.with_flips`.
+        augment: of the training; a flip that is left open counts as mirroring along each axis.
+        inference: with the axes.
 
     Raises:
         UserError: training would not mirror along one of them.
     """
-    flip, learned = _learned(config)
-    asked = _axes(config.inference.mirror)
+    flip, learned = _learned(augment)
+    asked = _axes(inference.mirror)
     if wrong := sorted(set(asked) - set(learned)):
         allowed = tuple(axis in asked and axis in learned for axis in range(3))
         raise UserError(
@@ -63,23 +62,25 @@ def check_mirror(config: Config) -> None:
         )
 
 
-def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None) -> None:
+def refuse_unlearned(
+    workdir: Path,
+    augment: Augmentation,
+    inference: InferenceSettings,
+    mirror: Mirror | None = None,
+) -> None:
     """Refuses mirror images that a run has not learned.
 
     Args:
         workdir: the run's folder.
-        config: of the run.
-        mirror: the axes that --mirror names; None where it is not given, and the configuration
-            counts.
+        augment: of the run.
+        inference: of the run.
+        mirror: the axes that --mirror names; None where it is not given, and `inference` counts.
 
     Raises:
         UserError: training did not mirror along one of the axes.
     """
-    if "flip" not in config.get("augment", {}):
-        return  # it is not known what the run has learned
-    flip, learned = _learned(config)
-    # Runs of earlier versions have no such key.
-    asked = _axes(config.inference.get("mirror", ()) if mirror is None else mirror)
+    flip, learned = _learned(augment)
+    asked = _axes(inference.mirror if mirror is None else mirror)
     if not set(asked) - set(learned):
         return
     who = "its config.inference.mirror" if mirror is None else f"--mirror {_as_flag(asked)}"
@@ -92,25 +93,25 @@ def refuse_unlearned(workdir: Path, config: Config, mirror: Mirror | None = None
     )
 
 
-def warning_of_sides(workdir: Path, config: Config, data: DataDescription) -> str:
+def warning_of_sides(workdir: Path, experiment: Experiment, data: DataDescription) -> str:
     """The warning for windows that are mirrored from left to right where classes have sides.
 
     Args:
         workdir: the run's folder.
-        config: of the run, with the axes that were asked for.
+        experiment: of the run, with the axes that were asked for.
         data: what it was trained on.
 
     Returns:
         One line; empty where there is nothing to say.
     """
-    asked = _axes(config.inference.get("mirror", ()))
+    asked = _axes(experiment.inference.mirror)
     sides = sides_in_words(data.classes, Regions.of(data.regions, data.values))
     if not asked or not sides:
         return ""
     fingerprint = None
     with contextlib.suppress(UserError):  # a run of an earlier version
-        fingerprint = RunFolder(workdir).read_fingerprint()
-    along = set(asked) & set(left_right_axes(config, fingerprint))
+        fingerprint = SegmentationRun(workdir).read_fingerprint()
+    along = set(asked) & set(left_right_axes(experiment.data.preprocess, fingerprint))
     if not along:
         return ""
     return (
@@ -119,9 +120,9 @@ def warning_of_sides(workdir: Path, config: Config, data: DataDescription) -> st
     )
 
 
-def _learned(config: Config) -> tuple[tuple[float, float, float], tuple[int, ...]]:
+def _learned(augment: Augmentation) -> tuple[tuple[float, float, float], tuple[int, ...]]:
     """How often training mirrors along each axis, and the axes along which it does so at all."""
-    flip = Augmentation.of(config).flip
+    flip = augment.flip_probabilities
     return flip, tuple(axis for axis, probability in enumerate(flip) if probability > 0)
 
 

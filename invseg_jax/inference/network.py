@@ -13,15 +13,14 @@ from jax import nn
 from jax.sharding import Mesh
 
 from invseg_jax import models
-from invseg_jax.configuration import Config, check_inference
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError, UserNotice
+from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors, refuse_unlearned
 from invseg_jax.inference.sliding_window import sliding_window
-from invseg_jax.layers.execution import Execution
+from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
 from invseg_jax.training import mesh
 from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.run_folder import DataDescription, RunFolder
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -105,112 +104,120 @@ class Network:
 
 
 def build_model(
-    config: Config, modalities: int, outputs: int, *, training: bool = True
+    experiment: Experiment,
+    modalities: int,
+    outputs: int,
+    *,
+    training: bool = True,
+    key: jax.Array | None = None,
 ) -> models.Model:
-    """The network that a configuration asks for, with what only its training needs or without.
+    """The network that an experiment asks for, with what only its training needs or without.
 
     Args:
-        config: with the network's name and settings.
+        experiment: with the network's settings.
         modalities: channels of the image.
         outputs: the classes with the background, or the regions.
         training: whether with the VAE branch, where there is one.
+        key: draws the first weights; None: the experiment's seed does.
 
     Raises:
-        UserError: the configuration names no such network, or one that cannot be, or a patch that
-            is none.
+        UserError: the network refuses its settings, or the patch.
     """
-    model = config.model
-    patch = tuple(config.data.patch)
-    if len(patch) != 3 or min(patch) < 1:
-        raise UserError(f"config.data.patch is {patch}; give three sizes of at least 1 voxel")
+    model, data = experiment.model, experiment.data
+    assert model.settings is not None
     try:
-        execution = Execution(
-            memory=model.memory,
-            stream=model.stream,
-            fraction_bits=model.fraction_bits,
-            precision=config.precision,
-            slabs=model.slabs,
-            loop=model.loop,
+        vae = _vae_settings(experiment) if training else None
+        seed = experiment.seed if key is None else key
+        built = models.build(
+            model.name, modalities, outputs, model.settings, seed, experiment.execution, vae
         )
-        settings = model.settings.to_dict()
-        vae = _vae_settings(config) if training else None
-        built = models.build(model.name, modalities, outputs, settings, config.seed, execution, vae)
         if isinstance(built, models.CicekUNet3D):
-            built.output_size(config.data.patch)
-            if model.settings.batch_norm and config.inference.batch != 1:
+            built.output_size(data.patch)
+            if model.network("batch_norm") and experiment.inference.batch != 1:
                 raise UserError(
-                    f"config.inference.batch is {config.inference.batch}: {model.name} normalises "
-                    "by the batch, so that windows would depend on one another; take 1"
+                    f"config.inference.batch is {experiment.inference.batch}: {model.name} "
+                    "normalises by the batch, so that windows would depend on one another; take 1"
                 )
         return built
+    except UserError:
+        raise
     except (ValueError, OverflowError) as error:
         raise UserError(f"config.model: {error}") from error
 
 
-def _vae_settings(config: Config) -> models.VAESettings | None:
-    if config.vae.latent == 0:
+def _vae_settings(experiment: Experiment) -> models.VAESettings | None:
+    if experiment.vae.latent == 0:
         return None
     return models.VAESettings(
-        size=tuple(config.data.patch), latent=config.vae.latent, widths=tuple(config.vae.widths)
+        size=experiment.data.patch,
+        latent=experiment.vae.latent,
+        widths=experiment.vae.widths,
     )
 
 
 def as_network(
-    config: Config,
-    model: models.Model,
+    experiment: Experiment,
+    graph: nnx.GraphDef,
+    params: Any,
     outputs: int,
     devices: Mesh,
     regions: Regions | None = None,
 ) -> Network:
-    """A model on its devices, with the windows that its configuration sets."""
-    graph, params = nnx.split(model)
+    """A network on its devices, with the windows that its experiment sets.
+
+    Args:
+        experiment: of the run.
+        graph: the network's static part.
+        params: its parameters, arrays or shapes.
+        outputs: the classes with the background, or the regions.
+        devices: over which windows are spread.
+        regions: what the outputs stand for, where that is not the classes.
+    """
+    inference = experiment.inference
     return Network(
         graph,
         jax.device_put(params, mesh.replicated(devices)),
         outputs,
-        tuple(config.data.patch),
-        config.inference.overlap,
-        config.inference.batch,
-        mesh.spread(devices, config.inference.batch),
+        experiment.data.patch,
+        inference.overlap,
+        inference.batch,
+        mesh.spread(devices, inference.batch),
         regions=regions,
-        margin=models.margin(model),
-        # Runs of earlier versions have no such key.
-        mirrored=tuple(np.flatnonzero(config.inference.get("mirror", ())).tolist()),
+        margin=models.margin(nnx.merge(graph, params)),
+        mirrored=tuple(np.flatnonzero(inference.mirror).tolist()),
     )
 
 
 def load_network(
     workdir: Path, mirror: Mirror | None = None
-) -> tuple[Network, Config, DataDescription]:
+) -> tuple[Network, Experiment, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged: the averaged parameters.
 
     Nothing is changed on the disk. Where an older checkpoint is read, a `UserNotice` says so.
 
     Args:
         workdir: the folder that training wrote.
-        mirror: axes along which windows are mirrored too; None: as the run's configuration says.
+        mirror: axes along which windows are mirrored too; None: as the run's experiment says.
 
     Returns:
-        The network, the run's configuration (with `mirror`), and what it was trained on.
+        The network, the run's experiment (with `mirror`), and what it was trained on.
 
     Raises:
         UserError: the folder holds no run, or no checkpoint that can be read, or its training did
             not mirror along one of the axes.
     """
-    run = RunFolder(workdir)
-    config, data = run.read_config(), run.read_data()
-    check_inference(config)
-    refuse_unlearned(workdir, config, mirror)
+    run = SegmentationRun(workdir)
+    experiment, data = run.read_config(), run.read_data()
+    refuse_unlearned(workdir, experiment.augment, experiment.inference, mirror)
     if mirror is not None:
-        config.inference.mirror = mirror
+        experiment = experiment.changed({"inference.mirror": mirror})
     if not run.checkpoints.is_dir():
         raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
-    mesh.prepare_devices(0, config.inference.batch)
-    devices = mesh.make_mesh(0, config.inference.batch)
+    devices = mesh.make_mesh(0, experiment.inference.batch)
     regions = Regions.of(data.regions, data.values)
     outputs = len(regions or data.classes)
-    model = build_model(config, len(data.modalities), outputs, training=False)
-    network = as_network(config, model, outputs, devices, regions)
+    model = build_model(experiment, len(data.modalities), outputs, training=False)
+    network = as_network(experiment, *nnx.split(model), outputs, devices, regions)
     say = partial(warnings.warn, category=UserNotice)  # of a checkpoint that is not the newest
     with Checkpoints(run.checkpoints, read_only=True, say=say) as checkpoints:
         # What only training needs stays in the file.
@@ -218,4 +225,4 @@ def load_network(
     if found is None:
         raise UserError(f"{workdir} holds no checkpoint yet; let its training reach a save")
     step, averaged = found
-    return replace(network, params=averaged, step=step), config, data
+    return replace(network, params=averaged, step=step), experiment, data

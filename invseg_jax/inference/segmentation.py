@@ -13,18 +13,18 @@ from typing import Protocol
 
 import numpy as np
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.case_memory import Windows
 from invseg_jax.data.geometry import Geometry
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.preprocess import prepare
 from invseg_jax.data.regions import Regions
 from invseg_jax.data.shortage import refuse_shortage
+from invseg_jax.experiment import Experiment, Preprocessing
 from invseg_jax.inference.mirroring import Mirror
 from invseg_jax.inference.network import Network, load_network
-from invseg_jax.training.run_folder import DataDescription, RunFolder
+from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
 
 
 class Predictor(Protocol):
@@ -56,7 +56,7 @@ class Segmenter:
 
 def load_segmenter(
     workdir: Path, mirror: Mirror | None = None
-) -> tuple[Segmenter, Config, DataDescription]:
+) -> tuple[Segmenter, Experiment, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged, and how its cases are prepared.
 
     Args:
@@ -64,15 +64,15 @@ def load_segmenter(
         mirror: axes along which windows are mirrored too; None: as the run's configuration says.
 
     Returns:
-        The segmenter, the run's configuration (with `mirror`), and what it was trained on.
+        The segmenter, the run's experiment (with `mirror`), and what it was trained on.
 
     Raises:
         UserError: as `load_network`.
     """
-    network, config, data = load_network(workdir, mirror)
-    settings = Preprocessing.of(config)
-    needed = RunFolder(workdir).read_fingerprint().intensities if settings.measures else ()
-    return Segmenter(network, settings, needed, network.regions, network.step), config, data
+    network, experiment, data = load_network(workdir, mirror)
+    settings = experiment.data.preprocess
+    needed = SegmentationRun(workdir).read_fingerprint().intensities if settings.measures else ()
+    return Segmenter(network, settings, needed, network.regions, network.step), experiment, data
 
 
 def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[Segmenter]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from invseg_jax.data.fingerprint import Fingerprint, WholeImage
 from invseg_jax.errors import UserError
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.inference.trained_run import SegmentationRun
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_training_images(workdirs: Sequence[Path]) -> tuple[TrainingImages | Non
         try:
             if not (workdir / "fingerprint.json").exists():
                 raise UserError("fingerprint.json is missing, as in runs of earlier versions")
-            fingerprint = RunFolder(workdir).read_fingerprint()
+            fingerprint = SegmentationRun(workdir).read_fingerprint()
             TrainingImages.of([*found, fingerprint])  # whether it is sound, and fits the others
             found.append(fingerprint)
         except (UserError, ValueError, TypeError, AttributeError) as error:

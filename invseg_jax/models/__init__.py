@@ -1,8 +1,8 @@
 """The networks, one architecture a file, and their registry."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
 
+import jax
 from flax import nnx
 
 from invseg_jax.layers.execution import Execution
@@ -10,6 +10,7 @@ from invseg_jax.models.cicek_unet import CicekUNet3D
 from invseg_jax.models.full_invres import FullInvRes
 from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.partial_invres import PartialInvRes
+from invseg_jax.models.settings import NetworkSettings
 from invseg_jax.models.unet3d import UNet3D
 from invseg_jax.models.vae import VAEOutputs, VAESettings
 
@@ -26,6 +27,7 @@ __all__ = [
     "CicekUNet3D",
     "FullInvRes",
     "Model",
+    "NetworkSettings",
     "Outputs",
     "PartialInvRes",
     "UNet3D",
@@ -45,8 +47,8 @@ def build(
     name: str,
     modalities: int,
     classes: int,
-    settings: Mapping[str, Any],
-    seed: int,
+    settings: NetworkSettings,
+    seed: int | jax.Array,
     execution: Execution | None = None,
     vae: VAESettings | None = None,
 ) -> Model:
@@ -56,18 +58,17 @@ def build(
         name: a key of `MODELS`.
         modalities: channels of the input.
         classes: with the background.
-        settings: the architecture's own arguments.
-        seed: of the first weights.
+        settings: of the architecture, an instance of its class `Settings`.
+        seed: of the first weights, or a random key.
         execution: how it is evaluated; by default as the architecture's own default is.
         vae: the VAE branch that regularises training, if there is to be one.
 
     Raises:
-        ValueError: an unknown name, or arguments that the architecture refuses.
+        ValueError: an unknown name, or settings that the architecture refuses.
     """
     if name not in MODELS:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(MODELS)}")
     how = {} if execution is None else {"execution": execution}
-    try:
-        return MODELS[name](modalities, classes, **settings, vae=vae, **how, rngs=nnx.Rngs(seed))
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    branch = {} if vae is None else {"vae": vae}
+    return MODELS[name](modalities, classes, **values, **branch, **how, rngs=nnx.Rngs(seed))

@@ -1,6 +1,8 @@
 """The 3D U-Net as published (Çiçek et al. 2016): valid convolutions, batch statistics."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,14 @@ from flax import nnx
 from jax import lax, nn
 
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution
+from invseg_jax.layers.execution import Execution, Stream
 from invseg_jax.layers.initial import constant
 from invseg_jax.layers.resample import UpConv, central, max_pool
 from invseg_jax.models.outputs import Outputs, check_levels
+from invseg_jax.models.settings import NetworkSettings
 from invseg_jax.models.unet_channels import Pair, pairs
 from invseg_jax.models.vae import VAESettings
+from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 
@@ -71,6 +75,19 @@ class ValidPair(nnx.Module):
         return x
 
 
+@dataclass(frozen=True)
+class CicekUNet3DSettings(NetworkSettings):
+    """The architecture of the 3D U-Net as published.
+
+    Attributes:
+        channels: at the end of each level, finest first.
+        batch_norm: whether to normalise; the paper has both.
+    """
+
+    channels: tuple[int, ...] = (64, 128, 256, 512)
+    batch_norm: bool = True
+
+
 class CicekUNet3D(nnx.Module):
     """Çiçek et al. 2016, section 2 and figure 2: 132x132x116 voxels in, 44x44x28 out.
 
@@ -79,6 +96,10 @@ class CicekUNet3D(nnx.Module):
     modalities and 3 classes it has the paper's 19,069,955 parameters, those of the normalisations
     not counted.
     """
+
+    Settings: ClassVar = CicekUNet3DSettings
+    memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
+    streams: ClassVar[tuple[Stream, ...]] = ("float32",)
 
     def __init__(
         self,

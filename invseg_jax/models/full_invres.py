@@ -1,20 +1,50 @@
 """Fully-InvRes: a segmentation network whose whole trunk is one bijection."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution
+from invseg_jax.layers.execution import Execution, Stream
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
+from invseg_jax.models.settings import Counts, NetworkSettings
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
+from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 _DEEPEST = "deepest"  # the tap of the VAE branch
+
+
+@dataclass(frozen=True)
+class FullInvResSettings(NetworkSettings):
+    """The architecture of Fully-InvRes.
+
+    The default has 1.50 million parameters, as those of PartialInvRes and UNet3D to 1 %, so that
+    the three can be compared.
+
+    Attributes:
+        channels: of the stream at each level, finest first. Each but the first is a multiple of
+            8, and an eighth of it, the part that goes down, less than the level above has.
+        couplings: a level and side (encoder, decoder), one number or one a level; the coarsest
+            level has its couplings once.
+        convolutions: in each coupling's branch.
+        groups: of the normalisations.
+        dropout: spatial dropout rate in the branches.
+        auxiliary: how many coarser levels give logits of their own, for deep supervision.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    couplings: Counts = 2
+    convolutions: int = 1
+    groups: int = 8
+    dropout: float = 0.0
+    auxiliary: int = 1
 
 
 class FullInvRes(nnx.Module):
@@ -30,6 +60,10 @@ class FullInvRes(nnx.Module):
     The papers give no channels, normalisation or couplings per level for 3-D; the defaults here are
     this project's own choice.
     """
+
+    Settings: ClassVar = FullInvResSettings
+    memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
+    streams: ClassVar[tuple[Stream, ...]] = ("float32", "fixed")
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Partially-InvRes: coupling sequences on each level, ordinary changes of resolution between."""
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,44 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution
+from invseg_jax.layers.execution import Execution, Stream
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
+from invseg_jax.models.settings import Counts, NetworkSettings
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
+from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
+
+
+@dataclass(frozen=True)
+class PartialInvResSettings(NetworkSettings):
+    """The architecture of Partially-InvRes; by default as many parameters as FullInvRes, to 1 %.
+
+    Attributes:
+        channels: at each level, finest first.
+        couplings: in each encoder level's sequence, one number or one a level.
+        decoder_couplings: the same for the decoder; None: as in the encoder.
+        convolutions: in each coupling's branch.
+        groups: of the normalisations; reduced to a divisor of the channels.
+        dropout: spatial dropout rate in the branches.
+        skip: how the encoder's activations join the decoder: "sum", or "concat" and then brought
+            back to the level's channels by a 1x1x1 convolution.
+        activate_head: whether to normalise and activate before the last convolution; Brügger's
+            network does not.
+        auxiliary: how many coarser decoder levels give logits of their own.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 120, 184)
+    couplings: Counts = 2
+    decoder_couplings: Counts | None = 2
+    convolutions: int = 1
+    groups: int = 8
+    dropout: float = 0.0
+    skip: Literal["sum", "concat"] = "sum"
+    activate_head: bool = True
+    auxiliary: int = 1
 
 
 class PartialInvRes(nnx.Module):
@@ -28,6 +60,10 @@ class PartialInvRes(nnx.Module):
     With channels 60-120-240-360-480 and two couplings a level (one reversible block of F and G) on
     each side, 4 modalities and 3 classes, it has the 12,365,283 parameters of the authors' code.
     """
+
+    Settings: ClassVar = PartialInvResSettings
+    memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
+    streams: ClassVar[tuple[Stream, ...]] = ("float32", "fixed")
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
 """The 3D U-Net (Cicek et al. 2016), same-padded: the baseline that the others are held against."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,15 @@ from flax import nnx
 from jax import nn
 
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution
+from invseg_jax.layers.execution import Execution, Stream
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
+from invseg_jax.models.settings import NetworkSettings
 from invseg_jax.models.unet_channels import Pair, pairs
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
+from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
 
@@ -40,6 +44,21 @@ class ConvPair(nnx.Module):
         return x
 
 
+@dataclass(frozen=True)
+class UNet3DSettings(NetworkSettings):
+    """The architecture of the 3D U-Net; by default as many parameters as FullInvRes, to 1 %.
+
+    Attributes:
+        channels: at the end of each level, finest first.
+        groups: of the normalisations.
+        auxiliary: how many coarser decoder levels give logits of their own.
+    """
+
+    channels: tuple[int, ...] = (24, 48, 72, 112)
+    groups: int = 8
+    auxiliary: int = 1
+
+
 class UNet3D(nnx.Module):
     """Cicek et al. 2016, with zero-padded convolutions and GroupNorm instead of batch statistics.
 
@@ -47,6 +66,10 @@ class UNet3D(nnx.Module):
     With channels 64-128-256-512, 3 modalities and 3 classes the convolutions have the 19,069,955
     parameters that the paper counts.
     """
+
+    Settings: ClassVar = UNet3DSettings
+    memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
+    streams: ClassVar[tuple[Stream, ...]] = ("float32",)
 
     def __init__(
         self,

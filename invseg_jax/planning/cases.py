@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.layouts import Dataset
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import open_source, training_fingerprint
+from invseg_jax.experiment import DataSettings
 
 
 def median_size(
-    config: Config, root: str, say: Callable[[str], None]
+    settings: DataSettings, root: str, say: Callable[[str], None]
 ) -> tuple[Dataset, tuple[int, int, int]]:
     """Opens the data set at `root` and takes the median of each axis over its training cases.
 
     Args:
-        config: of the layout, the preprocessing and the fold.
+        settings: of the layout, the preprocessing and the fold.
         root: of the data set.
         say: told which data these are.
 
@@ -24,6 +23,6 @@ def median_size(
     Raises:
         UserError: no such data set, or a faulty case.
     """
-    dataset = open_source(config, root, say)
-    fingerprint = training_fingerprint(config, dataset, say)
-    return dataset, fingerprint.median_size(Preprocessing.of(config).spacing)
+    dataset = open_source(settings, root, say)
+    fingerprint = training_fingerprint(settings, dataset, say)
+    return dataset, fingerprint.median_size(settings.preprocess.spacing)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from invseg_jax.configuration import Config
+from invseg_jax.experiment import Experiment
 
 AXES = ("patch", "batch", "width", "depth")
 # Limits of each, beyond the configuration's own value.
@@ -35,15 +35,15 @@ class Choice:
     decoder_couplings: Count | None = None
 
     @classmethod
-    def of(cls, config: Config) -> "Choice":
-        """What a configuration has."""
-        settings = config.model.settings
+    def of(cls, experiment: Experiment) -> "Choice":
+        """What an experiment has."""
+        model, data = experiment.model, experiment.data
         return cls(
-            patch=tuple(config.data.patch),
-            batch=config.data.batch,
-            channels=tuple(settings.channels),
-            couplings=settings.get("couplings"),
-            decoder_couplings=settings.get("decoder_couplings"),
+            patch=data.patch,
+            batch=data.batch,
+            channels=model.network("channels"),
+            couplings=model.network("couplings"),
+            decoder_couplings=model.network("decoder_couplings"),
         )
 
     def values(self) -> dict[str, Any]:
@@ -57,11 +57,9 @@ class Choice:
         }
         return {key: value for key, value in named.items() if value is not None}
 
-    def into(self, config: Config) -> Config:
-        """A copy of a configuration with these values."""
-        changed = config.copy_and_resolve_references()
-        changed.update_from_flattened_dict(self.values())
-        return changed
+    def into(self, experiment: Experiment) -> Experiment:
+        """A copy of an experiment with these values."""
+        return experiment.changed(self.values())
 
     def lines(self) -> list[str]:
         """Arguments for a command line, quoted for a shell."""

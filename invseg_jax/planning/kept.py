@@ -13,25 +13,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import Literal
 
-from invseg_jax.configuration import Config
+from invseg_jax.experiment import Experiment
 from invseg_jax.models import FullInvRes, Model, PartialInvRes
 
 
-def trunk_activations(config: Config, model: Model, modalities: int) -> int:
+def trunk_activations(experiment: Experiment, model: Model, modalities: int) -> int:
     """The bytes of activations that the trunk keeps for the gradient of one batch.
 
     The trunk is the bijective U of FullInvRes, the coupling sequences of PartialInvRes, and of
     UNet3D, which has none, the whole network.
 
     Args:
-        config: of the batch, the patch and the channels.
+        experiment: of the batch, the patch and the channels.
         model: the network, its parameters arrays or shapes.
         modalities: channels of the image.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     return sum(
         kept_bytes(lambda part, x, key: part(x, key), part, x, key)
-        for part, x in _parts(config, model, modalities)
+        for part, x in _parts(experiment, model, modalities)
     )
 
 
@@ -62,16 +62,16 @@ def kept_bytes(f: Callable[..., Any], params: Any, x: jax.ShapeDtypeStruct, key:
 
 
 def _parts(
-    config: Config, model: Model, modalities: int
+    experiment: Experiment, model: Model, modalities: int
 ) -> Iterator[tuple[nnx.Module, jax.ShapeDtypeStruct]]:
     """The trunk's pieces and the shapes that they are given."""
 
     def shape(level: int, channels: int) -> jax.ShapeDtypeStruct:
         every = model.multiple
-        sizes = (-(-size // every) * every // 2**level for size in config.data.patch)
-        return jax.ShapeDtypeStruct((config.data.batch, *sizes, channels), jnp.float32)
+        sizes = (-(-size // every) * every // 2**level for size in experiment.data.patch)
+        return jax.ShapeDtypeStruct((experiment.data.batch, *sizes, channels), jnp.float32)
 
-    channels = config.model.settings.channels
+    channels = experiment.model.network("channels")
     if isinstance(model, FullInvRes):
         yield model.trunk, shape(0, channels[0])
     elif isinstance(model, PartialInvRes):

@@ -9,12 +9,13 @@ import jax
 from flax import nnx
 
 from invseg_jax.byte_size import parse_size
-from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
+from invseg_jax.experiment import Experiment
 from invseg_jax.inference.network import build_model
-from invseg_jax.planning.compiled import compiled_bytes, copies
 from invseg_jax.planning.kept import trunk_activations
 from invseg_jax.planning.platform import Platform
+from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.training.compiled import compiled_bytes, copies
 from invseg_jax.training.program import ProgramTooLarge, TrainingProgram
 
 
@@ -77,24 +78,26 @@ class Measured:
         return self.refused is None and self.rows.total <= budget
 
 
-def measure(config: Config, platform: Platform, modalities: int, outputs: int) -> Measured:
-    """Compiles the training step of a configuration for shapes alone, and takes its memory apart.
+def measure(experiment: Experiment, platform: Platform, modalities: int, outputs: int) -> Measured:
+    """Compiles the training step of an experiment for shapes alone, and takes its memory apart.
 
     Args:
-        config: what is trained.
+        experiment: what is trained.
         platform: where.
         modalities: channels of the image.
-        outputs: classes with the background, or regions where the configuration segments those.
+        outputs: classes with the background, or regions where the experiment segments those.
 
     Raises:
-        UserError: the configuration cannot be trained: no such network, a batch that the devices
-            do not divide, settings out of range.
+        UserError: the experiment cannot be trained: a batch that the devices do not divide, a patch
+            that the network does not take.
     """
     begun = time.perf_counter()
-    devices = platform.mesh(config)
-    model: Any = nnx.eval_shape(lambda: build_model(config, modalities, outputs))
-    regions = Regions.apart(outputs) if config.loss.regions else None
-    program = TrainingProgram.build(config, model, modalities, devices, regions)
+    devices = platform.mesh(experiment.devices, experiment.data.batch)
+    model: Any = nnx.eval_shape(lambda: build_model(experiment, modalities, outputs))
+    regions = Regions.apart(outputs) if experiment.loss.regions else None
+    graph, params = nnx.split(model)
+    objective = SegmentationObjective.build(experiment, graph, modalities, regions)
+    program = TrainingProgram.build(objective, params, experiment, experiment.optimiser, devices)
     try:
         refused, total = None, compiled_bytes(program.compile(platform.quick), devices)
     except ProgramTooLarge as error:
@@ -108,7 +111,7 @@ def measure(config: Config, platform: Platform, modalities: int, outputs: int) -
     optimiser = each * _bytes(program.state.optimiser)
     batch = round(share * _bytes(program.batch))
     rest = max(total - 2 * parameters - averaged - optimiser - batch, 0)
-    activations = round(share * trunk_activations(config, model, modalities))
+    activations = round(share * trunk_activations(experiment, model, modalities))
     if refused is None:
         activations = min(activations, rest)
     return Measured(

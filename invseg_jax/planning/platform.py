@@ -7,11 +7,10 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
-from invseg_jax.planning.compiled import Device
 from invseg_jax.topology import TPU_TOPOLOGIES, tpu_devices
 from invseg_jax.training import mesh
+from invseg_jax.training.compiled import Device
 from invseg_jax.virtual_devices import cores, split_cpu
 
 PLATFORMS = ("cpu", "gpu", *TPU_TOPOLOGIES)
@@ -49,13 +48,17 @@ class Platform:
             self.devices = _devices_here(name)
         self.name = name
 
-    def mesh(self, config: Config) -> Mesh:
-        """The devices that `config.devices` and the batch ask for, as `train` takes them.
+    def mesh(self, devices: int, batch: int) -> Mesh:
+        """The devices for a batch, as `train` takes them.
+
+        Args:
+            devices: how many; 0: as many as divide the batch.
+            batch: examples at a time, over all devices.
 
         Raises:
             UserError: more devices than there are, or than divide the batch.
         """
-        return mesh.make_mesh(config.devices, config.data.batch, self.devices)
+        return mesh.make_mesh(devices, batch, self.devices)
 
     @property
     def shared(self) -> bool:
@@ -79,7 +82,7 @@ def prepare(name: str | None, devices: int) -> None:
 
     Args:
         name: of the platform, or None.
-        devices: `config.devices`; a CPU is split into as many, at least one a core.
+        devices: how many are wanted; a CPU is split into as many, at least one a core.
     """
     if name == "cpu" or name in TPU_TOPOLOGIES:
         jax.config.update("jax_platforms", "cpu")

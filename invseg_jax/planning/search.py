@@ -17,8 +17,8 @@ from math import prod
 import numpy as np
 
 from invseg_jax.byte_size import show_size
-from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment
 from invseg_jax.planning.choice import (
     AXES,
     DEPTHS,
@@ -50,7 +50,7 @@ class Found:
 
 
 def search(
-    config: Config,
+    experiment: Experiment,
     budget: int,
     measure: Measure,
     *,
@@ -68,7 +68,7 @@ def search(
     many; then the couplings, up to twice as many, which reversible networks take almost for free.
 
     Args:
-        config: where the search begins; a value that is not varied stays as it is.
+        experiment: where the search begins; a value that is not varied stays as it is.
         budget: bytes.
         measure: compiles a choice; asked once for each.
         devices: how many there are to spread a batch over.
@@ -88,13 +88,13 @@ def search(
             tried[choice] = measure(choice)
         return tried[choice]
 
-    best = Choice.of(config)
+    best = Choice.of(experiment)
     # Accelerators are all used; on a CPU `train` takes as many devices as divide the batch.
-    sizes = batches(config.devices or devices, shared, not shared or config.devices > 0)
+    sizes = batches(experiment.devices or devices, shared, not shared or experiment.devices > 0)
     if "batch" in vary:
         best = replace(best, batch=sizes[0])
     if "patch" in vary:
-        largest = largest_patch or [PATCH_TIMES * size for size in config.data.patch]
+        largest = largest_patch or [PATCH_TIMES * size for size in experiment.data.patch]
         grown = [replace(best, patch=patch) for patch in patches(largest, multiple)]
         grown = [choice for choice in grown if possible(choice)] or [best]
         # Eight activations at full resolution, to begin near the end.
@@ -107,7 +107,7 @@ def search(
         if shared:
 
             def copies(batch: int) -> int:
-                return config.devices or largest_divisor(batch, devices)
+                return experiment.devices or largest_divisor(batch, devices)
 
             best = _largest_batch(bigger, copies, compiled, budget)
         else:
@@ -117,7 +117,7 @@ def search(
         best = _largest(wider, lambda c: sum(c.channels), compiled, budget)
     if "depth" in vary and best.couplings is not None:
         deeper = _different(best.deeper(times) for times in DEPTHS)
-        free = config.model.memory == "reversible"
+        free = experiment.model.memory == "reversible"
         best = _largest(deeper, _depth, compiled, budget, fixed=lambda m: _beside_depth(m, free))
     return Found(best, tried[best], tuple(tried.items()))
 

@@ -11,8 +11,8 @@ from numpy.polynomial.legendre import leggrid3d
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts.case import IGNORED
+from invseg_jax.experiment import Augmentation
 
 Sample = tuple[np.ndarray, np.ndarray]
 
@@ -37,7 +37,7 @@ def augment_on_host(
 
 
 def _augmented(rng, image: np.ndarray, label: np.ndarray, settings: Augmentation) -> Sample:
-    for axis, probability in enumerate(settings.flip):
+    for axis, probability in enumerate(settings.flip_probabilities):
         if rng.random() < probability:
             image, label = np.flip(image, axis), np.flip(label, axis)
     rotated = rng.random() < settings.affine_probability
@@ -75,7 +75,7 @@ def _coordinates(rng, shape, settings: Augmentation, rotated: bool, deformed: bo
         rotation = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
         variation = math.log1p(settings.stretch)
         scale = np.exp(rng.uniform(*np.log(settings.scale)) + rng.uniform(-variation, variation, 3))
-        in_mm = np.array(settings.spacing)
+        in_mm = np.array(settings.voxel_size)
         matrix = rotation * in_mm[None, :] / in_mm[:, None] / scale[None, :]
         offset = np.einsum("ab,bdhw->adhw", matrix, offset)
     return offset + centre

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.regions import Regions
+from invseg_jax.experiment import Experiment
 from invseg_jax.inference.network import build_model
 from invseg_jax.models import margin
+from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training import mesh
 from invseg_jax.training.program import TrainingProgram
 
@@ -40,25 +41,33 @@ class TrainingStep:
     """A compiled training step with its state."""
 
     def __init__(
-        self, config: Config, modalities: int, outputs: int, options: dict[str, Any] | None = None
+        self,
+        experiment: Experiment,
+        modalities: int,
+        outputs: int,
+        options: dict[str, Any] | None = None,
     ):
         """Draws the network's weights and compiles.
 
         Args:
-            config: as `train` takes it.
+            experiment: as `train` takes it.
             modalities: channels of the image.
-            outputs: classes with the background, or regions where the configuration segments those.
+            outputs: classes with the background, or regions where the experiment segments those.
             options: for the compiler.
 
         Raises:
-            UserError: a configuration that cannot be.
+            UserError: the network does not take the patch.
         """
-        self.devices = mesh.make_mesh(config.devices, config.data.batch)
-        model = build_model(config, modalities, outputs)
+        self.devices = mesh.make_mesh(experiment.devices, experiment.data.batch)
+        model = build_model(experiment, modalities, outputs)
         self.margin = margin(model)
-        regions = Regions.apart(outputs) if config.loss.regions else None
-        program = TrainingProgram.build(config, model, modalities, self.devices, regions)
-        self._state = program.first_state(jax.tree.map(jnp.copy, nnx.split(model)[1]))
+        regions = Regions.apart(outputs) if experiment.loss.regions else None
+        graph, params = nnx.split(model)
+        objective = SegmentationObjective.build(experiment, graph, modalities, regions)
+        program = TrainingProgram.build(
+            objective, params, experiment, experiment.optimiser, self.devices
+        )
+        self._state = program.first_state(jax.tree.map(jnp.copy, params))
         self._step = program.compile(options)
 
     def take(self, batch: Any) -> None:

@@ -22,26 +22,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 
 from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, timed
-from invseg_jax.configuration import Config, check_config, patches_a_step
-from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.data.augment import augment
 from invseg_jax.data.cache import CachedCase, CaseCache
-from invseg_jax.data.flips import choose_flips, with_flips
+from invseg_jax.data.flips import choose_flips
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import regions_to_segment
 from invseg_jax.data.source import open_source, prepared_split
 from invseg_jax.data.split import split_cases
-from invseg_jax.errors import UserError
+from invseg_jax.experiment import Augmentation, DataSettings, Experiment, read_experiment
 from invseg_jax.throughput.cohort import SHAPE, write_cohort
 from invseg_jax.throughput.host_augmentation import augment_on_host
 from invseg_jax.throughput.loop import TrainingStep, take_steps
@@ -68,112 +65,89 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Before JAX looks for devices: those that the training would have."""
-    config = read_config(options)
-    mesh.prepare_devices(config.devices, config.data.batch)
+    experiment = read_settings(options)
+    mesh.prepare_devices(experiment.devices, experiment.data.batch)
 
 
-def read_config(options: argparse.Namespace) -> Config:
-    """The configuration asked for; with --quick a small network on small patches.
+def read_settings(options: argparse.Namespace) -> Experiment:
+    """The experiment asked for; with --quick a small network on small patches.
 
     Raises:
-        UserError: it cannot be loaded, or one of its counts is too small.
+        UserError: it cannot be loaded.
     """
-    file = options.config
-    if file is None:
-        file = Path(__file__).resolve().parents[2] / "configs" / "hippocampus.py"
-        if not file.is_file():
-            raise UserError(f"{file} is not there: give --config, or run this from a checkout")
-        file = f"{file}:cpu"
-    config = _load(file)
-    check_config(config)
-    if options.quick:
-        _shrink(config)
-    return config
+    experiment = read_experiment(options.config or "hippocampus:cpu")
+    return _shrunk(experiment) if options.quick else experiment
 
 
-def _load(file: str) -> Config:
-    # `command.load_config` is for the command lines, which this room must not import.
-    argv = ["benchmark", f"--config={file}"]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    try:
-        values(argv)
-        return values.config.copy_and_resolve_references()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the file raises: it is the user's
-        said: Any = error
-        # ml_collections wraps a misspelt key's `KeyError`, whose `str` is the repr of what it says.
-        while isinstance(said, (AttributeError, KeyError)) and said.args:
-            said = said.args[0]
-        reason = (str(said).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise UserError(f"--config cannot be loaded: {reason}") from error
-
-
-def _shrink(config: Config) -> None:
+def _shrunk(experiment: Experiment) -> Experiment:
     """One level of 8 channels on patches of 8 voxels, without what needs more than that."""
-    config.data.patch = (8, 8, 8)
-    config.vae.latent = 0
-    settings = config.model.settings
-    settings.channels = (8,)
+    model = experiment.model
+    changes: dict[str, Any] = {
+        "data.patch": (8, 8, 8),
+        "vae.latent": 0,
+        "model.settings.channels": (8,),
+    }
     for name in ("couplings", "decoder_couplings"):  # a number, or one for each level
-        if isinstance(settings.get(name), tuple):
-            settings[name] = settings[name][:1]
-    if "auxiliary" in settings:
-        settings.auxiliary = 0
+        if isinstance(counts := model.network(name), tuple):
+            changes[f"model.settings.{name}"] = counts[:1]
+    if model.network("auxiliary"):
+        changes["model.settings.auxiliary"] = 0
+    return experiment.changed(changes)
 
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:
     """What is waited for data; what augmentation takes; the same on the host."""
-    config = read_config(options)
+    experiment = read_settings(options)
     with tempfile.TemporaryDirectory(prefix="invseg-pipeline-") as folder:
-        dataset, cases = open_cases(config, options, Path(folder))
+        dataset, cases = open_cases(experiment.data, options, Path(folder))
         # With --quick nothing is large enough to be worth good code.
         compiler = BUFFERS_ONLY if options.quick and jax.default_backend() == "cpu" else None
-        regions = regions_to_segment(config, dataset)
-        config = with_flips(config, choose_flips(config, dataset.classes, regions))
+        regions = regions_to_segment(experiment.loss, dataset)
+        augment, preprocess = experiment.augment, experiment.data.preprocess
+        flips = choose_flips(augment, preprocess, dataset.classes, regions)
+        experiment = experiment.changed({"augment": augment.settled(flips.probabilities)})
         shape = len(dataset.modalities), len(regions or dataset.classes)
-        step = TrainingStep(config, *shape, compiler)
+        step = TrainingStep(experiment, *shape, compiler)
         name = options.config or "configs/hippocampus.py:cpu"
-        where = f"{name}, {len(cases)} cases of {dataset.name}, a batch of {patches_a_step(config)}"
-        yield waiting(step, config, cases, options.steps or (4 if options.quick else 40), where)
+        where = (
+            f"{name}, {len(cases)} cases of {dataset.name}, a batch of {experiment.patches_a_step}"
+        )
+        yield waiting(step, experiment, cases, options.steps or (4 if options.quick else 40), where)
 
-        batches = training_batches(cases, margin=step.margin, threads=0, **_stream(config))
+        batches = _batches(experiment, cases, step.margin, 0)
         batch = next(batches)
         batches.close()
         repeats = options.repeats or (2 if options.quick else 15)
         steps = {"as configured": step}
-        for way, settings in other_settings(config).items():
-            changed = config.copy_and_resolve_references()
-            changed.augment.update(dataclasses.asdict(settings))
+        for way, settings in other_settings(experiment.augment).items():
+            changed = experiment.changed({"augment": settings})
             steps[way] = TrainingStep(changed, *shape, compiler)
         yield augmentation(steps, batch, repeats, where)
-        yield host(config, batch, repeats, where)
+        yield host(experiment, batch, repeats, where)
 
 
 def open_cases(
-    config: Config, options: argparse.Namespace, folder: Path
+    settings: DataSettings, options: argparse.Namespace, folder: Path
 ) -> tuple[Dataset, list[CachedCase]]:
     """The cases that would be trained on; made up where neither data nor configuration is given."""
     if options.data is not None or options.config is not None:
         say = partial(print, flush=True)
-        dataset = open_source(config, options.data, say)
-        return dataset, prepared_split(config, dataset, say)[0]
-    count, shape = (config.data.folds, (9, 10, 8)) if options.quick else (CASES, SHAPE)
+        dataset = open_source(settings, options.data, say)
+        return dataset, prepared_split(settings, dataset, say)[0]
+    count, shape = (settings.folds, (9, 10, 8)) if options.quick else (CASES, SHAPE)
     dataset = open_dataset("msd", write_cohort(folder / "data", count, shape))
-    training, _ = split_cases(config, dataset.cases)
-    cache = CaseCache(dataset, Preprocessing.of(config), folder / "cache")
+    training, _ = split_cases(settings, dataset.cases)
+    cache = CaseCache(dataset, settings.preprocess, folder / "cache")
     return dataset, cache.prepared(training)
 
 
-def other_settings(config: Config) -> dict[str, Augmentation]:
+def other_settings(configured: Augmentation) -> dict[str, Augmentation]:
     """Augmentation off, and every transform always."""
-    configured = Augmentation.of(config)
     return {"none": Augmentation.off(), "all, always": dataclasses.replace(configured, **ALWAYS)}
 
 
 def waiting(
-    step: TrainingStep, config: Config, cases: Sequence[CachedCase], count: int, where: str
+    step: TrainingStep, experiment: Experiment, cases: Sequence[CachedCase], count: int, where: str
 ) -> Table:
     """One row for each number of threads that read ahead: none, and as configured."""
     made = Table(
@@ -186,8 +160,8 @@ def waiting(
             Column("percent", "wait %", ".2f"),
         ],
     )
-    for threads in sorted({0, config.data.threads}):
-        batches = training_batches(cases, margin=step.margin, threads=threads, **_stream(config))
+    for threads in sorted({0, experiment.data.threads}):
+        batches = _batches(experiment, cases, step.margin, threads)
         times = take_steps(step, batches, count)
         batches.close()
         made.rows.append(
@@ -239,14 +213,14 @@ def augmentation(steps: dict[str, TrainingStep], batch: Any, repeats: int, where
     )
 
 
-def host(config: Config, batch: Any, repeats: int, where: str) -> Table:
+def host(experiment: Experiment, batch: Any, repeats: int, where: str) -> Table:
     """One row for each settings: compiled for the device, and with SciPy in one thread."""
-    rng = np.random.default_rng(config.seed)
-    devices = mesh.make_mesh(config.devices, config.data.batch)
+    rng = np.random.default_rng(experiment.seed)
+    devices = mesh.make_mesh(experiment.devices, experiment.data.batch)
     placed = mesh.place_batch(batch, devices)
-    key = jax.device_put(jax.random.key(config.seed), mesh.replicated(devices))
-    configured = Augmentation.of(config)
-    always = other_settings(config)["all, always"]
+    key = jax.device_put(jax.random.key(experiment.seed), mesh.replicated(devices))
+    configured = experiment.augment
+    always = other_settings(configured)["all, always"]
     rows = []
     for way, settings in {"as configured": configured, "all, always": always}.items():
         compiled = jax.jit(partial(augment, settings=settings))
@@ -297,11 +271,14 @@ def _share(seconds: Seconds, way: str) -> float:
     return 100 * statistics.median(1 - without / with_ for with_, without in rounds)
 
 
-def _stream(config: Config) -> dict[str, Any]:
-    """What `train` gives `training_batches` besides cases, margin and threads."""
-    return {
-        "patch": tuple(config.data.patch),
-        "batch": patches_a_step(config),
-        "foreground": config.data.foreground,
-        "seed": config.seed,
-    }
+def _batches(
+    experiment: Experiment, cases: Sequence[CachedCase], margin: int, threads: int
+) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    """The stream of batches as `train` makes it, with so many threads that read ahead."""
+    return training_batches(
+        cases,
+        dataclasses.replace(experiment.data, threads=threads),
+        patches=experiment.patches_a_step,
+        seed=experiment.seed,
+        margin=margin,
+    )

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.training.state import TrainState, finite_parts
 
@@ -20,7 +19,7 @@ def refuse_divergence(
     metrics: Mapping[str, Any],
     step: int,
     saved: int | None,
-    config: Config,
+    remedy: str,
     state: TrainState | None = None,
 ) -> None:
     """Refuses to go on where the loss, the gradient or the state is not finite.
@@ -33,7 +32,7 @@ def refuse_divergence(
         metrics: of the step, with "loss" and "gradient_norm".
         step: its number, from 1 on.
         saved: the step of the newest checkpoint, if there is one.
-        config: of the run.
+        remedy: what may help, for the message.
         state: after the step; None where it need not be looked at.
 
     Raises:
@@ -49,12 +48,5 @@ def refuse_divergence(
         wrong = [f"{said} not finite after" for part, said in _PARTS.items() if not finite[part]]
     if not wrong:
         return
-    remedy = "lower config.optimiser.learning_rate, or look at the data"
-    if config.model.stream == "fixed":
-        limit = 2 ** (31 - config.model.fraction_bits)
-        remedy = (
-            f"an activation may have left the fixed-point stream's range of +-{limit}: take fewer "
-            f"config.model.fraction_bits than {config.model.fraction_bits}, {remedy}"
-        )
     last = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
     raise UserError(f"{wrong[0]} step {step}; {remedy}; {last}")

@@ -15,7 +15,8 @@ def read_rows(file: Path) -> list[dict[str, float]]:
         file: it may be missing.
 
     Returns:
-        The rows, each with a whole number "step" and other numbers by name.
+        The rows, each with a whole number "step" and other numbers by name; NaN where a row has
+        null.
 
     Raises:
         OSError: the file is there and cannot be read.
@@ -30,7 +31,10 @@ def read_rows(file: Path) -> list[dict[str, float]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and all(map(_is_number, row.values())):
+        if not isinstance(row, dict):
+            continue
+        row = {name: math.nan if value is None else value for name, value in row.items()}
+        if all(map(_is_number, row.values())):
             step = row.get("step", math.nan)
             if math.isfinite(step) and step == int(step):
                 rows.append({**row, "step": int(step)})

@@ -1,7 +1,7 @@
 """Whether values read from JSON have the keys and the types that this version gives them.
 
-The right keys and types follow from the configuration's defaults and from a dataclass's
-annotations. A fault is one text: "config.data.fold is 'x', not a whole number".
+The right keys and types follow from a dataclass's annotations. A fault is one text: "values[0] is
+'x', not a whole number".
 """
 
 import types
@@ -10,38 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from invseg_jax.configuration import EMBEDDED, base_config
-
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
-
-def config_fault(values: Mapping[str, Any], *, complete: bool) -> str | None:
-    """What is wrong with a configuration, or None.
-
-    Args:
-        values: of the configuration, with lists in the place of tuples.
-        complete: whether every key must be there; runs of earlier versions lack some.
-    """
-    model = values.get("model")
-    if not isinstance(model, Mapping):
-        return (
-            _missing("config.model")
-            if model is None
-            else _wrong("config.model", model, "an object")
-        )
-    if (name := model.get("name")) is None:
-        return _missing("config.model.name")
-    try:
-        base = base_config(name)
-    except (KeyError, TypeError):
-        return f"config.model.name is {_shown(name)}, and there is no such network"
-    data = values.get("data")
-    if isinstance(data, Mapping) and "embedded" in data:
-        with base.unlocked():
-            base.data.embedded = ConfigDict(EMBEDDED)
-    return _section_fault(values, base, "config", complete)
 
 
 def fields_fault(cls: type, values: Any, *, complete: bool, where: str = "") -> str | None:
@@ -68,34 +37,6 @@ def fields_fault(cls: type, values: Any, *, complete: bool, where: str = "") -> 
         if fault := _value_fault(known[name], value, inside + name):
             return fault
     return None
-
-
-def _section_fault(values: Any, base: ConfigDict, where: str, complete: bool) -> str | None:
-    if not isinstance(values, Mapping):
-        return _wrong(where, values, "an object")
-    if complete and (missing := [key for key in base if key not in values]):
-        return _missing(f"{where}.{missing[0]}")
-    for key, value in values.items():
-        if key not in base:
-            return _unknown(f"{where}.{key}")
-        default = base[key]
-        if isinstance(default, ConfigDict):
-            fault = _section_fault(value, default, f"{where}.{key}", complete)
-        elif value is None and default is None:
-            fault = None
-        else:
-            fault = _value_fault(_annotation(default, base.get_type(key)), value, f"{where}.{key}")
-        if fault:
-            return fault
-    return None
-
-
-def _annotation(default: Any, kind: type) -> Any:
-    """The type of a setting as an annotation; a tuple may have any length."""
-    if kind is not tuple:
-        return kind
-    inner = {type(item) for item in default or ()}
-    return tuple[inner.pop(), ...] if len(inner) == 1 else tuple
 
 
 def _value_fault(annotation: Any, value: Any, where: str) -> str | None:

@@ -23,24 +23,29 @@ from tensorboardX.summary import scalar
 
 from invseg_jax.printable import printable
 from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.training.task import Validation
 
 
 class TrainingLog:
     """A progress bar or plain lines, TensorBoard scalars, history.jsonl and progress.png.
 
-    Use as a context manager. On a terminal one bar shows the last loss, soft Dice, steps a second,
-    "wait", the share of time spent waiting for data, and the time left; elsewhere each log step is
-    a line.
+    Use as a context manager. On a terminal one bar shows the last loss, the metrics that the task
+    names, steps a second, "wait", the share of time spent waiting for data, and the time left;
+    elsewhere each log step is a line.
     """
 
-    def __init__(self, run: RunFolder, *, first: int, steps: int):
+    def __init__(
+        self, run: RunFolder, *, first: int, steps: int, shown: Mapping[str, str] | None = None
+    ):
         """Continues the log of a run.
 
         Args:
             run: its folder.
             first: steps taken so far; later entries of an earlier attempt are cut off.
             steps: steps in all.
+            shown: metrics to show beside the loss, and what each is called there.
         """
+        self._shown = dict(shown or {})
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._run, self._steps = run, steps
         self._rows = run.read_history(first)
@@ -92,47 +97,34 @@ class TrainingLog:
     def training(self, step: int, metrics: Mapping[str, float]) -> None:
         """Logs the metrics of a step, and the rate since the last log step.
 
-        A batch without a labelled voxel has no Dice: it is NaN, and is left out.
+        A metric that the batch does not give is NaN: it is shown as n/a and is not kept.
         """
         now = time.perf_counter()
         elapsed, taken = max(now - self._begun, 1e-9), step - self._begun_at
         rate, waiting = taken / elapsed, self._waited / elapsed
         self.restart_clock(step)
         left = (self._steps - step) / rate if rate else float("nan")
-        dice = "n/a" if math.isnan(metrics["dice"]) else f"{metrics['dice']:.3f}"
-        text = (
-            f"loss {metrics['loss']:.3f}  Dice {dice}  {rate:.2f} steps/s  "
-            f"wait {100 * waiting:.0f} %"
-        )
+        numbers = {"loss": metrics["loss"]}
+        numbers |= {name: metrics[metric] for metric, name in self._shown.items()}
+        texts = [f"{name} {'n/a' if math.isnan(v) else f'{v:.3f}'}" for name, v in numbers.items()]
+        text = "  ".join([*texts, f"{rate:.2f} steps/s", f"wait {100 * waiting:.0f} %"])
         self._bar.update(self._task, completed=step, text=text)
         if not self.console.is_terminal:
             minutes = f"{left // 60:.0f} min {left % 60:.0f} s left"
             self.say(f"step {step}/{self._steps}  {text}  {minutes}")
-        kept = {name: v for name, v in metrics.items() if name != "dice" or not math.isnan(v)}
+        given = {name: v for name, v in metrics.items() if not math.isnan(v)}
         rates = {"steps_per_second": rate, "data_wait": waiting}
-        self._write(step, {f"train/{name}": value for name, value in ({**kept, **rates}).items()})
+        self._write(step, {f"train/{name}": value for name, value in ({**given, **rates}).items()})
 
     def validated(self, step: int) -> bool:
         """Whether the held-out cases were scored after a step, now or in an earlier attempt."""
         rows = (row for row in self._rows if row["step"] == step)
         return any(name.startswith("val/") for row in rows for name in row)
 
-    def validation(
-        self, step: int, dice: Mapping[str, float], terms: Mapping[str, float] | None = None
-    ) -> None:
-        """Logs what the held-out cases show.
-
-        Args:
-            step: steps taken.
-            dice: of each class, by name.
-            terms: others, by name: those of the VAE branch, where there is one.
-        """
-        terms = terms or {}
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in dice.items())
-        others = "".join(f"  {name} {value:.3g}" for name, value in terms.items())
-        self.say(f"step {step}/{self._steps}  held-out Dice: {scores}{others}")
-        named = {f"val/dice/{name}": value for name, value in dice.items()}
-        self._write(step, named | {f"val/{name}": value for name, value in terms.items()})
+    def validation(self, step: int, found: Validation) -> None:
+        """Logs what the held-out cases show after `step` steps."""
+        self.say(f"step {step}/{self._steps}  {found.text}")
+        self._write(step, {f"val/{name}": value for name, value in found.scores.items()})
 
     def draw(self, path: Path) -> None:
         """Draws the history so far."""

@@ -1,8 +1,5 @@
 """Loss functions: what training makes small."""
 
-import math
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,55 +7,11 @@ from jax import nn
 
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.regions import Regions
-from invseg_jax.errors import UserError
+from invseg_jax.experiment import LossSettings
 from invseg_jax.models import Outputs
 from invseg_jax.reversible.layer import Array
 
 _SPACE = (1, 2, 3)
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Weighted sum of a cross-entropy and one minus the mean soft Dice; the default is nnU-Net's.
-
-    Attributes:
-        regions: whether the network segments the data set's regions, each by a sigmoid for itself,
-            instead of its classes by a softmax over all.
-        dice: weight of one minus the mean soft Dice.
-        cross_entropy: weight of the cross-entropy: over the classes, or binary for each region.
-        weights: in the cross-entropy, of each class (the background first) or region; none: all 1.
-        squared: whether the denominator of the Dice has squares, see `soft_dice`.
-        per_sample: whether the Dice is taken of each sample and averaged, or of the whole batch.
-        background: whether the background counts in the mean Dice. Regions have none.
-        smoothing: added to both sides of the Dice's fraction, in voxels.
-
-    Raises:
-        UserError: a weight that is negative, all weights 0, or a smoothing that is not above 0.
-    """
-
-    regions: bool = False
-    dice: float = 1.0
-    cross_entropy: float = 1.0
-    weights: tuple[float, ...] = ()
-    squared: bool = False
-    per_sample: bool = False
-    background: bool = False
-    smoothing: float = 1.0
-
-    def __post_init__(self):
-        """Turns a list, as configuration files give it, into a tuple, and checks the ranges."""
-        object.__setattr__(self, "weights", tuple(map(float, self.weights)))
-        for name in ("dice", "cross_entropy", "weights"):
-            value = getattr(self, name)
-            if not all(0 <= v < math.inf for v in (value if name == "weights" else (value,))):
-                raise UserError(f"config.loss.{name} is {value}; give 0 or more")
-        if self.dice == self.cross_entropy == 0:
-            raise UserError("config.loss.dice and config.loss.cross_entropy are both 0: no loss")
-        if self.weights and not any(self.weights):
-            raise UserError("config.loss.weights are all 0; config.loss.cross_entropy=0 is no term")
-        # At 0, a class that is in neither map would be 0 / 0.
-        if not 0 < self.smoothing < math.inf:
-            raise UserError(f"config.loss.smoothing is {self.smoothing}; give a number above 0")
 
 
 def soft_dice(

@@ -4,33 +4,37 @@ It is described by shapes alone, so it can be compiled for arrays that do not ex
 devices that are not there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from invseg_jax.configuration import Config, patches_a_step
-from invseg_jax.data.augment import Augmentation
-from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import OptimiserSettings, TrainerSettings
 from invseg_jax.main_memory import give_back
+from invseg_jax.reversible.layer import Array
 from invseg_jax.training import mesh
-from invseg_jax.training.losses import LossSettings, deeply_supervised
-from invseg_jax.training.reconstruction import ReconstructionWeights
-from invseg_jax.training.state import (
-    OptimiserSettings,
-    TrainState,
-    first_state,
-    make_optimiser,
-    schedule,
-)
+from invseg_jax.training.state import TrainState, first_state, make_optimiser, schedule
 from invseg_jax.training.step import make_step
+
+
+class Objective(Protocol):
+    """What a step is compiled for; the part of a `task.Task` that needs no data."""
+
+    @property
+    def batch(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Shape and type of each array of a batch."""
+        ...
+
+    def loss(
+        self, parameters: Any, batch: Mapping[str, Any], key: Array
+    ) -> tuple[Array, Mapping[str, Array]]:
+        """See `task.Task.loss`."""
+        ...
 
 
 class ProgramTooLarge(UserError):
@@ -46,10 +50,9 @@ class TrainingProgram:
         optimiser: moves the parameters.
         rate: the learning rate at each step.
         state: shapes, types and placement of the state, as a `TrainState`.
-        batch: the same of a batch: `image` (n, d, h, w, modalities), `label` (n, d, h, w).
+        batch: the same of a batch, by name.
         step: the jitted step, which donates the state.
         seed: of the run's random key.
-        flip: probability of mirroring along each axis.
     """
 
     devices: Mesh
@@ -59,65 +62,47 @@ class TrainingProgram:
     batch: dict[str, jax.ShapeDtypeStruct]
     step: Any
     seed: int
-    flip: tuple[float, float, float]
 
     @classmethod
     def build(
         cls,
-        config: Config,
-        model: nnx.Module,
-        modalities: int,
+        objective: Objective,
+        params: Any,
+        settings: TrainerSettings,
+        optimiser: OptimiserSettings,
         devices: Mesh,
-        regions: Regions | None = None,
     ) -> "TrainingProgram":
-        """The program that a configuration asks for.
+        """The program that makes the loss of a task small.
 
         Args:
-            config: everything but the network is taken from it.
-            model: the network, its parameters arrays or (`nnx.eval_shape`) shapes.
-            modalities: channels of the image.
+            objective: gives the loss and the shapes of a batch; a task is one.
+            params: the first parameters, or their shapes.
+            settings: the number of steps and the seed.
+            optimiser: moves the parameters.
             devices: see `mesh.make_mesh`.
-            regions: what the outputs stand for, where that is not the classes.
-
-        Raises:
-            UserError: the settings of the loss, the optimiser or the augmentation are out of range.
         """
-        patch = tuple(config.data.patch)
-        settings = OptimiserSettings(**config.optimiser)
-        augmentation = Augmentation.of(config)
-        loss = partial(deeply_supervised, settings=LossSettings(**config.loss), regions=regions)
-        weights = ReconstructionWeights.of(config)
-        optimiser = make_optimiser(settings, config.steps)
-        graph, params = nnx.split(model)
+        transformation = make_optimiser(optimiser, settings.steps)
         everywhere, spread = mesh.replicated(devices), mesh.over_batch(devices)
-        state = jax.eval_shape(lambda params: first_state(params, optimiser, config.seed), params)
-        shape = (patches_a_step(config), *patch)
-        batch = {
-            "image": jax.ShapeDtypeStruct((*shape, modalities), jnp.float32),
-            "label": jax.ShapeDtypeStruct(shape, jnp.int32),
-        }
+        state = jax.eval_shape(lambda p: first_state(p, transformation, settings.seed), params)
         step = jax.jit(
             make_step(
-                graph,
-                optimiser,
-                augmentation,
-                average=settings.average,
-                loss=loss,
-                weights=weights,
-                accumulate=settings.accumulate,
+                objective.loss,
+                transformation,
+                average=optimiser.average,
+                accumulate=optimiser.accumulate,
             ),
             donate_argnums=0,
             out_shardings=everywhere,
         )
         return cls(
             devices=devices,
-            optimiser=optimiser,
-            rate=jax.jit(schedule(settings, config.steps)),  # one program, not one an operation
+            optimiser=transformation,
+            # One program, not one an operation.
+            rate=jax.jit(schedule(optimiser, settings.steps)),
             state=_placed(state, everywhere),
-            batch=_placed(batch, spread),
+            batch=_placed(dict(objective.batch), spread),
             step=step,
-            seed=config.seed,
-            flip=augmentation.flip,
+            seed=settings.seed,
         )
 
     def first_state(self, params: Any) -> TrainState:

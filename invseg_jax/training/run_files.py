@@ -4,20 +4,24 @@ from pathlib import Path
 from typing import Any
 
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment
+from invseg_jax.experiment.stored import from_json
+from invseg_jax.experiment.upgrade import upgraded
 from invseg_jax.training import signed_json
-from invseg_jax.training.json_types import config_fault, fields_fault
+from invseg_jax.training.json_types import fields_fault
 
 
-def config_values(run: Path) -> dict[str, Any]:
-    """What RUN/config.json holds, with lists in the place of tuples.
+def experiment_of(run: Path) -> Experiment:
+    """What RUN/config.json holds; settings of earlier versions are upgraded.
 
     Raises:
         UserError: the folder holds no run, or the file is damaged.
     """
-    values, complete = _read(run, "config.json")
-    if fault := config_fault(values, complete=complete):
-        raise signed_json.unreadable(run / "config.json", fault)
-    return values
+    stored = _read(run, "config.json")
+    try:
+        return from_json(upgraded(stored.values, stored.form), complete=stored.complete)
+    except UserError as error:
+        raise signed_json.unreadable(run / "config.json", str(error)) from error
 
 
 def field_values(run: Path, name: str, cls: type) -> dict[str, Any]:
@@ -31,10 +35,12 @@ def field_values(run: Path, name: str, cls: type) -> dict[str, Any]:
     Raises:
         UserError: the folder holds no run, or the file is damaged.
     """
-    values, complete = _read(run, name)
-    if fault := fields_fault(cls, values, complete=complete):
+    stored = _read(run, name)
+    # The fields of these files are those of the format before.
+    complete = stored.form is not None
+    if fault := fields_fault(cls, stored.values, complete=complete):
         raise signed_json.unreadable(run / name, fault)
-    return values
+    return stored.values
 
 
 def _read(run: Path, name: str) -> signed_json.Stored:

@@ -1,7 +1,7 @@
 """JSON files that show when they are damaged: a format number and a digest stand before the rest.
 
     {
-     "format": 2,
+     "format": 3,
      "digest": "crc32:0123abcd",
      ...
     }
@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from invseg_jax.errors import UserError
+from invseg_jax.experiment.upgrade import FORMAT
 from invseg_jax.json_values import json_checksum
 
-FORMAT = 2
+# The formats that this version reads.
+_READ = range(2, FORMAT + 1)
 
 
 class Stored(NamedTuple):
@@ -26,12 +28,16 @@ class Stored(NamedTuple):
 
     Attributes:
         values: all keys but "format" and "digest".
-        complete: whether all keys must be there, because this version wrote the file. Files of
-            earlier versions may lack some.
+        form: the format number; None in files from before there was one.
     """
 
     values: dict[str, Any]
-    complete: bool
+    form: int | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all keys must be there; files of earlier versions may lack some."""
+        return self.form == FORMAT
 
 
 def to_text(values: Mapping[str, Any]) -> str:
@@ -71,12 +77,12 @@ def read(file: Path) -> Stored:
     form = content.pop("format", None)
     if form is None and digest is not None:
         raise unreadable(file, 'it has a "digest" and no "format"')
-    if form is not None and (type(form) is not int or form != FORMAT):
+    if form is not None and (type(form) is not int or form not in _READ):
         raise UserError(
-            f"{file} cannot be read: it has the format {form!r}, and this version reads {FORMAT}; "
-            "use the version that wrote it"
+            f"{file} cannot be read: it has the format {form!r}, and this version reads up to "
+            f"{FORMAT}; use the version that wrote it"
         )
-    return Stored(content, complete=form is not None)
+    return Stored(content, form)
 
 
 def unreadable(file: Path, fault: str) -> UserError:

@@ -1,13 +1,13 @@
 """The state of a training run, and the optimiser that moves it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from invseg_jax.errors import UserError
+from invseg_jax.experiment import OptimiserSettings
 from invseg_jax.reversible.layer import Array
 
 
@@ -44,74 +44,10 @@ def finite_parts(state: TrainState) -> dict[str, Array]:
     return {name: finite(getattr(state, name)) for name in parts}
 
 
-OPTIMISERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "polynomial")
-
-
-@dataclass(frozen=True)
-class OptimiserSettings:
-    """What moves the parameters, how far, and how many batches have a say.
-
-    Attributes:
-        name: "adamw" (Loshchilov and Hutter 2019), or "sgd": gradient descent with momentum, the
-            weights' decay added to the gradient (nnU-Net's, with momentum 0.99 and Nesterov's).
-        learning_rate: at its highest.
-        warmup: steps of linear increase.
-        schedule: of the decay to zero over the steps that follow: "cosine", or "polynomial",
-            (1 - done)^power.
-        power: of the polynomial; nnU-Net's is 0.9.
-        momentum: of gradient descent.
-        nesterov: whether its momentum looks ahead.
-        weight_decay: on kernels and matrices, not on scales, offsets and biases.
-        clip: greatest global norm of the gradient, above 0; infinity is no limit.
-        accumulate: batches of `config.data.batch` whose mean gradient makes one step; they pass
-            the network one after the other, in the memory of one.
-        average: decay of the parameters' moving average, a step; lower at first, when the
-            parameters move most: min(average, (1 + step) / (10 + step)).
-
-    Raises:
-        UserError: a name that there is not, or a number out of range.
-    """
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    warmup: int = 50
-    schedule: str = "cosine"
-    power: float = 0.9
-    momentum: float = 0.99
-    nesterov: bool = True
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    accumulate: int = 1
-    average: float = 0.99
-
-    def __post_init__(self):
-        """Checks the names and the ranges."""
-        for field, known in (("name", OPTIMISERS), ("schedule", SCHEDULES)):
-            value = getattr(self, field)
-            if value not in known:
-                raise UserError(
-                    f"config.optimiser.{field} is {value!r}; there are {', '.join(known)}"
-                )
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, str) and not value >= 0:  # NaN as well
-                raise UserError(f"config.optimiser.{field.name} is {value}; give 0 or more")
-        if self.clip == 0:
-            raise UserError("config.optimiser.clip is 0, which stops all training; inf is no limit")
-        if self.accumulate < 1:
-            raise UserError("config.optimiser.accumulate is 0; a step takes at least 1 batch")
-        for field in ("average", "momentum"):
-            if not getattr(self, field) < 1:
-                raise UserError(
-                    f"config.optimiser.{field} is {getattr(self, field)}; it must be below 1"
-                )
-
-
 def schedule(settings: OptimiserSettings, steps: int) -> optax.Schedule:
     """The learning rate at each of `steps` steps."""
-    warmup = min(settings.warmup, steps // 2)
-    peak, rest = settings.learning_rate, max(steps, 1) - warmup
+    warmup = settings.warmup
+    peak, rest = settings.learning_rate, max(steps - warmup, 1)
     if settings.schedule == "cosine":
         decay = optax.cosine_decay_schedule(peak, rest)
     else:

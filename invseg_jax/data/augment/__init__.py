@@ -10,14 +10,12 @@ What changes intensities therefore changes only voxels that are not 0, and takes
 from these alone (nnU-Net reaches the same by masking after its transforms). Images without a
 background of exact zeros are changed everywhere.
 
-    settings        probabilities and strengths
     transform       a batch: keys, one resampling, then the intensities
     affine, elastic, resample                       where each voxel comes from, and fetching it
     intensity, coarsening, bias_field               what is changed of its value
     draws, separable                                what these are made of
 """
 
-from invseg_jax.data.augment.settings import Augmentation
 from invseg_jax.data.augment.transform import augment
 
-__all__ = ["Augmentation", "augment"]
+__all__ = ["augment"]

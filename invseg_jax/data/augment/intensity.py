@@ -10,7 +10,7 @@ from invseg_jax.data.augment.bias_field import bias_field
 from invseg_jax.data.augment.coarsening import blur_matrix, low_resolution_matrix
 from invseg_jax.data.augment.draws import Draws
 from invseg_jax.data.augment.separable import along_axes
-from invseg_jax.data.augment.settings import Augmentation
+from invseg_jax.experiment import Augmentation
 
 _SMALLEST_RANGE = 1e-7
 

@@ -10,7 +10,7 @@ from invseg_jax.data.augment.draws import Draws
 from invseg_jax.data.augment.elastic import displacement
 from invseg_jax.data.augment.intensity import CHANGES, change_intensities
 from invseg_jax.data.augment.resample import resample, source_coordinates
-from invseg_jax.data.augment.settings import Augmentation
+from invseg_jax.experiment import Augmentation
 
 # Flips 3, affine 1 + 3 angles + 1 scale + 3 stretches, deformation 1, whether each change is made.
 _SCALARS = 3 + 8 + 1 + len(CHANGES)
@@ -56,7 +56,7 @@ def _move(
     draws: Draws, key: jax.Array, image: jax.Array, label: jax.Array, settings: Augmentation
 ) -> tuple[jax.Array, jax.Array]:
     """Mirrors, maps and deforms one patch; moves it once."""
-    flips = jnp.stack([draws.happens(probability) for probability in settings.flip])
+    flips = jnp.stack([draws.happens(probability) for probability in settings.flip_probabilities])
     matrix = _random_matrix(draws, settings)
     deformed = draws.happens(settings.elastic_probability)
     if not settings.resamples:
@@ -71,7 +71,7 @@ def _move(
 
 
 def _flip(flips: jax.Array, image: jax.Array, label: jax.Array, settings: Augmentation):
-    for axis, probability in enumerate(settings.flip):
+    for axis, probability in enumerate(settings.flip_probabilities):
         if probability > 0:
             image = jnp.where(flips[axis], jnp.flip(image, axis), image)
             label = jnp.where(flips[axis], jnp.flip(label, axis), label)
@@ -86,5 +86,5 @@ def _random_matrix(draws: Draws, settings: Augmentation) -> jax.Array:
     variation = math.log1p(settings.stretch)
     angles = draws.uniform(3, -greatest, greatest)
     log_scale = draws.uniform(1, low, high) + draws.uniform(3, -variation, variation)
-    matrix = affine_matrix(angles, jnp.exp(log_scale), settings.spacing)
+    matrix = affine_matrix(angles, jnp.exp(log_scale), settings.voxel_size)
     return jnp.where(chosen, matrix, jnp.eye(3, dtype=jnp.float32))

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
 from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.checks.warnings import (
@@ -19,11 +18,11 @@ from invseg_jax.data.checks.warnings import (
 )
 from invseg_jax.data.content import Content, known_content
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
-from invseg_jax.data.nifti import MAX_BYTES
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.shortage import ran_out, shortage
 from invseg_jax.data.source import now_and_then
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, Preprocessing
+from invseg_jax.experiment.data import MAX_BYTES
 
 # Is told how many cases are done, and which case is next.
 Progress = Callable[[int, Case], None]
@@ -128,7 +127,7 @@ def _check(
 
 
 def refuse_faults(
-    config: Config,
+    data: DataSettings,
     dataset: Dataset,
     cases: Sequence[Case],
     say: Callable[[str], None],
@@ -138,19 +137,19 @@ def refuse_faults(
     """Checks cases; what was found sound before is not read again.
 
     Args:
-        config: with `data.layout`, `data.tolerate`, `data.max_bytes` and `data.preprocess`.
+        data: of the layout, what is tolerated, and the preparation.
         dataset: from `open_source`.
         cases: of the data set.
         say: told the progress now and then. Then one line for the warnings: how many there are,
             the first, and the command that shows all of them. Then one line for each modality whose
             values do not suit its normalisation.
-        tolerate: as of `check_cases`; None: `config.data.tolerate`.
+        tolerate: as of `check_cases`; None: `data.tolerate`.
 
     Raises:
         UserError: there is a fault. One line: how many, the first, and the command that shows all
             of them.
     """
-    tolerated: Collection[str] = config.data.get("tolerate", ()) if tolerate is None else tolerate
+    tolerated: Collection[str] = data.tolerate if tolerate is None else tolerate
     tell = now_and_then(say)
 
     def progress(number: int, case: Case) -> None:
@@ -162,9 +161,9 @@ def refuse_faults(
         tolerate=tolerated,
         sound=SoundCases(),
         progress=progress,
-        settings=Preprocessing.of(config),
+        settings=data.preprocess,
     )
-    shows_all = f"`{_command(config, dataset, tolerated)}` shows them all"
+    shows_all = f"`{_command(data, dataset, tolerated)}` shows them all"
     faults = [fault for fault in found if not fault.warning]
     if faults:
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -181,16 +180,16 @@ def _line(fault: Fault) -> str:
     return f"case {fault.case}: {fault.text}" if fault.case else fault.text
 
 
-def _command(config: Config, dataset: Dataset, tolerated: Collection[str]) -> str:
+def _command(data: DataSettings, dataset: Dataset, tolerated: Collection[str]) -> str:
     """The command line that prints all that was found."""
-    layout = config.data.layout
+    layout = data.layout
     command = f"python -m invseg_jax.check_data --layout {layout} "
     command += f"--data {shlex.quote(str(dataset.root))}"
     # What a case takes of memory, and whether 0 is air, hang on how it is prepared.
-    if layout == "plain" or Preprocessing.of(config) != Preprocessing():
+    if layout == "plain" or data.preprocess != Preprocessing():
         command += " --config FILE"
     if tolerated:
         command += f" --tolerate {','.join(tolerated)}"
-    if config.data.get("max_bytes", MAX_BYTES) != MAX_BYTES:
-        command += f" --max_bytes {config.data.max_bytes}"
+    if data.max_bytes != MAX_BYTES:
+        command += f" --max_bytes {data.max_bytes}"
     return command

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.data.layouts import brats2020, iseg, msd, nnunet, plain
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.missing import leads_nowhere
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "open_dataset"]
 
@@ -29,16 +29,14 @@ LAYOUTS: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def open_dataset(
-    layout: str, root: str | Path, settings: Mapping[str, Any] | None = None
-) -> Dataset:
+def open_dataset(layout: str, root: str | Path, settings: PlainSettings | None = None) -> Dataset:
     """Lists the cases of a data set.
 
     Args:
         layout: "brats2020", "iseg" (iSeg-2017 and iSeg-2019), "msd" (Medical Segmentation
             Decathlon), "nnunet" (its raw data sets, version 2) or "plain" (patterns of file names).
         root: the data set's folder.
-        settings: `config.data.plain`, for that layout.
+        settings: for the layout "plain".
 
     Returns:
         The data set, its cases in natural order of their ids. Files may be missing and ids may
@@ -52,7 +50,7 @@ def open_dataset(
 
 
 def find_layout(
-    layout: str, root: str | Path, settings: Mapping[str, Any] | None = None
+    layout: str, root: str | Path, settings: PlainSettings | None = None
 ) -> Callable[[], Dataset]:
     """What `open_dataset` is about to call: a mistake of the call is told from faulty data.
 

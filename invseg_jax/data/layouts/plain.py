@@ -18,17 +18,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from invseg_jax.data.layouts.case import Dataset, cases_of_id, ordered
 from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
 from invseg_jax.data.missing import leads_nowhere, stands_for_file, why_missing
 from invseg_jax.data.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 
+Value = TypeVar("Value", str, int)
 _KEY = "config.data.plain"
 # The name in `classes` of the value that stands for voxels that nobody labelled.
 _IGNORE = "ignore"
@@ -55,36 +57,36 @@ class Patterns:
     reference: int | None
 
     @classmethod
-    def read(cls, settings: Mapping[str, Any] | None) -> Patterns:
-        """Checks the settings, which may come from the command line.
+    def read(cls, settings: PlainSettings | None) -> Patterns:
+        """Checks the settings.
 
         Raises:
-            UserError: one is not as `configuration.py` says.
+            UserError: a pattern is wrong, or a name or value is given twice.
         """
-        if not settings or not settings["images"]:
+        if not settings or not settings.images:
             raise UserError(
                 f"the plain layout needs {_KEY}.images, a pattern of file names for each modality; "
                 "take configs/sarcoma.py as an example"
             )
         images = {
             name: _checked(f"{_KEY}.images, {name}", text)
-            for name, text in _pairs(settings, "images", str)
+            for name, text in _pairs("images", settings.images)
         }
-        label = settings["label"] and _checked(f"{_KEY}.label", settings["label"])
-        classes = dict(_pairs(settings, "classes", int))
+        label = settings.label and _checked(f"{_KEY}.label", settings.label)
+        classes = dict(_pairs("classes", settings.classes))
         ignore = classes.pop(_IGNORE, None)
         used = [0, *classes.values(), *(() if ignore is None else (ignore,))]
         if not classes or "background" in classes or len(set(used)) < len(used):
             raise UserError(
-                f"{_KEY}.classes is {settings['classes']!r}: give at least one class, each a value "
+                f"{_KEY}.classes is {settings.classes!r}: give at least one class, each a value "
                 "of its own; the background is 0 and is not listed"
             )
         if not all(0 <= value <= MAX_LABEL for value in used):
             raise UserError(
-                f"{_KEY}.classes is {settings['classes']!r}: values go from 0 to {MAX_LABEL}; "
+                f"{_KEY}.classes is {settings.classes!r}: values go from 0 to {MAX_LABEL}; "
                 "renumber the label maps"
             )
-        reference = settings["reference"]
+        reference = settings.reference
         if reference and reference not in images:
             raise UserError(f"{_KEY}.reference is {reference!r}; there are {', '.join(images)}")
         number = tuple(images).index(reference) if reference else None
@@ -246,18 +248,8 @@ def _checked(key: str, text: str) -> str:
     return inner
 
 
-def _pairs(settings: Mapping[str, Any], key: str, kind: type) -> list[tuple[str, Any]]:
-    """A setting that is pairs of a name and a value, as it may come from the command line."""
-    pairs = settings[key]
-    good = isinstance(pairs, tuple | list) and all(
-        isinstance(pair, tuple | list)
-        and len(pair) == 2
-        and isinstance(pair[0], str)
-        and pair[0]
-        and type(pair[1]) is kind
-        for pair in pairs
-    )
-    if not good or len(dict(pairs)) < len(pairs):
-        example = {str: "(('mr', '*/mr.nii.gz'),)", int: "(('tumour', 1),)"}[kind]
-        raise UserError(f"{_KEY}.{key} is {pairs!r}: give pairs with different names, as {example}")
-    return [(name, value) for name, value in pairs]
+def _pairs(key: str, pairs: tuple[tuple[str, Value], ...]) -> tuple[tuple[str, Value], ...]:
+    """Pairs of a name and a value, whose names must differ."""
+    if len(dict(pairs)) < len(pairs) or not all(name for name, _ in pairs):
+        raise UserError(f"{_KEY}.{key} is {pairs!r}: give every pair a name of its own")
+    return pairs

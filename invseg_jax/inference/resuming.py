@@ -21,14 +21,6 @@ _KEPT = (
     "loss.regions",
     "optimiser.name",
 )
-# What the settings were in earlier versions, which had no such key.
-_BEFORE: dict[str, Any] = {
-    "vae.latent": 0,
-    "vae.widths": [],
-    "data.annotated_slices": [],
-    "loss.regions": False,
-    "optimiser.name": "adamw",
-}
 
 
 def settings_fault(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int) -> str | None:
@@ -44,6 +36,8 @@ def settings_fault(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int
     kept = [*_KEPT, *(("data.patch",) if now["vae"]["latent"] else ())]
     if step == now["steps"]:
         kept += _shared(earlier, now, ("optimiser", "loss", "augment", "vae"))
+        # Earlier versions did not settle what was left open.
+        kept = [part for part in kept if part != "augment.spacing" or _at(earlier, part)]
         kept += ["data.batch", "data.patch", "data.foreground"]
     for part in kept:
         if _at(earlier, part) != _at(now, part):
@@ -83,13 +77,13 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for name in path.split("."):
         found = found.get(name, {}) if isinstance(found, Mapping) else {}
-    return _BEFORE.get(path, {}) if found == {} else found
+    return found
 
 
 def _shared(
     earlier: Mapping[str, Any], now: Mapping[str, Any], sections: Sequence[str]
 ) -> list[str]:
-    """The settings of sections that both have: runs of earlier versions lack some."""
+    """The settings of sections that both have."""
     return [
         f"{section}.{name}"
         for section in sections

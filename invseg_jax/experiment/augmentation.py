@@ -1,11 +1,14 @@
-"""What is done how often and how strongly."""
+"""Settings of the augmentation: what is done to a training patch, how often and how strongly."""
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
-from invseg_jax.configuration import Config
-from invseg_jax.errors import UserError
+from invseg_jax.experiment.section import Section
+
+Range = tuple[float, float]
+Flip = tuple[float, float, float]
+Spacing = tuple[float, float, float]
 
 # The strength, or range of strengths, at which a transform does nothing.
 _IDENTITIES = {
@@ -25,7 +28,7 @@ _AT_LEAST_1 = ("bias_field",)
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Section):
     """What is done how often and how strongly; hashable, a static argument of `jax.jit`.
 
     A transform whose probability is 0, or whose range is the identity, is not compiled at all. The
@@ -33,13 +36,14 @@ class Augmentation:
     second channel; here all channels are changed, half as often.
 
     Attributes:
-        flip: probability of mirroring each axis (depth, height, width). A configuration may leave
-            it open, see `of`.
+        flip: probability of mirroring along each axis (D, H, W). None: 0.5 along each, but 0 along
+            the left-right axis where names of classes differ only in their side; see `data.flips`.
         affine_probability: probability of the affine map: rotation, scale and stretch together.
         rotation: greatest angle about each of the three axes, in degrees.
         scale: magnification (low, high), drawn log-uniformly; 1.2 shows things 1.2 times as large.
         stretch: greatest relative change of one axis on top of `scale`; 0 keeps it isotropic.
-        spacing: voxel size of the axes in mm; the rotation acts in mm, not in voxels.
+        spacing: voxel size along the axes, in mm: rotations act in mm, not in voxels. None: the
+            median of the training cases on the network's grid.
         elastic_probability: probability of elastic deformation.
         elastic: standard deviation of the displacement at the control points, in voxels.
         elastic_grid: voxels between control points.
@@ -62,54 +66,54 @@ class Augmentation:
         UserError: a probability outside of [0, 1], or a range that is reversed or not allowed.
     """
 
-    flip: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    KEY: ClassVar[str] = "augment"
+
+    flip: Flip | None = None
     affine_probability: float = 0.3
     rotation: float = 30.0
-    scale: tuple[float, float] = (0.7, 1.4)
+    scale: Range = (0.7, 1.4)
     stretch: float = 0.05
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    spacing: Spacing | None = None
     elastic_probability: float = 0.0
     elastic: float = 4.0
     elastic_grid: float = 32.0
     noise_probability: float = 0.1
-    noise: tuple[float, float] = (0.0, 0.1)
+    noise: Range = (0.0, 0.1)
     blur_probability: float = 0.1
-    blur: tuple[float, float] = (0.5, 1.0)
+    blur: Range = (0.5, 1.0)
     brightness_probability: float = 0.15
-    brightness: tuple[float, float] = (0.75, 1.25)
+    brightness: Range = (0.75, 1.25)
     bias_field_probability: float = 0.0
-    bias_field: tuple[float, float] = (1.0, 1.5)
+    bias_field: Range = (1.0, 1.5)
     contrast_probability: float = 0.15
-    contrast: tuple[float, float] = (0.75, 1.25)
+    contrast: Range = (0.75, 1.25)
     low_resolution_probability: float = 0.125
-    low_resolution: tuple[float, float] = (0.5, 1.0)
+    low_resolution: Range = (0.5, 1.0)
     gamma_probability: float = 0.3
-    gamma: tuple[float, float] = (0.7, 1.5)
+    gamma: Range = (0.7, 1.5)
 
-    def __post_init__(self):
-        """Turns lists, as configuration files give them, into tuples, and checks the ranges."""
-        for field in fields(self):
-            value = _checked(field.name, getattr(self, field.name), field.default)
-            object.__setattr__(self, field.name, value)
+    def check(self) -> None:
+        """Checks the ranges of all numbers."""
+        for name, value in self.values().items():
+            if value is not None:
+                self._check(name, value if isinstance(value, tuple) else (value,))
 
-    @classmethod
-    def of(cls, config: Config) -> "Augmentation":
-        """The settings of a configuration; a flip that it leaves open is the default of the class.
-
-        Where a data set's classes decide, `data.flips.choose_flips` has put a flip into it.
-
-        Raises:
-            UserError: as the class.
-        """
-        values = {**config.augment}
-        if cls.leaves_flip_open(config):
-            del values["flip"]
-        return cls(**values)
-
-    @staticmethod
-    def leaves_flip_open(config: Config) -> bool:
-        """Whether `config.augment.flip` is None, which the command line gives as (None,)."""
-        return config.augment.get("flip") in (None, (None,))
+    def _check(self, name: str, numbers: tuple[float, ...]) -> None:
+        if not all(map(math.isfinite, numbers)):
+            wanted = "finite numbers"
+        elif min(numbers) < 0:
+            wanted = "nothing below 0"
+        elif max(numbers) > 1 and (name in _AT_MOST_1 or name.endswith("_probability")):
+            wanted = "a number between 0 and 1"
+        elif min(numbers) == 0 and name in _POSITIVE:
+            wanted = "numbers above 0"
+        elif min(numbers) < 1 and name in _AT_LEAST_1:
+            wanted = "nothing below 1"
+        elif len(numbers) == 2 and numbers[0] > numbers[1]:
+            wanted = "the lower end first"
+        else:
+            return
+        raise self.wrong(name, f"give {wanted}")
 
     @classmethod
     def off(cls) -> "Augmentation":
@@ -118,6 +122,29 @@ class Augmentation:
             f.name: 0.0 for f in fields(cls) if f.name.endswith("_probability")
         }
         return cls(flip=(0.0, 0.0, 0.0), **never)
+
+    def settled(self, flip: Flip, spacing: Spacing | None = None) -> "Augmentation":
+        """With values for what is left open; what is given stays.
+
+        Args:
+            flip: the probabilities in place of a `flip` of None.
+            spacing: in mm, in place of a `spacing` of None.
+        """
+        return replace(
+            self,
+            flip=flip if self.flip is None else self.flip,
+            spacing=spacing if self.spacing is None else self.spacing,
+        )
+
+    @property
+    def flip_probabilities(self) -> Flip:
+        """`flip`, or 0.5 along each axis where that is left open."""
+        return (0.5, 0.5, 0.5) if self.flip is None else self.flip
+
+    @property
+    def voxel_size(self) -> Spacing:
+        """`spacing`, or 1 mm along each axis where that is left open."""
+        return (1.0, 1.0, 1.0) if self.spacing is None else self.spacing
 
     def changes(self, name: str) -> bool:
         """Whether the transform of this name can be drawn, and at a strength that does anything."""
@@ -131,27 +158,3 @@ class Augmentation:
         """Whether an affine map other than the identity, or a deformation, can be drawn."""
         moves = self.rotation > 0 or self.stretch > 0 or self.scale != (1.0, 1.0)
         return (self.affine_probability > 0 and moves) or self.changes("elastic")
-
-
-def _checked(name: str, value: Any, default: Any) -> Any:
-    """`value` as a float, or as a tuple of as many floats as the default."""
-    length = len(default) if isinstance(default, tuple) else 1
-    try:
-        numbers = [float(v) for v in (value if isinstance(default, tuple) else [value])]
-    except (TypeError, ValueError):
-        numbers = []
-    if len(numbers) != length or not all(map(math.isfinite, numbers)):
-        wanted = "one finite number" if length == 1 else f"{length} finite numbers"
-    elif min(numbers) < 0:
-        wanted = "nothing below 0"
-    elif max(numbers) > 1 and (name in _AT_MOST_1 or name.endswith("_probability")):
-        wanted = "a number between 0 and 1"
-    elif min(numbers) == 0 and name in _POSITIVE:
-        wanted = "numbers above 0"
-    elif min(numbers) < 1 and name in _AT_LEAST_1:
-        wanted = "nothing below 1"
-    elif length == 2 and numbers[0] > numbers[1]:
-        wanted = "the lower end first"
-    else:
-        return tuple(numbers) if isinstance(default, tuple) else numbers[0]
-    raise UserError(f"config.augment.{name} = {value!r}: give {wanted}")

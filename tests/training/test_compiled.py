@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invseg_jax.planning import compiled as module
-from invseg_jax.planning.compiled import compiled_bytes, copies, device_bytes, shortage
+from invseg_jax.training import compiled as module
+from invseg_jax.training.compiled import compiled_bytes, copies, device_bytes, shortage
 from invseg_jax.training import mesh
 
 ROWS = 64

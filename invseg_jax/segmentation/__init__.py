@@ -1,0 +1,1 @@
+"""The supervised task: networks learn to segment volumes from label maps."""
