@@ -16,7 +16,7 @@ from invseg_jax.damage.attacks import OF_ANY_FILE, OF_JSON, Attack
 from invseg_jax.damage.specimen import CACHE, HELD_OUT, RUN, STEPS, Specimen
 from invseg_jax.damage.verdict import Found, Say
 from invseg_jax.inference.network import load_network
-from invseg_jax.inference.segmentation import load_segmenter
+from invseg_jax.inference.segmentation import load_trained_network
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.json_values import plain
 from invseg_jax.training.checkpoints import Checkpoints
@@ -120,7 +120,7 @@ def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
         "fingerprint": plain(asdict(specimen.fingerprint)),
     }
     if found != sound:
-        load_segmenter(folder)  # evaluation may refuse it
+        load_trained_network(folder)  # evaluation may refuse it
     return found
 
 

@@ -190,6 +190,28 @@ class Geometry:
             inside[planes] = slab.argmax(axis=-1) if decide is None else decide(slab)
         return result
 
+    def file_grid(self, probabilities: np.ndarray, outside: Sequence[float]) -> np.ndarray:
+        """Brings probabilities back to the file's grid, interpolated linearly.
+
+        Args:
+            probabilities: (*size, outputs) float32 on the network's grid.
+            outside: the probability of each output outside of the crop.
+
+        Returns:
+            (*shape, outputs) float32, along the axes of the file.
+        """
+        if probabilities.shape[:3] != self.size:
+            raise ValueError(f"probabilities are {probabilities.shape}, not {self.size} x outputs")
+        back = [1 / step for step in self.step]
+        result = np.empty((*self.shape, probabilities.shape[3]), np.float32)
+        for output, other in enumerate(outside):
+            channel = probabilities[..., output]
+            if self.resamples:
+                channel = resample(channel, back, self.extent)
+            result[..., output] = other
+            self.cut(result[..., output])[...] = channel
+        return result
+
 
 def canonical_axes(affine: np.ndarray) -> tuple[Triple, tuple[bool, bool, bool]]:
     """How the axes of a volume come into the canonical frame: right, anterior, superior.

@@ -36,7 +36,7 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class TrainedNetwork:
     """A trained network, and how its cases are prepared.
 
     Attributes:
@@ -54,9 +54,9 @@ class Segmenter:
     step: int | None = None
 
 
-def load_segmenter(
+def load_trained_network(
     workdir: Path, mirror: Mirror | None = None
-) -> tuple[Segmenter, Experiment, DataDescription]:
+) -> tuple[TrainedNetwork, Experiment, DataDescription]:
     """Reads a run's newest checkpoint that is not damaged, and how its cases are prepared.
 
     Args:
@@ -64,7 +64,7 @@ def load_segmenter(
         mirror: axes along which windows are mirrored too; None: as the run's configuration says.
 
     Returns:
-        The segmenter, the run's experiment (with `mirror`), and what it was trained on.
+        The network, the run's experiment (with `mirror`), and what it was trained on.
 
     Raises:
         UserError: as `load_network`.
@@ -72,10 +72,14 @@ def load_segmenter(
     network, experiment, data = load_network(workdir, mirror)
     settings = experiment.data.preprocess
     needed = SegmentationRun(workdir).read_fingerprint().intensities if settings.measures else ()
-    return Segmenter(network, settings, needed, network.regions, network.step), experiment, data
+    return (
+        TrainedNetwork(network, settings, needed, network.regions, network.step),
+        experiment,
+        data,
+    )
 
 
-def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[Segmenter]) -> None:
+def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[TrainedNetwork]) -> None:
     """Refuses a case that would take more memory than there is to be read and segmented.
 
     Args:
@@ -95,7 +99,7 @@ def refuse_large_case(dataset: Dataset, case: Case, segmenters: Sequence[Segment
         refuse_shortage(dataset, case, [each.settings for each in segmenters], windows)
 
 
-def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
+def segment(case: LoadedCase, segmenters: Sequence[TrainedNetwork]) -> np.ndarray:
     """Segments a case; of several networks the mean of the probabilities counts.
 
     Each network has its own normalisation, as runs on several folds do, but all one grid.
@@ -127,7 +131,25 @@ def segment(case: LoadedCase, segmenters: Sequence[Segmenter]) -> np.ndarray:
     return geometry.label_map(total, None if regions is None else regions.decide)
 
 
-def _probabilities(case: LoadedCase, segmenter: Segmenter) -> tuple[Geometry, np.ndarray]:
+def probabilities_on_file_grid(case: LoadedCase, network: TrainedNetwork) -> np.ndarray:
+    """Probabilities of a case on its own grid.
+
+    Args:
+        case: as it was read.
+        network: segments it.
+
+    Returns:
+        (D, H, W, outputs) float32. Outside of the crop all is background.
+
+    Raises:
+        UserError: the case does not fit the settings, see `prepare`.
+    """
+    geometry, found = _probabilities(case, network)
+    background = 0.0 if network.regions is not None else 1.0
+    return geometry.file_grid(found, [background] + [0.0] * (found.shape[3] - 1))
+
+
+def _probabilities(case: LoadedCase, segmenter: TrainedNetwork) -> tuple[Geometry, np.ndarray]:
     """The probabilities of one network; a function, so that the prepared case is freed."""
     prepared = prepare(case, segmenter.settings, segmenter.intensities)
     return prepared.geometry, segmenter.network.probabilities(prepared.image)
