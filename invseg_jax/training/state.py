@@ -57,7 +57,7 @@ def schedule(settings: OptimiserSettings, steps: int) -> optax.Schedule:
 
 
 # By name: of couplings that are stacked, they have two axes as well.
-_NOT_DECAYED = {"scale", "offset", "bias"}
+_NOT_DECAYED = {"scale", "offset", "bias", "turns"}
 
 
 def _decays(path: tuple[Any, ...], weights: jax.Array) -> bool:
