@@ -11,10 +11,10 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.preactivation import (
     preactivated_conv,
-    preactivated_conv_onto,
+    preactivated_conv_into,
     preactivated_conv_pullback,
 )
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array, Stream
 
 
@@ -88,19 +88,19 @@ class ResidualBranch(nnx.Module):
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out), or `Planes` of them."""
         return self.last(*self.before_last(x), key)
 
-    def onto(self, x: Planes, key: Array | None, onto: Onto) -> Planes:
-        """`onto.combine(onto.stream, self(x, key))` in the stream's place; no gradient."""
+    def accumulate(self, x: Planes, key: Array | None, into: Accumulator) -> Planes:
+        """`into.combine(into.stream, self(x, key))` in the stream's place; no gradient."""
         inner, norm, conv = self.before_last(x)
         mask = self._mask(inner, key)
-        return preactivated_conv_onto(inner, norm, conv, mask, self.execution, onto)
+        return preactivated_conv_into(inner, norm, conv, mask, self.execution, into)
 
     def pullback(
-        self, x: Planes, key: Array | None, onto: Onto, df: Planes
+        self, x: Planes, key: Array | None, into: Accumulator, df: Planes
     ) -> tuple[Planes, Planes, "ResidualBranch"]:
-        """`self.onto(x, key, onto)`, and for F(x)'s cotangent those of x and of the module."""
+        """`self.accumulate(x, key, into)`, and from F(x)'s cotangent those of x and the module."""
         (inner, norm, conv), transpose = jax.vjp(ResidualBranch.before_last, self, x)
         stream, *cotangents = preactivated_conv_pullback(
-            inner, norm, conv, self._mask(inner, key), self.execution, onto, df
+            inner, norm, conv, self._mask(inner, key), self.execution, into, df
         )
         dmodule, dx = transpose(tuple(cotangents))
         return stream, dx, dmodule

@@ -19,7 +19,7 @@ from invseg_jax.layers.plane_conv import (
     rounded,
     unchanged,
 )
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array
 
 
@@ -87,24 +87,24 @@ def forward(
     *,
     prepare: Prepare = unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
     slabs: int = 1,
 ) -> Array:
-    """See `plane_conv.forward`; `prepare` and `onto` get pieces (n, planes, h, w, c)."""
+    """See `plane_conv.forward`; `prepare` and `into` get pieces (n, planes, h, w, c)."""
     volume = Planes(x, width).volume
     pieces = _Slabs(volume.shape[1], slabs, kernel)
-    if onto is None:
+    if into is None:
         stream = jnp.zeros((*volume.shape[:-1], kernel.shape[-1]), jnp.float32)
     else:
-        stream = Planes(onto.stream, width).volume
+        stream = Planes(into.stream, width).volume
     if pieces.count == 1:
         y = _conv(prepare(volume), kernel, precision, padding=pieces.halo)
-        return Planes.of(y if onto is None else onto.combine(stream, y)).rows
+        return Planes.of(y if into is None else into.combine(stream, y)).rows
 
     def add_piece(i: Array, stream: Array) -> Array:
         piece = _conv(pieces.around(volume, i, prepare), kernel, precision, padding=0)
-        if onto is not None:
-            piece = onto.combine(pieces.of(stream, i), piece)
+        if into is not None:
+            piece = into.combine(pieces.of(stream, i), piece)
         return pieces.put(stream, piece, i)
 
     return Planes.of(lax.fori_loop(0, pieces.count, add_piece, stream)).rows
@@ -119,14 +119,14 @@ def gradients(
     prepare: Prepare = unchanged,
     retract: Retract = retract_unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
     slabs: int = 1,
 ) -> tuple[Array, Array, Any, Array | None]:
     """See `plane_conv.gradients`; `prepare` and `retract` get pieces (n, planes, h, w, c)."""
     stream = None
-    if onto is not None:
+    if into is not None:
         stream = forward(
-            x, kernel, width, prepare=prepare, precision=precision, onto=onto, slabs=slabs
+            x, kernel, width, prepare=prepare, precision=precision, into=into, slabs=slabs
         )
     # Keeps the reconstruction's evaluation apart from the gradient's: merged, the same sum could
     # come to other bits than in the forward pass.

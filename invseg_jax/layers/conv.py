@@ -43,8 +43,8 @@ def _forward(x: Array, kernel: Array, precision: Precision):
     return conv3x3x3(x, kernel, precision), (x, kernel)
 
 
-def _backward(precision: Precision, kept: tuple[Array, Array], dy: Array):
-    x, kernel = kept
+def _backward(precision: Precision, residuals: tuple[Array, Array], dy: Array):
+    x, kernel = residuals
     planes = Planes.of(x)
     gradients = _by_platform(plane_conv.gradients, compiler_conv.gradients, planes.width, precision)
     dx, dkernel, *_ = gradients(planes.rows, kernel, Planes.of(dy).rows)

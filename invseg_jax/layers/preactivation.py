@@ -23,7 +23,7 @@ from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.norm import GroupNorm, group_statistics, moments, over_group
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array, Stream
 
 SLOPE = 0.01
@@ -55,16 +55,16 @@ def preactivated_conv(
     return y if isinstance(x, Planes) else y.volume
 
 
-def preactivated_conv_onto(
-    x: Planes, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution, onto: Onto
+def preactivated_conv_into(
+    x: Planes, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution, into: Accumulator
 ) -> Planes:
-    """`onto.combine(onto.stream, preactivated_conv(x, ...))`, in the stream's place.
+    """`into.combine(into.stream, preactivated_conv(x, ...))`, in the stream's place.
 
     Not to be differentiated; for convolutions without a bias. Returns what the stream is.
     """
     how = _how(norm, conv, execution, x.width)
-    onto = Onto(onto.stream.rows, onto.combine)
-    return Planes(_evaluate(x.rows, _weights(norm, conv), mask, how, onto)[0], x.width)
+    into = Accumulator(into.stream.rows, into.combine)
+    return Planes(_evaluate(x.rows, _weights(norm, conv), mask, how, into)[0], x.width)
 
 
 def preactivated_conv_pullback(
@@ -73,10 +73,10 @@ def preactivated_conv_pullback(
     conv: Conv,
     mask: Array,
     execution: Execution,
-    onto: Onto,
+    into: Accumulator,
     dy: Planes,
 ) -> tuple[Planes, Planes, GroupNorm, Conv]:
-    """`preactivated_conv_onto`, and the gradients of `preactivated_conv`, in one pass.
+    """`preactivated_conv_into`, and the gradients of `preactivated_conv`, in one pass.
 
     Returns:
         What the stream is, and the cotangents of x, norm and conv.
@@ -85,10 +85,10 @@ def preactivated_conv_pullback(
     weights, transpose = jax.vjp(_weights, norm, conv)
 
     def pull(parts: _Parts, x, weights, mask, stream, dy):
-        onto_here = Onto(stream, onto.combine)
-        return parts.differentiate(x, parts.statistics(x, how), weights, mask, dy, how, onto_here)
+        into_here = Accumulator(stream, into.combine)
+        return parts.differentiate(x, parts.statistics(x, how), weights, mask, dy, how, into_here)
 
-    stream, dx, dweights = _by_platform(pull, how, x.rows, weights, mask, onto.stream.rows, dy.rows)
+    stream, dx, dweights = _by_platform(pull, how, x.rows, weights, mask, into.stream.rows, dy.rows)
     return Planes(stream, x.width), Planes(dx, x.width), *transpose(dweights)
 
 
@@ -132,33 +132,33 @@ def _forward(x, weights, mask, how):
     return y, (x, statistics, weights, mask)
 
 
-def _backward(how, kept, dy):
+def _backward(how, residuals, dy):
     def differentiate(parts: _Parts, x, statistics, weights, mask, dy):
         return parts.differentiate(x, statistics, weights, mask, dy, how)[1:]
 
-    return *_by_platform(differentiate, how, *kept, dy), None
+    return *_by_platform(differentiate, how, *residuals, dy), None
 
 
 _preactivated.defvjp(_forward, _backward)
 
 
-def _evaluate(x: Array, weights: _Weights, mask: Array, how: _How, onto: Onto | None = None):
+def _evaluate(x: Array, weights: _Weights, mask: Array, how: _How, into: Accumulator | None = None):
     """The result, and the mean and 1 / deviation of each channel's group."""
 
     def evaluate(parts: _Parts, x, weights, mask, stream):
         statistics = parts.statistics(x, how)
-        here = None if onto is None else Onto(stream, onto.combine)
+        here = None if into is None else Accumulator(stream, into.combine)
         y = parts.conv(
             x,
             weights.kernel,
             how.width,
             prepare=lambda x: _prepare(x, statistics, weights, mask)[1],
             precision=how.precision,
-            onto=here,
+            into=here,
         )
         return y, statistics
 
-    stream = None if onto is None else onto.stream
+    stream = None if into is None else into.stream
     return _by_platform(evaluate, how, x, weights, mask, stream)
 
 
@@ -185,9 +185,9 @@ class _Parts(NamedTuple):
         mask: Array,
         dy: Array,
         how: _How,
-        onto: Onto | None = None,
+        into: Accumulator | None = None,
     ) -> tuple[Array | None, Array, _Weights]:
-        """What `onto` makes of its stream, dx, and the weights' cotangents."""
+        """What `into` makes of its stream, dx, and the weights' cotangents."""
         mean, inverse = statistics
 
         def retract(x: Array, da: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -205,7 +205,7 @@ class _Parts(NamedTuple):
             prepare=lambda x: _prepare(x, statistics, weights, mask)[1],
             retract=retract,
             precision=how.precision,
-            onto=onto,
+            into=into,
         )
         # Second pass: what the mean and the variance of each group have of every voxel.
         voxels = x.shape[1] * x.shape[2]

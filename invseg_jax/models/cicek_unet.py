@@ -12,7 +12,7 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.initial import constant
 from invseg_jax.layers.resample import UpConv, central, max_pool
 from invseg_jax.models.outputs import Outputs, check_levels
-from invseg_jax.models.unet_channels import Pair, pairs
+from invseg_jax.models.unet_channels import PairChannels, pairs
 from invseg_jax.models.vae import VAESettings
 from invseg_jax.reversible.layer import Array
 
@@ -120,7 +120,7 @@ class CicekUNet3D(nnx.Module):
         self.margin = 6 * 2 ** (self.levels - 1) - 4
         encoder, decoder = pairs(modalities, channels)
 
-        def pair(channels: Pair) -> ValidPair:
+        def pair(channels: PairChannels) -> ValidPair:
             return ValidPair(*channels, batch_norm=batch_norm, execution=execution, rngs=rngs)
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])

@@ -13,7 +13,7 @@ from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
-from invseg_jax.models.unet_channels import Pair, pairs
+from invseg_jax.models.unet_channels import PairChannels, pairs
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible.layer import Array
 
@@ -89,7 +89,7 @@ class UNet3D(nnx.Module):
         self.multiple = 2 ** (len(channels) - 1)
         encoder, decoder = pairs(modalities, channels)
 
-        def pair(channels: Pair) -> ConvPair:
+        def pair(channels: PairChannels) -> ConvPair:
             return ConvPair(*channels, groups=groups, execution=execution, rngs=rngs)
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])

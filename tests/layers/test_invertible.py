@@ -73,10 +73,12 @@ def test_orthogonal_starts_at_the_identity_or_near():
 def u_of(features, going_down):
     rngs = nnx.Rngs(0)
     return invertible.u(
-        invertible.chain(couplings(features, 1), invertible.mixing(features, rngs=rngs)),
+        invertible.chain(
+            couplings=couplings(features, 1), mixing=invertible.mixing(features, rngs=rngs)
+        ),
         features - going_down,
         invertible.down(going_down, rngs=rngs),
-        invertible.chain(couplings(8 * going_down, 1), invertible.tap("bottom")),
+        invertible.tapped(couplings(8 * going_down, 1), "bottom"),
         invertible.up(going_down, rngs=rngs),
         couplings(features, 2),
     )
@@ -124,7 +126,8 @@ def test_one_channel_cannot_be_halved():
 
 def test_a_branch_of_one_s_own(check_layer):
     layer = invertible.chain(
-        invertible.Weighted(invertible.reversible.Halve(), ()), invertible.coupling(Branch(2))
+        halve=invertible.Weighted(invertible.reversible.Halve(), ()),
+        coupling=invertible.coupling(Branch(2)),
     )
     check_layer(*layer, random((1, 2, 1, 2, 4)))
 

@@ -58,7 +58,7 @@ def coupled(channels, count, seed=0):
 
 
 def u(channels, counts, taps=False):
-    """A bijective U with couplings on each level: a layer and its nested params."""
+    """A bijective U with couplings on each level: a layer and its params."""
     levels, nested = [], []
     for i, (fine, coarse) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
         down = coarse // 8
@@ -69,10 +69,12 @@ def u(channels, counts, taps=False):
         turns = turn(down, 8, seed=i)
         going_down, coming_up = learned_down(given_turns), learned_up(given_turns)
         levels.append(Level(encode, fine - down, going_down, coming_up, decode))
-        nested.append((encoded, ((), turns), (turns, ()), decoded))
+        resampling = {"squeeze": (), "rotation": turns}, {"rotation": turns, "unsqueeze": ()}
+        nested.append((encoded, *resampling, decoded))
     bottom, params = coupled(channels[-1], counts[-1], seed=99)
     for encoded, going_down, coming_up, decoded in reversed(nested):
-        params = (encoded, (going_down, params, coming_up), decoded)
+        deeper = {"down": going_down, "inner": params, "up": coming_up}
+        params = {"contracting": encoded, "deeper": deeper, "expanding": decoded}
     return u_shape(levels, bottom), params
 
 
@@ -172,7 +174,7 @@ def test_inverse_exchanges_the_directions(check_layer):
 
 def test_inverse_refuses_taps():
     with pytest.raises(ValueError, match=r"^inverse: the layer has taps: a$"):
-        Inverse(Tap("a")).inverse((), random((1, 2)))
+        Inverse(Chain((Squeeze(), Tap("a"))))
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_
         layer, params = trunk(6, count, 2, arithmetic)
 
         def loss(params, x):
-            y, taps = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            y, taps = run(layer, params, x, key, memory=memory)
             return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
 
         return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
@@ -132,7 +132,7 @@ def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_
 def test_integers_are_not_differentiated():
     layer, params = trunk(3, 1, arithmetic=FixedPoint())
     with pytest.raises(ValueError, match=r"^memory='plain': integers cannot be differentiated"):
-        run(layer, params, random((1, 1, 1, 1, 3)), memory="plain", arithmetic=FixedPoint())
+        run(layer, params, random((1, 1, 1, 1, 3)), memory="plain")
 
 
 @pytest.mark.parametrize("arithmetic", [FLOAT, FixedPoint()])
@@ -144,7 +144,7 @@ def test_an_overflow_reaches_the_output_and_the_gradient(arithmetic):
     params = ((), *[jnp.float32(1e3)] * 6, ())
 
     def loss(params, x):
-        return run(layer, params, x, memory="reversible", arithmetic=arithmetic)[0].sum()
+        return run(layer, params, x, memory="reversible")[0].sum()
 
     value, gradient = jax.value_and_grad(loss)(params, random((1, 1, 1, 2, 2)))
     assert not np.isfinite(value)
@@ -164,7 +164,7 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
         layer = Chain((Halve(), repeat, Inverse(Halve())))
 
         def loss(params, x):
-            y, _ = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            y, _ = run(layer, params, x, key, memory=memory)
             return jnp.sin(y).sum(), y
 
         pull = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
