@@ -33,7 +33,8 @@ class ResidualBranch(nnx.Module):
     """Pre-activation branch: (GroupNorm, leaky ReLU 0.01, 3x3x3 convolution) one or more times.
 
     With one convolution it is the F and G of Brügger et al. 2019. Maps
-    (n, d, h, w, features_in) to (n, d, h, w, features_out).
+    (n, d, h, w, features_in) to (n, d, h, w, features_out); or, with fewer dims, images
+    (n, h, w, features_in) or sequences (n, l, features_in).
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ResidualBranch(nnx.Module):
         features_in: int,
         features_out: int,
         *,
+        dims: int = 3,
         convolutions: int = 1,
         groups: int = 8,
         dropout: float = 0.0,
@@ -53,6 +55,7 @@ class ResidualBranch(nnx.Module):
         Args:
             features_in: channels of the half that it reads.
             features_out: channels of the half that it adds to.
+            dims: axes of space, 1, 2 or 3.
             convolutions: how many, all after the first of features_out channels.
             groups: of the normalisation, reduced to a divisor of the channels.
             dropout: rate of the spatial dropout before the last convolution; active with a key.
@@ -76,6 +79,7 @@ class ResidualBranch(nnx.Module):
                 Conv(
                     a,
                     b,
+                    dims=dims,
                     scale=scale if i == len(pairs) - 1 else 1.0,
                     execution=execution,
                     rngs=rngs,

@@ -24,19 +24,20 @@ from invseg_jax.reversible.layer import Array
 
 
 def _conv(x: Array, kernel: Array, precision: Precision, *, padding: int) -> Array:
-    """(n, d, h, w, c), (k, k, c, k, o) -> (n, d + 2 padding - k + 1, h, w, o) float32."""
+    """(n, d, h, w, c), (k, l, c, m, o) -> (n, d + 2 padding - m + 1, h, w, o) float32."""
     # Rounded by name: a compiler may leave out a mere cast there and back.
     x, kernel = (
         rounded(x, precision).astype(precision),
         rounded(kernel, precision).astype(precision),
     )
-    if kernel.shape[0] == 1:
+    high, wide = kernel.shape[:2]
+    if wide == 1:
         return jnp.matmul(x, kernel[0, 0, :, 0]).astype(jnp.float32)
     y = lax.conv_general_dilated(
         x,
         kernel.transpose(3, 0, 1, 2, 4),
         window_strides=(1, 1, 1),
-        padding=((padding, padding), (1, 1), (1, 1)),
+        padding=((padding, padding), (high // 2, high // 2), (1, 1)),
         dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
     )
     return y.astype(jnp.float32)
@@ -54,7 +55,7 @@ class _Slabs:
         self.count = max(k for k in range(1, min(wanted, depth) + 1) if depth % k == 0)
         self.planes = depth // self.count
         self.last = depth - 1
-        self.halo = kernel.shape[0] // 2
+        self.halo = kernel.shape[3] // 2
 
     def of(self, x: Array, i: Array) -> Array:
         """(n, d, ...) -> (n, planes, ...): piece i."""

@@ -73,6 +73,7 @@ def couplings(
     features: int,
     count: int,
     *,
+    dims: int = 3,
     convolutions: int,
     groups: int,
     dropout: float = 0.0,
@@ -82,7 +83,8 @@ def couplings(
 ) -> Weighted:
     """Halve, `count` additive couplings with residual branches, and join again.
 
-    (n, d, h, w, features) -> (n, d, h, w, features).
+    (n, d, h, w, features) -> (n, d, h, w, features); with fewer dims of images (n, h, w, features)
+    or sequences (n, l, features).
 
     Raises:
         ValueError: fewer than two channels, which cannot be halved.
@@ -95,6 +97,7 @@ def couplings(
         branch = ResidualBranch(
             second,
             first,
+            dims=dims,
             convolutions=convolutions,
             groups=groups,
             dropout=dropout,

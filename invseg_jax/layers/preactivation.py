@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers import compiler_conv, plane_conv
-from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.conv import Conv, as_volume
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.norm import GroupNorm, group_statistics, moments, over_group
 from invseg_jax.reversible import Accumulator, Planes
@@ -35,7 +35,8 @@ def preactivated_conv(
     """Group normalisation, leaky ReLU of slope 0.01 and convolution; differentiable in reverse.
 
     Args:
-        x: (n, d, h, w, c) float32, or `Planes` of it.
+        x: (n, d, h, w, c) float32, or `Planes` of it; or images (n, h, w, c), or sequences
+            (n, l, c), where conv is of as many dims.
         norm: of c channels.
         conv: of c channels to o; a bias is added.
         mask: (n, c), multiplied with the activations; it has no gradient.
@@ -45,14 +46,14 @@ def preactivated_conv(
     Returns:
         (n, d, h, w, o) float32, or `Planes` of it, as x is.
     """
-    planes = x if isinstance(x, Planes) else Planes.of(x)
+    planes = x if isinstance(x, Planes) else Planes.of(as_volume(x))
     y = _preactivated(
         planes.rows, _weights(norm, conv), mask, _how(norm, conv, execution, planes.width)
     )
     if conv.bias is not None:
         y = y + conv.bias[...].reshape(1, 1, 1, -1)
     y = Planes(y, planes.width)
-    return y if isinstance(x, Planes) else y.volume
+    return y if isinstance(x, Planes) else y.volume.reshape(*x.shape[:-1], -1)
 
 
 def preactivated_conv_into(
@@ -93,7 +94,7 @@ def preactivated_conv_pullback(
 
 
 class _Weights(NamedTuple):
-    """What is differentiated besides the input: (c,), (c,) and (k, k, c, k, o)."""
+    """What is differentiated besides the input: (c,), (c,) and (k, l, c, m, o)."""
 
     scale: Array
     offset: Array
