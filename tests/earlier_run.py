@@ -55,7 +55,7 @@ def _pack() -> None:
             where = path.relative_to(run.parent)
             if path.is_file() and "tensorboard" not in where.parts and path.suffix != ".png":
                 packed.write(path, where)
-        _write(packed, "after.npz", lambda file: np.savez(file, **after))
+        _write(packed, "after.npz", lambda file: np.savez(file, allow_pickle=False, **after))
         labels = np.asarray(load(target).dataobj)
         _write(packed, "predicted.npy", lambda file: np.save(file, labels))
 

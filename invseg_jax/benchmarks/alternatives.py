@@ -5,7 +5,7 @@ that keeps their input alone. In ordinary layers JAX differentiates each of the 
 a network that somebody writes with Flax. Parameters and values are the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 from jax import lax, nn
@@ -102,8 +102,12 @@ class GroupedRemat(Layer):
 
     @property
     def parts(self) -> tuple[Layer, ...]:
-        """The `Repeat`."""
-        return (self.repeat,)
+        """The repeated layer."""
+        return self.repeat.parts
+
+    def with_parts(self, parts: tuple[Layer, ...]) -> "GroupedRemat":
+        """Another layer, in the same groups."""
+        return replace(self, repeat=self.repeat.with_parts(parts))
 
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """As the `Repeat`."""

@@ -125,6 +125,9 @@ class _Checkpoint(Layer):
     def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         return jax.checkpoint(self.layer.inverse)(params, y, key)
 
+    def own_arithmetic(self) -> Arithmetic | None:
+        return self.layer.own_arithmetic()
+
     def tap_names(self) -> frozenset[str]:
         return self.layer.tap_names()
 

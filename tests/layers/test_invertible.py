@@ -119,6 +119,26 @@ def test_trunk_holds_every_parameter_of_its_layers():
     assert len(jax.tree.leaves(nnx.state(trunk))) == 3
 
 
+def test_a_trunk_refuses_layers_of_another_arithmetic():
+    fixed = couplings(4, 1, execution=Execution(stream="fixed"))
+    with pytest.raises(ValueError, match=r"^layers of FixedPoint\(.*\) in a trunk of Float\(\)$"):
+        Trunk(fixed)
+
+
+def test_parameters_have_names_that_taps_leave():
+    weighted = u_of(4, 1)
+    deeper = weighted.params["deeper"]
+    assert list(weighted.params) == ["contracting", "deeper", "expanding"]
+    assert list(deeper) == ["down", "inner", "up"]
+    assert list(deeper["inner"]) == ["halve", "branches", "join"]
+    more = invertible.tap_added(invertible.tapped(weighted, "a"), "b")
+    assert more.params is weighted.params and more.layer.tap_names() == {"bottom", "a", "b"}
+    inside = invertible.tap_added(weighted, "b")
+    assert inside.params == {**weighted.params, "b": ()}
+    with pytest.raises(ValueError, match=r"to no Orthogonal$"):
+        invertible.tap_added(invertible.mixing(2, rngs=nnx.Rngs(0)), "b")
+
+
 def test_one_channel_cannot_be_halved():
     with pytest.raises(ValueError, match="^couplings need at least 2 channels to halve, got 1$"):
         couplings(1, 2)

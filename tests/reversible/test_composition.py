@@ -18,6 +18,7 @@ from invseg_jax.reversible import (
     Split,
     Squeeze,
     Tap,
+    Tapped,
     learned_down,
     learned_up,
     rotation,
@@ -125,6 +126,42 @@ def test_chain_refuses_another_number_of_params():
     ):
         with pytest.raises(ValueError, match=sentence):
             call()
+
+
+def test_a_chain_with_names_takes_and_gives_parameters_by_name(check_layer):
+    weights, x = {"first": turn(1, 4, 1), "second": turn(1, 4, 2)}, random((1, 2, 1, 1, 4))
+    named = Chain((mixing, mixing), ("first", "second"))
+    unnamed = Chain((mixing, mixing)).forward(tuple(weights.values()), x)[0]
+    np.testing.assert_array_equal(named.forward(weights, x)[0], unnamed)
+    assert list(named.pullback(weights, x, x, {})[2]) == ["first", "second"]
+    # A layer more leaves the others' names.
+    longer = Chain((mixing, Squeeze(1), mixing), ("first", "between", "second"))
+    np.testing.assert_array_equal(longer.forward({**weights, "between": ()}, x)[0], unnamed)
+    check_layer(longer, {**weights, "between": ()}, x)
+
+
+def test_a_chain_with_names_refuses_other_parameters():
+    named = Chain((mixing, mixing), ("first", "second"))
+    with pytest.raises(ValueError, match=r"^chain of first, second got the parameters of first$"):
+        named.forward({"first": turn(1, 4)}, random((1, 4)))
+    with pytest.raises(ValueError, match=r"^chain of first, second got the parameters of tuple$"):
+        named.inverse((turn(1, 4), turn(1, 4)), random((1, 4)))
+    for names in (("first", "first"), ("first",)):
+        with pytest.raises(ValueError, match=r"^chain of 2 layers named .* a name of its own$"):
+            Chain((mixing, mixing), names)
+
+
+def test_tapped_is_a_chain_whose_parameters_are_the_layer_s(check_layer):
+    layer, params = coupled(4, 2)
+    tapped, key = Tapped(layer, (Tap("a"), Tap("b"))), jax.random.key(2)
+    x = random((2, 3, 1, 2, 4))
+    chain = Chain((layer, Tap("a"), Tap("b")))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        tapped.forward(params, x, key),
+        chain.forward((params, (), ()), x, key),
+    )
+    check_layer(tapped, params, x, key)
 
 
 @pytest.mark.parametrize("skip", [1, 3])
