@@ -5,9 +5,7 @@ that keeps their input alone. In ordinary layers JAX differentiates each of the 
 a network that somebody writes with Flax. Parameters and values are the same.
 """
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 from jax import lax, nn
@@ -15,7 +13,7 @@ from jax import lax, nn
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.preactivation import SLOPE
-from invseg_jax.reversible import AdditiveCoupling, Chain, Layer, Repeat, Split
+from invseg_jax.reversible import AdditiveCoupling, Layer, Repeat, replaced
 from invseg_jax.reversible.layer import Array, Params, Stream, Taps
 
 
@@ -53,26 +51,20 @@ class Way:
         """The layer as `ordinary` and `group` have it; the execution is for whoever builds it."""
         if self.ordinary:
             branch = _lax_branch if self.lax_conv else ordinary_branch
-            layer = _rewritten(
-                layer, AdditiveCoupling, lambda old: AdditiveCoupling(branch, old.arithmetic)
-            )
+
+            def ordinary(old: Layer) -> Layer | None:
+                is_coupling = isinstance(old, AdditiveCoupling)
+                return AdditiveCoupling(branch, old.arithmetic) if is_coupling else None
+
+            layer = replaced(layer, ordinary)
         if self.group is not None:
             group = self.group
-            layer = _rewritten(layer, Repeat, lambda repeat: GroupedRemat(repeat, group))
+
+            def grouped(old: Layer) -> Layer | None:
+                return GroupedRemat(old, group) if isinstance(old, Repeat) else None
+
+            layer = replaced(layer, grouped)
         return layer
-
-
-def _rewritten(layer: Layer, kind: type[Layer], change: Callable[..., Layer]) -> Layer:
-    """A composition with another layer for each one of a kind."""
-    if isinstance(layer, kind):
-        return change(layer)
-    if isinstance(layer, Chain):
-        return Chain(tuple(_rewritten(part, kind, change) for part in layer.layers))
-    if isinstance(layer, Split):
-        return dataclasses.replace(layer, inner=_rewritten(layer.inner, kind, change))
-    if isinstance(layer, Repeat):
-        return dataclasses.replace(layer, layer=_rewritten(layer.layer, kind, change))
-    return layer
 
 
 def ordinary_branch(branch: ResidualBranch, x: Array, key: Array | None) -> Array:
@@ -107,6 +99,15 @@ class GroupedRemat(Layer):
 
     repeat: Repeat
     group: Group
+
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        """The repeated layer."""
+        return self.repeat.parts
+
+    def with_parts(self, parts: tuple[Layer, ...]) -> "GroupedRemat":
+        """Another layer, in the same groups."""
+        return replace(self, repeat=self.repeat.with_parts(parts))
 
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """As the `Repeat`."""

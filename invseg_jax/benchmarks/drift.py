@@ -24,7 +24,7 @@ from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Kind, Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.errors import UserError
-from invseg_jax.layers.execution import Execution, Precision, Stream
+from invseg_jax.layers.execution import Execution, Precision, StreamFormat
 
 COLUMNS = (
     Column("couplings", "couplings"),
@@ -34,7 +34,7 @@ COLUMNS = (
     Column("gradient_error", "gradient", ".1e"),
     Column("exact", "bits that differ", ",d"),
 )
-STREAMS: tuple[Stream, ...] = ("float32", "fixed")
+STREAMS: tuple[StreamFormat, ...] = ("float32", "fixed")
 GRADIENT_LIMITS: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 1e-3}
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
@@ -90,7 +90,7 @@ def table(subjects: list[Subject]) -> Table:
     )
 
 
-def measure(subject: Subject, stream: Stream, precision: Precision) -> dict[str, Any]:
+def measure(subject: Subject, stream: StreamFormat, precision: Precision) -> dict[str, Any]:
     """The errors of one subject. All is compiled as loops: 256 couplings written out take hours."""
     how: dict[str, Any] = {"stream": stream, "precision": precision, "loop": "scan"}
     program = subject.build(Way(Execution(memory="reversible", **how)))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.section import Section
 from invseg_jax.experiment.values import annotations, fitted
-from invseg_jax.layers.execution import Execution, Loop, Precision, Stream
+from invseg_jax.layers.execution import Execution, Loop, Precision, StreamFormat
 from invseg_jax.models import MODELS, NetworkSettings
 from invseg_jax.reversible import Memory
 
@@ -39,7 +39,7 @@ class ModelSettings(Section):
     name: str = "FullInvRes"
     settings: NetworkSettings | None = None
     memory: Memory | None = None
-    stream: Stream = "float32"
+    stream: StreamFormat = "float32"
     fraction_bits: int = 16
     slabs: int = 1
     loop: Loop = "scan"

@@ -11,10 +11,10 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.preactivation import (
     preactivated_conv,
-    preactivated_conv_onto,
+    preactivated_conv_into,
     preactivated_conv_pullback,
 )
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array, Stream
 
 
@@ -33,7 +33,8 @@ class ResidualBranch(nnx.Module):
     """Pre-activation branch: (GroupNorm, leaky ReLU 0.01, 3x3x3 convolution) one or more times.
 
     With one convolution it is the F and G of Brügger et al. 2019. Maps
-    (n, d, h, w, features_in) to (n, d, h, w, features_out).
+    (n, d, h, w, features_in) to (n, d, h, w, features_out); or, with fewer dims, images
+    (n, h, w, features_in) or sequences (n, l, features_in).
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ResidualBranch(nnx.Module):
         features_in: int,
         features_out: int,
         *,
+        dims: int = 3,
         convolutions: int = 1,
         groups: int = 8,
         dropout: float = 0.0,
@@ -53,6 +55,7 @@ class ResidualBranch(nnx.Module):
         Args:
             features_in: channels of the half that it reads.
             features_out: channels of the half that it adds to.
+            dims: axes of space, 1, 2 or 3.
             convolutions: how many, all after the first of features_out channels.
             groups: of the normalisation, reduced to a divisor of the channels.
             dropout: rate of the spatial dropout before the last convolution; active with a key.
@@ -76,6 +79,7 @@ class ResidualBranch(nnx.Module):
                 Conv(
                     a,
                     b,
+                    dims=dims,
                     scale=scale if i == len(pairs) - 1 else 1.0,
                     execution=execution,
                     rngs=rngs,
@@ -88,19 +92,19 @@ class ResidualBranch(nnx.Module):
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out), or `Planes` of them."""
         return self.last(*self.before_last(x), key)
 
-    def onto(self, x: Planes, key: Array | None, onto: Onto) -> Planes:
-        """`onto.combine(onto.stream, self(x, key))` in the stream's place; no gradient."""
+    def accumulate(self, x: Planes, key: Array | None, into: Accumulator) -> Planes:
+        """`into.combine(into.stream, self(x, key))` in the stream's place; no gradient."""
         inner, norm, conv = self.before_last(x)
         mask = self._mask(inner, key)
-        return preactivated_conv_onto(inner, norm, conv, mask, self.execution, onto)
+        return preactivated_conv_into(inner, norm, conv, mask, self.execution, into)
 
     def pullback(
-        self, x: Planes, key: Array | None, onto: Onto, df: Planes
+        self, x: Planes, key: Array | None, into: Accumulator, df: Planes
     ) -> tuple[Planes, Planes, "ResidualBranch"]:
-        """`self.onto(x, key, onto)`, and for F(x)'s cotangent those of x and of the module."""
+        """`self.accumulate(x, key, into)`, and from F(x)'s cotangent those of x and the module."""
         (inner, norm, conv), transpose = jax.vjp(ResidualBranch.before_last, self, x)
         stream, *cotangents = preactivated_conv_pullback(
-            inner, norm, conv, self._mask(inner, key), self.execution, onto, df
+            inner, norm, conv, self._mask(inner, key), self.execution, into, df
         )
         dmodule, dx = transpose(tuple(cotangents))
         return stream, dx, dmodule

@@ -19,24 +19,25 @@ from invseg_jax.layers.plane_conv import (
     rounded,
     unchanged,
 )
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array
 
 
 def _conv(x: Array, kernel: Array, precision: Precision, *, padding: int) -> Array:
-    """(n, d, h, w, c), (k, k, c, k, o) -> (n, d + 2 padding - k + 1, h, w, o) float32."""
+    """(n, d, h, w, c), (k, l, c, m, o) -> (n, d + 2 padding - m + 1, h, w, o) float32."""
     # Rounded by name: a compiler may leave out a mere cast there and back.
     x, kernel = (
         rounded(x, precision).astype(precision),
         rounded(kernel, precision).astype(precision),
     )
-    if kernel.shape[0] == 1:
+    high, wide = kernel.shape[:2]
+    if wide == 1:
         return jnp.matmul(x, kernel[0, 0, :, 0]).astype(jnp.float32)
     y = lax.conv_general_dilated(
         x,
         kernel.transpose(3, 0, 1, 2, 4),
         window_strides=(1, 1, 1),
-        padding=((padding, padding), (1, 1), (1, 1)),
+        padding=((padding, padding), (high // 2, high // 2), (1, 1)),
         dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
     )
     return y.astype(jnp.float32)
@@ -54,7 +55,7 @@ class _Slabs:
         self.count = max(k for k in range(1, min(wanted, depth) + 1) if depth % k == 0)
         self.planes = depth // self.count
         self.last = depth - 1
-        self.halo = kernel.shape[0] // 2
+        self.halo = kernel.shape[3] // 2
 
     def of(self, x: Array, i: Array) -> Array:
         """(n, d, ...) -> (n, planes, ...): piece i."""
@@ -87,24 +88,24 @@ def forward(
     *,
     prepare: Prepare = unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
     slabs: int = 1,
 ) -> Array:
-    """See `plane_conv.forward`; `prepare` and `onto` get pieces (n, planes, h, w, c)."""
+    """See `plane_conv.forward`; `prepare` and `into` get pieces (n, planes, h, w, c)."""
     volume = Planes(x, width).volume
     pieces = _Slabs(volume.shape[1], slabs, kernel)
-    if onto is None:
+    if into is None:
         stream = jnp.zeros((*volume.shape[:-1], kernel.shape[-1]), jnp.float32)
     else:
-        stream = Planes(onto.stream, width).volume
+        stream = Planes(into.stream, width).volume
     if pieces.count == 1:
         y = _conv(prepare(volume), kernel, precision, padding=pieces.halo)
-        return Planes.of(y if onto is None else onto.combine(stream, y)).rows
+        return Planes.of(y if into is None else into.combine(stream, y)).rows
 
     def add_piece(i: Array, stream: Array) -> Array:
         piece = _conv(pieces.around(volume, i, prepare), kernel, precision, padding=0)
-        if onto is not None:
-            piece = onto.combine(pieces.of(stream, i), piece)
+        if into is not None:
+            piece = into.combine(pieces.of(stream, i), piece)
         return pieces.put(stream, piece, i)
 
     return Planes.of(lax.fori_loop(0, pieces.count, add_piece, stream)).rows
@@ -119,14 +120,14 @@ def gradients(
     prepare: Prepare = unchanged,
     retract: Retract = retract_unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
     slabs: int = 1,
 ) -> tuple[Array, Array, Any, Array | None]:
     """See `plane_conv.gradients`; `prepare` and `retract` get pieces (n, planes, h, w, c)."""
     stream = None
-    if onto is not None:
+    if into is not None:
         stream = forward(
-            x, kernel, width, prepare=prepare, precision=precision, onto=onto, slabs=slabs
+            x, kernel, width, prepare=prepare, precision=precision, into=into, slabs=slabs
         )
     # Keeps the reconstruction's evaluation apart from the gradient's: merged, the same sum could
     # come to other bits than in the forward pass.

@@ -1,4 +1,8 @@
-"""Convolutions: 3x3x3 by the kernels of the platform compiled for, 1x1x1 as a matrix product."""
+"""Convolutions: of size 3 by the kernels of the platform compiled for, of size 1 as a product.
+
+An image (n, h, w, c) is convolved as the volume (n, h, 1, w, c), row by row as volumes are plane by
+plane, and a sequence (n, l, c) as (n, 1, 1, l, c), with kernels of size 1 along the axes added.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +23,22 @@ from invseg_jax.reversible.layer import Array
 _with_rule: Any = partial(jax.custom_vjp, nondiff_argnums=(2,))
 
 
+def as_volume(x: Array) -> Array:
+    """(n, d, h, w, c), (n, h, w, c) or (n, l, c) -> (n, d, h, w, c).
+
+    Raises:
+        ValueError: other numbers of axes.
+    """
+    match x.shape:
+        case (_, _, _, _, _):
+            return x
+        case (n, h, w, c):
+            return x.reshape(n, h, 1, w, c)
+        case (n, length, c):
+            return x.reshape(n, 1, 1, length, c)
+    raise ValueError(f"an array of shape {x.shape} has not 1, 2 or 3 axes of space")
+
+
 @_with_rule
 def conv3x3x3(x: Array, kernel: Array, precision: Precision = "float32") -> Array:
     """3x3x3 cross-correlation, zero padding, stride 1; differentiable in reverse mode.
@@ -28,7 +48,8 @@ def conv3x3x3(x: Array, kernel: Array, precision: Precision = "float32") -> Arra
 
     Args:
         x: (n, d, h, w, c) float32.
-        kernel: (3, 3, c, 3, o) float32; the axes are height, width, in, depth, out.
+        kernel: (3, 3, c, 3, o) float32; the axes are height, width, in, depth, out. Of size 1 along
+            height and depth where x is an image or a sequence, `as_volume`.
         precision: type to which the factors are rounded; products are summed as float32.
 
     Returns:
@@ -43,8 +64,8 @@ def _forward(x: Array, kernel: Array, precision: Precision):
     return conv3x3x3(x, kernel, precision), (x, kernel)
 
 
-def _backward(precision: Precision, kept: tuple[Array, Array], dy: Array):
-    x, kernel = kept
+def _backward(precision: Precision, residuals: tuple[Array, Array], dy: Array):
+    x, kernel = residuals
     planes = Planes.of(x)
     gradients = _by_platform(plane_conv.gradients, compiler_conv.gradients, planes.width, precision)
     dx, dkernel, *_ = gradients(planes.rows, kernel, Planes.of(dy).rows)
@@ -62,14 +83,15 @@ conv3x3x3.defvjp(_forward, _backward)
 
 
 class Conv(nnx.Module):
-    """A convolution of size 1 or 3 in all three directions, zero padding, stride 1.
+    """A convolution of size 1 or 3 in all directions, zero padding, stride 1.
 
     Of size 3 its factors have `execution.precision`; of size 1 it is a product in float32.
 
-    Maps (n, d, h, w, features_in) to (n, d, h, w, features_out).
+    Maps (n, d, h, w, features_in) to (n, d, h, w, features_out); or, with fewer dims, images
+    (n, h, w, features_in) or sequences (n, l, features_in).
 
     Raises:
-        ValueError: another size.
+        ValueError: another size, or other dims than 1, 2 and 3.
     """
 
     def __init__(
@@ -78,6 +100,7 @@ class Conv(nnx.Module):
         features_out: int,
         size: int = 3,
         *,
+        dims: int = 3,
         bias: bool = False,
         scale: float = 1.0,
         execution: Execution = Execution(),
@@ -86,26 +109,32 @@ class Conv(nnx.Module):
         """Draws the kernel (He et al. 2015), multiplied by `scale`; a bias starts at zero."""
         if size not in (1, 3):
             raise ValueError(f"convolution of size {size}; there are sizes 1 and 3")
+        if dims not in (1, 2, 3):
+            raise ValueError(f"convolution in {dims} dimensions; there are 1, 2 and 3")
+        high, self.deep = size if dims == 3 else 1, size if dims > 1 else 1
         # The last two axes are one: TPUs pad the last two to 8 and 128.
-        shape = (size, size, features_in, size * features_out)
-        self.kernel = nnx.Param(he_normal(rngs, shape, size**3 * features_in, scale=scale))
+        shape = (high, size, features_in, self.deep * features_out)
+        self.kernel = nnx.Param(he_normal(rngs, shape, size**dims * features_in, scale=scale))
         self.precision: Precision = execution.precision
         self.bias = nnx.Param(constant(features_out, 0.0)) if bias else None
 
     @property
     def weights(self) -> Array:
-        """(size, size, features_in, size, features_out): height, width, in, depth, out."""
+        """(size, size, features_in, size, features_out): height, width, in, depth, out.
+
+        Of images the size is 1 along the height, of sequences along height and depth.
+        """
         kernel = self.kernel[...]
-        size = kernel.shape[0]
-        return kernel.reshape(*kernel.shape[:3], size, -1)
+        return kernel.reshape(*kernel.shape[:3], self.deep, -1)
 
     def __call__(self, x: Array) -> Array:
         """(n, d, h, w, features_in) -> (n, d, h, w, features_out)."""
         kernel = self.weights
-        if kernel.shape[0] == 3:
-            y = conv3x3x3(x, kernel, self.precision)
+        if kernel.shape[1] == 3:
+            y = conv3x3x3(as_volume(x), kernel, self.precision)
+            y = y.reshape(*x.shape[:-1], y.shape[-1])
         else:
             y = jnp.matmul(x, kernel[0, 0, :, 0])
         if self.bias is None:
             return y
-        return y + self.bias[...].reshape(1, 1, 1, 1, -1)
+        return y + self.bias[...].reshape(*(1,) * (y.ndim - 1), -1)

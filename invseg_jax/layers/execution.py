@@ -16,7 +16,7 @@ from invseg_jax.reversible import (
 )
 
 Precision = Literal["float32", "bfloat16"]
-Stream = Literal["float32", "fixed"]
+StreamFormat = Literal["float32", "fixed"]
 Loop = Literal["scan", "unrolled"]
 
 
@@ -47,7 +47,7 @@ class Execution:
     """
 
     memory: Memory = "reversible"
-    stream: Stream = "float32"
+    stream: StreamFormat = "float32"
     fraction_bits: int = 16
     precision: Precision = "float32"
     slabs: int = 1
@@ -56,7 +56,7 @@ class Execution:
     def __post_init__(self):
         """Checks the values."""
         check_memory(self.memory)
-        choices = {"stream": Stream, "precision": Precision, "loop": Loop}
+        choices = {"stream": StreamFormat, "precision": Precision, "loop": Loop}
         for name, kind in choices.items():
             value = getattr(self, name)
             if value not in get_args(kind):

@@ -28,8 +28,8 @@ def _call(module, x: Array, key: Array | None) -> Array:
 
 
 _IN_PLACE = reversible.InPlace(
-    lambda module, x, key, onto: module.onto(x, key, onto),
-    lambda module, x, key, onto, df: module.pullback(x, key, onto, df),
+    lambda module, x, key, into: module.accumulate(x, key, into),
+    lambda module, x, key, into, df: module.pullback(x, key, into, df),
 )
 
 
@@ -55,14 +55,14 @@ def refuse_state(branch: nnx.Module) -> None:
 def coupling(branch: nnx.Module, execution: Execution = Execution()) -> Weighted:
     """An additive coupling whose F is a Flax module, called as `branch(x, key)`.
 
-    A module with `onto(x, key, onto)` and `pullback(x, key, onto, df)` is evaluated in the stream's
-    place where JAX does not differentiate it (`reversible.InPlace`).
+    A module with `accumulate(x, key, into)` and `pullback(x, key, into, df)` is evaluated in the
+    stream's place where JAX does not differentiate it (`reversible.InPlace`).
 
     Raises:
         ValueError: the branch holds state other than parameters.
     """
     refuse_state(branch)
-    in_place = execution.memory == "reversible" and hasattr(branch, "onto")
+    in_place = execution.memory == "reversible" and hasattr(branch, "accumulate")
     layer = reversible.AdditiveCoupling(
         _call, execution.arithmetic, _IN_PLACE if in_place else None
     )
@@ -73,6 +73,7 @@ def couplings(
     features: int,
     count: int,
     *,
+    dims: int = 3,
     convolutions: int,
     groups: int,
     dropout: float = 0.0,
@@ -82,7 +83,8 @@ def couplings(
 ) -> Weighted:
     """Halve, `count` additive couplings with residual branches, and join again.
 
-    (n, d, h, w, features) -> (n, d, h, w, features).
+    (n, d, h, w, features) -> (n, d, h, w, features); with fewer dims of images (n, h, w, features)
+    or sequences (n, l, features).
 
     Raises:
         ValueError: fewer than two channels, which cannot be halved.
@@ -95,6 +97,7 @@ def couplings(
         branch = ResidualBranch(
             second,
             first,
+            dims=dims,
             convolutions=convolutions,
             groups=groups,
             dropout=dropout,
@@ -108,10 +111,13 @@ def couplings(
         layer = reversible.Repeat(chained[0].layer, count, scan=execution.loop == "scan")
         middle = Weighted(layer, jax.tree.map(stacked, *(part.params for part in chained)))
     else:
-        middle = chain(*chained)
+        middle = Weighted(
+            reversible.Chain(tuple(part.layer for part in chained)),
+            tuple(part.params for part in chained),
+        )
     # An odd number of couplings leaves the halves of an odd number of channels exchanged.
     join = Weighted(reversible.Join(first), ())
-    return chain(Weighted(reversible.Halve(), ()), middle, join)
+    return chain(halve=Weighted(reversible.Halve(), ()), branches=middle, join=join)
 
 
 class Orthogonal(nnx.Module):
@@ -140,50 +146,79 @@ def mixing(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs)
     return Weighted(reversible.Orthogonal(_turns, execution.arithmetic), weights)
 
 
-def down(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs) -> Weighted:
-    """Learned invertible down-sampling: features -> 8 * features channels, half the size.
+def down(
+    features: int, *, dims: int = 3, execution: Execution = Execution(), rngs: nnx.Rngs
+) -> Weighted:
+    """Learned invertible down-sampling: features -> 2^dims * features channels, half the size.
 
-    Three turns: one along each axis of space.
+    One turn along each of the `dims` axes of space.
     """
-    weights = Orthogonal(features, 8, turns=3, deviation=0.1, rngs=rngs)
+    weights = _resampling(features, dims, rngs)
     layer = reversible.learned_down(_turns, arithmetic=execution.arithmetic)
-    return Weighted(layer, ((), weights))
+    return Weighted(layer, {"squeeze": (), "rotation": weights})
 
 
-def up(features: int, *, execution: Execution = Execution(), rngs: nnx.Rngs) -> Weighted:
-    """Learned invertible up-sampling: 8 * features -> features channels, twice the size."""
-    weights = Orthogonal(features, 8, turns=3, deviation=0.1, rngs=rngs)
+def up(
+    features: int, *, dims: int = 3, execution: Execution = Execution(), rngs: nnx.Rngs
+) -> Weighted:
+    """Learned invertible up-sampling: 2^dims * features -> features channels, twice the size."""
+    weights = _resampling(features, dims, rngs)
     layer = reversible.learned_up(_turns, arithmetic=execution.arithmetic)
-    return Weighted(layer, (weights, ()))
+    return Weighted(layer, {"rotation": weights, "unsqueeze": ()})
 
 
-def tap(name: str) -> Weighted:
-    """A tap on the stream."""
-    return Weighted(reversible.Tap(name), ())
+def _resampling(features: int, dims: int, rngs: nnx.Rngs) -> Orthogonal:
+    return Orthogonal(features, 2**dims, turns=dims, deviation=0.1, rngs=rngs)
 
 
 def tapped(weighted: Weighted, name: str) -> Weighted:
-    """A chain with a tap at its end: its parameters keep their names, its layers their keys."""
-    assert isinstance(weighted.layer, reversible.Chain)
-    layers = (*weighted.layer.layers, reversible.Tap(name))
-    return Weighted(reversible.Chain(layers), (*weighted.params, ()))
+    """A chain of the layer and a tap: the layer's parameters keep their names, as a part its key.
+
+    (A chain gives each part a random key of its own.)
+    """
+    layer = reversible.Tapped(weighted.layer, (reversible.Tap(name),))
+    return Weighted(layer, weighted.params)
 
 
-def chain(*parts: Weighted) -> Weighted:
-    """Weighted layers in a row."""
-    return Weighted(
-        reversible.Chain(tuple(part.layer for part in parts)), tuple(part.params for part in parts)
-    )
+def tap_added(weighted: Weighted, name: str) -> Weighted:
+    """A chain with a tap more at its end: its parameters keep their names, its layers their keys.
+
+    Raises:
+        ValueError: it is no chain.
+    """
+    (layer, params), tap = weighted, reversible.Tap(name)
+    if isinstance(layer, reversible.Tapped):
+        return Weighted(reversible.Tapped(layer.layer, (*layer.taps, tap)), params)
+    if isinstance(layer, reversible.Chain) and layer.names is not None:
+        layer = reversible.Chain((*layer.layers, tap), (*layer.names, name))
+        return Weighted(layer, {**params, name: ()})
+    raise ValueError(f"a tap is added to a chain with names, and to no {type(layer).__name__}")
+
+
+def chain(**parts: Weighted) -> Weighted:
+    """Weighted layers in a row, by name; parameters have the same names."""
+    layers = tuple(part.layer for part in parts.values())
+    params = {name: part.params for name, part in parts.items()}
+    return Weighted(reversible.Chain(layers, tuple(parts)), params)
 
 
 def u(
-    encode: Weighted, skip: int, down: Weighted, inner: Weighted, up: Weighted, decode: Weighted
+    contracting: Weighted,
+    skip: int,
+    down: Weighted,
+    inner: Weighted,
+    up: Weighted,
+    expanding: Weighted,
 ) -> Weighted:
     """One level of a bijective U around the coarser ones (`reversible.u_shape`)."""
-    level = reversible.Level(encode.layer, skip, down.layer, up.layer, decode.layer)
+    level = reversible.Level(contracting.layer, skip, down.layer, up.layer, expanding.layer)
     return Weighted(
         reversible.u_shape([level], inner.layer),
-        (encode.params, (down.params, inner.params, up.params), decode.params),
+        {
+            "contracting": contracting.params,
+            "deeper": {"down": down.params, "inner": inner.params, "up": up.params},
+            "expanding": expanding.params,
+        },
     )
 
 
@@ -191,20 +226,26 @@ class Trunk(nnx.Module):
     """The module around an invertible composition: one gradient rule for all of it."""
 
     def __init__(self, weighted: Weighted, *, execution: Execution = Execution()):
-        """Takes the composition and how it is evaluated."""
+        """Takes the composition and how it is evaluated.
+
+        Raises:
+            ValueError: the layers were not built for that execution's arithmetic.
+        """
+        found = {part.own_arithmetic() for part in reversible.each(weighted.layer)}
+        others = found - {None, execution.arithmetic}
+        if others:
+            raise ValueError(f"layers of {others.pop()} in a trunk of {execution.arithmetic}")
         self.layer = weighted.layer
         self.params: Params = nnx.data(weighted.params)
         self.execution = execution
 
     def __call__(self, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
-        """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name."""
-        how = self.execution
-        return reversible.run(
-            self.layer, self.params, x, key, memory=how.memory, arithmetic=how.arithmetic
-        )
+        """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name.
+
+        Or images (n, h, w, c), or sequences (n, l, c), of as many axes as the layers are built for.
+        """
+        return reversible.run(self.layer, self.params, x, key, memory=self.execution.memory)
 
     def inverse(self, y: Array, key: Array | None = None) -> Array:
         """The input that gives y."""
-        numbers = self.execution.arithmetic
-        x = self.layer.inverse(self.params, reversible.Planes.of(numbers.encode(y)), key)
-        return numbers.decode(x.volume)
+        return reversible.invert(self.layer, self.params, y, key)

@@ -59,11 +59,12 @@ class GroupNorm(nnx.Module):
         self.offset = nnx.Param(constant(features, 0.0))
 
     def __call__(self, x: Array) -> Array:
-        """(n, d, h, w, c) -> (n, d, h, w, c)."""
-        n, c = x.shape[0], x.shape[-1]
-        per_channel = (n, 1, 1, 1, c)
+        """(n, ..., c) -> (n, ..., c), of any number of axes of space."""
+        n, *space, c = x.shape
+        ones = (1,) * len(space)
+        per_channel = (n, *ones, c)
         mean, variance = moments(x)
         mean, inverse = group_statistics(mean, variance, self.groups, self.epsilon)
         factor = inverse * self.scale[...].reshape(1, c)
         centred = x - mean.reshape(per_channel)
-        return centred * factor.reshape(per_channel) + self.offset[...].reshape(1, 1, 1, 1, c)
+        return centred * factor.reshape(per_channel) + self.offset[...].reshape(1, *ones, c)

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers.execution import Precision
-from invseg_jax.reversible import Onto
-from invseg_jax.reversible.barrier import wait
+from invseg_jax.reversible import Accumulator
+from invseg_jax.reversible.barrier import delay
 from invseg_jax.reversible.layer import Array
 
 Prepare = Callable[[Array], Array]
@@ -63,27 +63,37 @@ def _shift(plane: Array, by: int) -> Array:
     return lax.pad(plane, zero, ((0, 0, 0), (-by, by, 0), (0, 0, 0)))
 
 
-def _columns(plane: Array, width: int, size: int) -> Array:
-    """(n, h*w, c) -> (n, h*w, size^2 c): the in-plane neighbours of every voxel, zeros outside."""
-    if size == 1:
+def _columns(plane: Array, width: int, kernel: Array) -> Array:
+    """(n, h*w, c) -> (n, h*w, k l c): the in-plane neighbours of every voxel, zeros outside.
+
+    Args:
+        plane: the voxels.
+        width: w.
+        kernel: (k, l, c, m, o), whose neighbours these are.
+    """
+    high, wide = kernel.shape[:2]
+    if wide == 1:
         return plane
     # A shift along the row takes a last voxel's right neighbour from the next row's beginning.
     has_left, has_right = _edges(plane.shape[1], width)
     sources = jnp.where(has_right, plane, 0.0), plane, jnp.where(has_left, plane, 0.0)
-    shifted = [_shift(sources[j], (i - 1) * width + j - 1) for i in range(3) for j in range(3)]
+    shifted = [
+        _shift(sources[j], (i - high // 2) * width + j - 1) for i in range(high) for j in range(3)
+    ]
     return jnp.concatenate(shifted, axis=-1)
 
 
-def _add_columns(columns: Array, width: int, size: int) -> Array:
-    """The transpose of `_columns`: (n, h*w, size^2 c) -> (n, h*w, c)."""
-    if size == 1:
+def _add_columns(columns: Array, width: int, kernel: Array) -> Array:
+    """The transpose of `_columns`: (n, h*w, k l c) -> (n, h*w, c)."""
+    high, wide = kernel.shape[:2]
+    if wide == 1:
         return columns
-    parts = jnp.split(columns, 9, axis=-1)
+    parts = jnp.split(columns, 3 * high, axis=-1)
 
     def back(j: int) -> Array:
         return sum(
-            (_shift(parts[3 * i + j], (1 - i) * width + 1 - j) for i in (1, 2)),
-            start=_shift(parts[j], width + 1 - j),
+            (_shift(parts[3 * i + j], (high // 2 - i) * width + 1 - j) for i in range(1, high)),
+            start=_shift(parts[j], (high // 2) * width + 1 - j),
         )
 
     has_left, has_right = _edges(columns.shape[1], width)
@@ -105,13 +115,13 @@ def _volume(first: Array, depth: int) -> Array:
 
 def _taps(columns: Array, kernel: Array, precision: Precision) -> list[Array]:
     """What a plane adds to the output planes after it, at it, and before it: (n, h*w, o) each."""
-    size, o = kernel.shape[0], kernel.shape[-1]
+    deep, o = kernel.shape[-2:]
     n, voxels, _ = columns.shape
-    matrix = rounded(kernel.reshape(-1, size * o), precision)
+    matrix = rounded(kernel.reshape(-1, deep * o), precision)
     flat = columns.reshape(n * voxels, -1)
     product = jnp.matmul(flat, matrix, preferred_element_type=jnp.float32)
-    product = product.reshape(n, voxels, size * o)
-    return [product[..., k * o : (k + 1) * o] for k in range(size)]
+    product = product.reshape(n, voxels, deep * o)
+    return [product[..., k * o : (k + 1) * o] for k in range(deep)]
 
 
 class _Output(NamedTuple):
@@ -124,22 +134,22 @@ class _Output(NamedTuple):
     """Of the plane after it, what it gave."""
 
     @classmethod
-    def begin(cls, taps: list[Array], depth: int, onto: Onto | None) -> "_Output":
+    def begin(cls, taps: list[Array], depth: int, into: Accumulator | None) -> "_Output":
         """After plane 0. Nothing is done to the stream yet: outside the loop it would be copied."""
         to_after, to_at, _ = taps
-        return cls(_volume(to_at, depth) if onto is None else onto.stream, to_at, to_after)
+        return cls(_volume(to_at, depth) if into is None else into.stream, to_at, to_after)
 
-    def add(self, i: Array, taps: list[Array], onto: Onto | None) -> "_Output":
+    def add(self, i: Array, taps: list[Array], into: Accumulator | None) -> "_Output":
         """After plane i: writes plane i - 1, which is whole now."""
         to_after, to_at, to_before = taps
         planes, depth = self.planes, self.planes.shape[1]
         at = self.after + to_at
         # Plane i is whole already if it is the last one; otherwise the next round writes it anew.
         two = jnp.stack((self.at + to_before, at), axis=1)
-        if onto is not None:
+        if into is not None:
             here = lax.dynamic_slice_in_dim(planes, i - 1, 2, axis=1)
             whole = ((jnp.arange(2) == 0) | (i == depth - 1)).reshape(1, 2, 1, 1)
-            two = jnp.where(whole, onto.combine(here, two), here)
+            two = jnp.where(whole, into.combine(here, two), here)
         # One write, of the very planes that were read: for two the compiler copies the stream.
         planes = lax.dynamic_update_slice_in_dim(planes, two, i - 1, axis=1)
         return _Output(planes, at, to_after)
@@ -152,43 +162,44 @@ def forward(
     *,
     prepare: Prepare = unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
 ) -> Array:
     """Cross-correlation of `prepare(x)` with zero padding and stride 1.
 
     Args:
         x: (n, d, h*w, c).
-        kernel: (k, k, c, k, o) with k = 1 or 3, the axes height, width, in, depth, out.
+        kernel: (k, l, c, m, o) of 1 or 3 each, the axes height, width, in, depth, out; k and m are
+            1 where l is.
         width: w.
         prepare: done to each plane (n, h*w, c) before.
         precision: type to which the factors are rounded.
-        onto: what takes the result where it lies, plane by plane, so that it is never a volume of
+        into: what takes the result where it lies, plane by plane, so that it is never a volume of
             its own.
 
     Returns:
-        (n, d, h*w, o): float32, or what `onto` makes of its stream.
+        (n, d, h*w, o): float32, or what `into` makes of its stream.
     """
-    d, size = x.shape[1], kernel.shape[0]
+    d, deep = x.shape[1], kernel.shape[3]
 
     def taps_of(i: Array | int) -> list[Array]:
         plane = rounded(prepare(_plane(x, i)), precision)
-        return _taps(_columns(plane, width, size), kernel, precision)
+        return _taps(_columns(plane, width, kernel), kernel, precision)
 
-    if size == 3 and d > 1:
+    if deep == 3 and d > 1:
 
         def add_plane(i: Array, output: _Output) -> _Output:
-            return output.add(i, taps_of(i), onto)
+            return output.add(i, taps_of(i), into)
 
-        return lax.fori_loop(1, d, add_plane, _Output.begin(taps_of(0), d, onto)).planes
+        return lax.fori_loop(1, d, add_plane, _Output.begin(taps_of(0), d, into)).planes
     if d == 1:
-        middle = taps_of(0)[size // 2][:, None]
-        return middle if onto is None else onto.combine(onto.stream, middle)
+        middle = taps_of(0)[deep // 2][:, None]
+        return middle if into is None else into.combine(into.stream, middle)
 
     def map_plane(i: Array, out: Array) -> Array:
         (plane,) = taps_of(i)
-        return _set_plane(out, plane if onto is None else onto.combine(_plane(out, i), plane), i)
+        return _set_plane(out, plane if into is None else into.combine(_plane(out, i), plane), i)
 
-    start = _volume(taps_of(0)[0], d) if onto is None else onto.stream
+    start = _volume(taps_of(0)[0], d) if into is None else into.stream
     return lax.fori_loop(0, d, map_plane, start)
 
 
@@ -201,7 +212,7 @@ def gradients(
     prepare: Prepare = unchanged,
     retract: Retract = retract_unchanged,
     precision: Precision = "float32",
-    onto: Onto | None = None,
+    into: Accumulator | None = None,
 ) -> tuple[Array, Array, Any, Array | None]:
     """The gradients of `forward`, and if wanted its value too, all in one walk over the planes.
 
@@ -212,31 +223,31 @@ def gradients(
 
     Args:
         x: (n, d, h*w, c).
-        kernel: (k, k, c, k, o).
+        kernel: (k, l, c, m, o).
         dy: the cotangent of the output, (n, d, h*w, o).
         width: w.
         prepare: as in `forward`.
         retract: of a plane of x and the cotangent of its preparation, gives what is wanted as a
             plane of dx, and a pytree that is summed over the planes.
         precision: type to which the factors are rounded.
-        onto: as in `forward`.
+        into: as in `forward`.
 
     Returns:
-        dx of x's shape, dkernel of the kernel's shape, and the sums, all float32; and what `onto`
+        dx of x's shape, dkernel of the kernel's shape, and the sums, all float32; and what `into`
         makes of its stream, bit for bit as `forward` does it.
     """
-    d, size = x.shape[1], kernel.shape[0]
-    together = onto is not None and size == 3 and d > 1
+    d, deep = x.shape[1], kernel.shape[3]
+    together = into is not None and deep == 3 and d > 1
 
     def dy_plane(i: Array) -> Array:
         inside = ((i >= 0) & (i < d)).astype(dy.dtype)
         return _plane(dy, jnp.clip(i, 0, d - 1)) * inside
 
     def of_plane(i: Array, after: Any = ()) -> tuple[Array, tuple[Array, Any], list[Array]]:
-        three = [dy_plane(i + 1), dy_plane(i), dy_plane(i - 1)] if size == 3 else [_plane(dy, i)]
-        three = rounded(wait(jnp.concatenate(three, axis=-1), after), precision)
+        three = [dy_plane(i + 1), dy_plane(i), dy_plane(i - 1)] if deep == 3 else [_plane(dy, i)]
+        three = rounded(delay(jnp.concatenate(three, axis=-1), after), precision)
         plane = _plane(x, i)
-        columns = _columns(rounded(prepare(plane), precision), width, size)
+        columns = _columns(rounded(prepare(plane), precision), width, kernel)
         dtaps = lax.dot_general(
             columns, three, (((1,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32
         )
@@ -247,23 +258,23 @@ def gradients(
             (((1,), (1,)), ((), ())),
             preferred_element_type=jnp.float32,
         ).reshape(columns.shape)
-        dplane, sums = retract(plane, _add_columns(dcolumns, width, size))
+        dplane, sums = retract(plane, _add_columns(dcolumns, width, kernel))
         return dplane, (dtaps, sums), _taps(columns, kernel, precision) if together else []
 
     def add_plane(i: Array, carry: tuple[Array, tuple[Array, Any], _Output | None]):
         dx, sums, output = carry
         dplane, more, taps = of_plane(i)
         if output is not None:
-            output = output.add(i, taps, onto)
+            output = output.add(i, taps, into)
         return _set_plane(dx, dplane, i), jax.tree.map(jnp.add, sums, more), output
 
     # Not before x is there, though half of it could be: the working memory would be held for long.
     dplane, sums, taps = of_plane(jnp.zeros((), jnp.int32), after=x)
-    output = _Output.begin(taps, d, onto) if together else None
+    output = _Output.begin(taps, d, into) if together else None
     dx, (dtaps, sums), output = lax.fori_loop(1, d, add_plane, (_volume(dplane, d), sums, output))
     stream = None if output is None else output.planes
-    if onto is not None and stream is None:
-        stream = forward(x, kernel, width, prepare=prepare, precision=precision, onto=onto)
+    if into is not None and stream is None:
+        stream = forward(x, kernel, width, prepare=prepare, precision=precision, into=into)
     return dx, dtaps.sum(axis=0).reshape(kernel.shape), sums, stream
 
 

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.layers import compiler_conv, plane_conv
-from invseg_jax.layers.conv import Conv
+from invseg_jax.layers.conv import Conv, as_volume
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.norm import GroupNorm, group_statistics, moments, over_group
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 from invseg_jax.reversible.layer import Array, Stream
 
 SLOPE = 0.01
@@ -35,7 +35,8 @@ def preactivated_conv(
     """Group normalisation, leaky ReLU of slope 0.01 and convolution; differentiable in reverse.
 
     Args:
-        x: (n, d, h, w, c) float32, or `Planes` of it.
+        x: (n, d, h, w, c) float32, or `Planes` of it; or images (n, h, w, c), or sequences
+            (n, l, c), where conv is of as many dims.
         norm: of c channels.
         conv: of c channels to o; a bias is added.
         mask: (n, c), multiplied with the activations; it has no gradient.
@@ -45,26 +46,26 @@ def preactivated_conv(
     Returns:
         (n, d, h, w, o) float32, or `Planes` of it, as x is.
     """
-    planes = x if isinstance(x, Planes) else Planes.of(x)
+    planes = x if isinstance(x, Planes) else Planes.of(as_volume(x))
     y = _preactivated(
         planes.rows, _weights(norm, conv), mask, _how(norm, conv, execution, planes.width)
     )
     if conv.bias is not None:
         y = y + conv.bias[...].reshape(1, 1, 1, -1)
     y = Planes(y, planes.width)
-    return y if isinstance(x, Planes) else y.volume
+    return y if isinstance(x, Planes) else y.volume.reshape(*x.shape[:-1], -1)
 
 
-def preactivated_conv_onto(
-    x: Planes, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution, onto: Onto
+def preactivated_conv_into(
+    x: Planes, norm: GroupNorm, conv: Conv, mask: Array, execution: Execution, into: Accumulator
 ) -> Planes:
-    """`onto.combine(onto.stream, preactivated_conv(x, ...))`, in the stream's place.
+    """`into.combine(into.stream, preactivated_conv(x, ...))`, in the stream's place.
 
     Not to be differentiated; for convolutions without a bias. Returns what the stream is.
     """
     how = _how(norm, conv, execution, x.width)
-    onto = Onto(onto.stream.rows, onto.combine)
-    return Planes(_evaluate(x.rows, _weights(norm, conv), mask, how, onto)[0], x.width)
+    into = Accumulator(into.stream.rows, into.combine)
+    return Planes(_evaluate(x.rows, _weights(norm, conv), mask, how, into)[0], x.width)
 
 
 def preactivated_conv_pullback(
@@ -73,10 +74,10 @@ def preactivated_conv_pullback(
     conv: Conv,
     mask: Array,
     execution: Execution,
-    onto: Onto,
+    into: Accumulator,
     dy: Planes,
 ) -> tuple[Planes, Planes, GroupNorm, Conv]:
-    """`preactivated_conv_onto`, and the gradients of `preactivated_conv`, in one pass.
+    """`preactivated_conv_into`, and the gradients of `preactivated_conv`, in one pass.
 
     Returns:
         What the stream is, and the cotangents of x, norm and conv.
@@ -85,15 +86,15 @@ def preactivated_conv_pullback(
     weights, transpose = jax.vjp(_weights, norm, conv)
 
     def pull(parts: _Parts, x, weights, mask, stream, dy):
-        onto_here = Onto(stream, onto.combine)
-        return parts.differentiate(x, parts.statistics(x, how), weights, mask, dy, how, onto_here)
+        into_here = Accumulator(stream, into.combine)
+        return parts.differentiate(x, parts.statistics(x, how), weights, mask, dy, how, into_here)
 
-    stream, dx, dweights = _by_platform(pull, how, x.rows, weights, mask, onto.stream.rows, dy.rows)
+    stream, dx, dweights = _by_platform(pull, how, x.rows, weights, mask, into.stream.rows, dy.rows)
     return Planes(stream, x.width), Planes(dx, x.width), *transpose(dweights)
 
 
 class _Weights(NamedTuple):
-    """What is differentiated besides the input: (c,), (c,) and (k, k, c, k, o)."""
+    """What is differentiated besides the input: (c,), (c,) and (k, l, c, m, o)."""
 
     scale: Array
     offset: Array
@@ -132,33 +133,33 @@ def _forward(x, weights, mask, how):
     return y, (x, statistics, weights, mask)
 
 
-def _backward(how, kept, dy):
+def _backward(how, residuals, dy):
     def differentiate(parts: _Parts, x, statistics, weights, mask, dy):
         return parts.differentiate(x, statistics, weights, mask, dy, how)[1:]
 
-    return *_by_platform(differentiate, how, *kept, dy), None
+    return *_by_platform(differentiate, how, *residuals, dy), None
 
 
 _preactivated.defvjp(_forward, _backward)
 
 
-def _evaluate(x: Array, weights: _Weights, mask: Array, how: _How, onto: Onto | None = None):
+def _evaluate(x: Array, weights: _Weights, mask: Array, how: _How, into: Accumulator | None = None):
     """The result, and the mean and 1 / deviation of each channel's group."""
 
     def evaluate(parts: _Parts, x, weights, mask, stream):
         statistics = parts.statistics(x, how)
-        here = None if onto is None else Onto(stream, onto.combine)
+        here = None if into is None else Accumulator(stream, into.combine)
         y = parts.conv(
             x,
             weights.kernel,
             how.width,
             prepare=lambda x: _prepare(x, statistics, weights, mask)[1],
             precision=how.precision,
-            onto=here,
+            into=here,
         )
         return y, statistics
 
-    stream = None if onto is None else onto.stream
+    stream = None if into is None else into.stream
     return _by_platform(evaluate, how, x, weights, mask, stream)
 
 
@@ -185,9 +186,9 @@ class _Parts(NamedTuple):
         mask: Array,
         dy: Array,
         how: _How,
-        onto: Onto | None = None,
+        into: Accumulator | None = None,
     ) -> tuple[Array | None, Array, _Weights]:
-        """What `onto` makes of its stream, dx, and the weights' cotangents."""
+        """What `into` makes of its stream, dx, and the weights' cotangents."""
         mean, inverse = statistics
 
         def retract(x: Array, da: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -205,7 +206,7 @@ class _Parts(NamedTuple):
             prepare=lambda x: _prepare(x, statistics, weights, mask)[1],
             retract=retract,
             precision=how.precision,
-            onto=onto,
+            into=into,
         )
         # Second pass: what the mean and the variance of each group have of every voxel.
         voxels = x.shape[1] * x.shape[2]

@@ -10,12 +10,12 @@ from flax import nnx
 from jax import lax, nn
 
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution, Stream
+from invseg_jax.layers.execution import Execution, StreamFormat
 from invseg_jax.layers.initial import constant
 from invseg_jax.layers.resample import UpConv, central, max_pool
 from invseg_jax.models.outputs import Outputs, check_levels
 from invseg_jax.models.settings import NetworkSettings
-from invseg_jax.models.unet_channels import Pair, pairs
+from invseg_jax.models.unet_channels import PairChannels, pairs
 from invseg_jax.models.vae import VAESettings
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
@@ -99,7 +99,7 @@ class CicekUNet3D(nnx.Module):
 
     Settings: ClassVar = CicekUNet3DSettings
     memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
-    streams: ClassVar[tuple[Stream, ...]] = ("float32",)
+    streams: ClassVar[tuple[StreamFormat, ...]] = ("float32",)
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class CicekUNet3D(nnx.Module):
         self.margin = 6 * 2 ** (self.levels - 1) - 4
         encoder, decoder = pairs(modalities, channels)
 
-        def pair(channels: Pair) -> ValidPair:
+        def pair(channels: PairChannels) -> ValidPair:
             return ValidPair(*channels, batch_norm=batch_norm, execution=execution, rngs=rngs)
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])

@@ -8,7 +8,7 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution, Stream
+from invseg_jax.layers.execution import Execution, StreamFormat
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
@@ -63,7 +63,7 @@ class FullInvRes(nnx.Module):
 
     Settings: ClassVar = FullInvResSettings
     memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
-    streams: ClassVar[tuple[Stream, ...]] = ("float32", "fixed")
+    streams: ClassVar[tuple[StreamFormat, ...]] = ("float32", "fixed")
 
     def __init__(
         self,
@@ -128,24 +128,25 @@ class FullInvRes(nnx.Module):
             return invertible.mixing(channels[level], execution=execution, rngs=rngs)
 
         def tapped(level: int, block: Weighted) -> Weighted:
-            tapped = 1 <= level <= auxiliary
-            return invertible.chain(block, invertible.tap(str(level))) if tapped else block
+            has_head = 1 <= level <= auxiliary
+            return invertible.tapped(block, str(level)) if has_head else block
 
         bottom = len(channels) - 1
         shape = tapped(bottom, block(bottom))
         if vae is not None:
-            shape = invertible.tapped(shape, _DEEPEST)
+            shape = invertible.tap_added(shape, _DEEPEST)
         for level in reversed(range(bottom)):
             going_down = channels[level + 1] // 8
-            encode = invertible.chain(block(level), mixing(level))
-            decode = invertible.chain(mixing(level), block(level))
+            # The order in which weights are drawn is that in which they are named here.
+            contracting = invertible.chain(couplings=block(level), mixing=mixing(level))
+            expanding = invertible.chain(blending=mixing(level), couplings=block(level))
             shape = invertible.u(
-                encode,
+                contracting,
                 channels[level] - going_down,
                 invertible.down(going_down, execution=execution, rngs=rngs),
                 shape,
                 invertible.up(going_down, execution=execution, rngs=rngs),
-                tapped(level, decode),
+                tapped(level, expanding),
             )
         self.trunk = Trunk(shape, execution=execution)
         self.head = Head(channels[0], classes, groups=groups, execution=execution, rngs=rngs)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution, Stream
+from invseg_jax.layers.execution import Execution, StreamFormat
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
@@ -63,7 +63,7 @@ class PartialInvRes(nnx.Module):
 
     Settings: ClassVar = PartialInvResSettings
     memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
-    streams: ClassVar[tuple[Stream, ...]] = ("float32", "fixed")
+    streams: ClassVar[tuple[StreamFormat, ...]] = ("float32", "fixed")
 
     def __init__(
         self,

@@ -10,13 +10,13 @@ from flax import nnx
 from jax import nn
 
 from invseg_jax.layers.conv import Conv
-from invseg_jax.layers.execution import Execution, Stream
+from invseg_jax.layers.execution import Execution, StreamFormat
 from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
 from invseg_jax.models.settings import NetworkSettings
-from invseg_jax.models.unet_channels import Pair, pairs
+from invseg_jax.models.unet_channels import PairChannels, pairs
 from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
@@ -69,7 +69,7 @@ class UNet3D(nnx.Module):
 
     Settings: ClassVar = UNet3DSettings
     memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
-    streams: ClassVar[tuple[Stream, ...]] = ("float32",)
+    streams: ClassVar[tuple[StreamFormat, ...]] = ("float32",)
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class UNet3D(nnx.Module):
         self.multiple = 2 ** (len(channels) - 1)
         encoder, decoder = pairs(modalities, channels)
 
-        def pair(channels: Pair) -> ConvPair:
+        def pair(channels: PairChannels) -> ConvPair:
             return ConvPair(*channels, groups=groups, execution=execution, rngs=rngs)
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Pair(NamedTuple):
+class PairChannels(NamedTuple):
     """Channels before, between and after two convolutions."""
 
     before: int
@@ -12,7 +12,9 @@ class Pair(NamedTuple):
     after: int
 
 
-def pairs(modalities: int, channels: Sequence[int]) -> tuple[list[Pair], list[Pair]]:
+def pairs(
+    modalities: int, channels: Sequence[int]
+) -> tuple[list[PairChannels], list[PairChannels]]:
     """The pairs of the encoder and of the decoder, finest first.
 
     The encoder doubles the channels before the pooling, in the second convolution of a level; the
@@ -23,6 +25,6 @@ def pairs(modalities: int, channels: Sequence[int]) -> tuple[list[Pair], list[Pa
         channels: at the end of each level, finest first.
     """
     steps = list(zip(channels[:-1], channels[1:], strict=True))
-    encoder = [Pair(modalities, max(channels[0] // 2, 1), channels[0])]
-    encoder += [Pair(fine, max(coarse // 2, fine), coarse) for fine, coarse in steps]
-    return encoder, [Pair(fine + coarse, fine, fine) for fine, coarse in steps]
+    encoder = [PairChannels(modalities, max(channels[0] // 2, 1), channels[0])]
+    encoder += [PairChannels(fine, max(coarse // 2, fine), coarse) for fine, coarse in steps]
+    return encoder, [PairChannels(fine + coarse, fine, fine) for fine, coarse in steps]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.resample import upsample_linear
-from invseg_jax.reversible.barrier import settle, wait
+from invseg_jax.reversible.barrier import delay, materialize
 from invseg_jax.reversible.layer import Array
 
 Size = tuple[int, int, int]
@@ -60,7 +60,7 @@ def level_again(
 
 def _evaluate(conv, block, end, x, size) -> tuple[Array, Array | None]:
     """The output, and what `end` was given."""
-    x = settle(partial(_upsample_planes, size=size), _upsample_depth(conv, x, size))
+    x = materialize(partial(_upsample_planes, size=size), _upsample_depth(conv, x, size))
     y = x if block is None else x + block(x)
     return (y, None) if end is None else (end(y), y)
 
@@ -72,8 +72,8 @@ def _forward(conv, block, end, x, size):
     return output, (conv, block, end, x, y)
 
 
-def _backward(size, kept, doutput):
-    conv, block, end, x, y = kept
+def _backward(size, residuals, doutput):
+    conv, block, end, x, y = residuals
     dend = None if end is None else jax.vjp(lambda end: end(y), end)[1](doutput)[0]
     upsample = partial(_upsample_planes, size=size)
     channels = conv.weights.shape[-1]
@@ -81,22 +81,22 @@ def _backward(size, kept, doutput):
     def from_end(doutput: Array) -> Array:
         return doutput if end is None else _transpose(end, doutput, channels)
 
-    dy = settle(from_end, doutput)
-    deep, from_depth = jax.vjp(partial(_upsample_depth, size=size), conv, wait(x, dy))
+    dy = materialize(from_end, doutput)
+    deep, from_depth = jax.vjp(partial(_upsample_depth, size=size), conv, delay(x, dy))
     dblock, parts = None, [dy if end is None else doutput]
     if block is not None:
-        inner, norm, last = block.before_last(settle(upsample, deep))
+        inner, norm, last = block.before_last(materialize(upsample, deep))
         cotangents = jax.vjp(block.last, inner, norm, last)[1](dy)
-        again = settle(upsample, wait(deep, cotangents[0]))
+        again = materialize(upsample, delay(deep, cotangents[0]))
         dblock, dx = jax.vjp(ResidualBranch.before_last, block, again)[1](cotangents)
         # To be multiplied again then, not kept as dy since before.
-        parts = [wait(parts[0], dx), dx]
+        parts = [delay(parts[0], dx), dx]
 
     def from_planes(doutput: Array, *dx: Array) -> Array:
         some = jnp.zeros((*doutput.shape[:2], *deep.shape[2:]))
         return jax.vjp(upsample, some)[1](sum(dx, from_end(doutput)))[0]
 
-    dconv, dx = from_depth(settle(from_planes, *parts))
+    dconv, dx = from_depth(materialize(from_planes, *parts))
     return dconv, dblock, dend, dx
 
 

@@ -5,9 +5,10 @@ gradient rule around the largest composition.
 """
 
 from invseg_jax.reversible.arithmetic import Arithmetic, FixedPoint, Float, StraightThrough
-from invseg_jax.reversible.composition import Chain, Inverse, Level, Repeat, Split, Tap, u_shape
-from invseg_jax.reversible.coupling import AdditiveCoupling, InPlace, Onto
-from invseg_jax.reversible.gradient import Memory, check_memory, run
+from invseg_jax.reversible.chain import Chain, Repeat
+from invseg_jax.reversible.composition import Inverse, Level, Split, Tap, Tapped, u_shape
+from invseg_jax.reversible.coupling import Accumulator, AdditiveCoupling, InPlace
+from invseg_jax.reversible.gradient import Memory, check_memory, invert, run
 from invseg_jax.reversible.layer import Layer, Permutation
 from invseg_jax.reversible.orthogonal import (
     Orthogonal,
@@ -18,8 +19,10 @@ from invseg_jax.reversible.orthogonal import (
 )
 from invseg_jax.reversible.planes import Planes
 from invseg_jax.reversible.squeeze import Halve, Join, Squeeze, depth_to_space, space_to_depth
+from invseg_jax.reversible.walk import arithmetic_of, each, replaced
 
 __all__ = [
+    "Accumulator",
     "AdditiveCoupling",
     "Arithmetic",
     "Chain",
@@ -32,7 +35,6 @@ __all__ = [
     "Layer",
     "Level",
     "Memory",
-    "Onto",
     "Orthogonal",
     "Permutation",
     "Planes",
@@ -41,11 +43,16 @@ __all__ = [
     "Squeeze",
     "StraightThrough",
     "Tap",
+    "Tapped",
+    "arithmetic_of",
     "check_memory",
     "depth_to_space",
+    "invert",
     "learned_down",
     "learned_up",
+    "each",
     "partition",
+    "replaced",
     "rotation",
     "run",
     "space_to_depth",

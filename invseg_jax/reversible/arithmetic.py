@@ -17,8 +17,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-
-from invseg_jax.reversible.layer import Array
+from jax import Array
 
 # The stream's not-a-number. What it is added to, or computed from, becomes lost as well, so that an
 # overflow anywhere reaches the output, and the loss, as NaN.

@@ -11,7 +11,7 @@ from jax import lax
 from invseg_jax.reversible.layer import Array
 
 
-def settle(function: Callable[..., Any], *arrays: Array, after: Any = ()) -> Any:
+def materialize(function: Callable[..., Any], *arrays: Array, after: Any = ()) -> Any:
     """`function(*arrays)`, in arrays of its own from here on, and not before `after` is there.
 
     A compiler that takes a half of an array, or joins two, for free, does so again at each place
@@ -48,7 +48,7 @@ def _by_planes(function: Callable[..., Any], arrays: tuple[Array, ...], after: A
     return jax.tree.unflatten(structure, results[::-1])
 
 
-def wait(x: Array, after: Any) -> Array:
+def delay(x: Array, after: Any) -> Array:
     """`x`, (n, ...), but what is computed from it waits for the last array (n, ...) of a tree.
 
     Example by example: a number of one for all would have to be sent around where the examples are
@@ -72,6 +72,6 @@ def _loop(function: Callable[..., Array], arrays: tuple[Array, ...], after: list
         return lax.dynamic_update_slice_in_dim(result, plane(i), i, axis=1)
 
     # The first plane starts the result: what depends on nothing is set up at the program's start.
-    depth, first = arrays[0].shape[1], wait(plane(0), after)
+    depth, first = arrays[0].shape[1], delay(plane(0), after)
     behind = [(0, 0), (0, depth - 1), *[(0, 0)] * (first.ndim - 2)]
     return lax.fori_loop(1, depth, add_plane, jnp.pad(first, behind))

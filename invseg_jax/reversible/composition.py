@@ -1,166 +1,16 @@
-"""How invertible layers compose: chain, repeat, split, tap, inverse, and the U made of them.
-
-A composition is an invertible layer again. Its pullback walks the parts backwards, and holds at any
-time only the stream and its cotangent, never the activations of the parts.
-"""
+"""What layers are composed with beside chains: split, tap, inverse, and the U made of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from invseg_jax.reversible.barrier import settle
-from invseg_jax.reversible.layer import Array, Layer, Params, Permutation, Stream, Taps
-
-# A coupling exchanges the halves of its stream. After two they are back in their places, and the
-# compiler need not copy them from round to round.
-_LAYERS_A_ROUND = 2
-
-
-def _key_of(key: Array | None, index: int | Array) -> Array | None:
-    return None if key is None else jax.random.fold_in(key, index)
-
-
-def _merged(taps: dict, more: Taps) -> dict:
-    twice = taps.keys() & more.keys()
-    if twice:
-        raise ValueError(f"two taps have the same name: {', '.join(sorted(twice))}")
-    return taps | dict(more)
-
-
-@dataclass(frozen=True)
-class Chain(Layer):
-    """Layers in a row: f = f_k o ... o f_1; params are a sequence, one entry a layer.
-
-    forward   x_i = f_i(x_{i-1})
-    inverse   x_{i-1} = f_i^-1(x_i)
-    pullback  (x_{i-1}, dx_{i-1}, dparams_i) from (x_i, dx_i), for i = k ... 1
-    """
-
-    layers: tuple[Layer, ...]
-
-    def __post_init__(self):
-        """Takes any sequence of layers."""
-        object.__setattr__(self, "layers", tuple(self.layers))
-
-    def _check(self, params: Params) -> None:
-        if len(params) != len(self.layers):
-            raise ValueError(f"chain of {len(self.layers)} layers got {len(params)} parameters")
-
-    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
-        """x_0 -> x_k."""
-        self._check(params)
-        taps: dict = {}
-        for i, layer in enumerate(self.layers):
-            x, more = layer.forward(params[i], x, _key_of(key, i))
-            taps = _merged(taps, more)
-        return x, taps
-
-    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
-        """x_k -> x_0."""
-        self._check(params)
-        for i in reversed(range(len(self.layers))):
-            y = self.layers[i].inverse(params[i], y, _key_of(key, i))
-        return y
-
-    def pullback(
-        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
-    ) -> tuple[Stream, Stream, Params]:
-        """The layers' pullbacks from last to first."""
-        self._check(params)
-        dparams: list = []
-        for i in reversed(range(len(self.layers))):
-            y, dy, dp = self.layers[i].pullback(params[i], y, dy, dtaps, _key_of(key, i))
-            # Ties the streams to this layer's weight gradients. A compiler that puts these off
-            # would keep every reconstructed activation alive, and the memory would grow with depth
-            # again.
-            y, dy, dp = lax.optimization_barrier((y, dy, dp))
-            dparams.append(dp)
-        return y, dy, tuple(reversed(dparams))
-
-
-@dataclass(frozen=True)
-class Repeat(Layer):
-    """One layer several times, with other parameters each: a chain that can be one loop.
-
-    As a loop it compiles to two copies of the layer, whatever the count, and its memory cannot
-    grow.
-
-    Attributes:
-        layer: its stream goes in and comes out with one shape, and it has no taps.
-        count: how often; params are those of the layer, stacked along a new first axis.
-        scan: whether to be a loop.
-    """
-
-    layer: Layer
-    count: int
-    scan: bool = False
-
-    def _chain(self) -> Chain:
-        return Chain((self.layer,) * self.count)
-
-    def _check(self, params: Params) -> None:
-        counts = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
-        if counts - {self.count}:
-            raise ValueError(f"{self.count} layers got parameters stacked by {sorted(counts)}")
-
-    def _each(self, params: Params) -> list[Params]:
-        """The parameters of each layer."""
-        self._check(params)
-        leaves, structure = jax.tree.flatten(params)
-        stacks = [jnp.unstack(leaf) for leaf in leaves]
-        return [
-            jax.tree.unflatten(structure, [stack[i] for stack in stacks]) for i in range(self.count)
-        ]
-
-    def _numbered(self, params: Params) -> tuple[Params, Array]:
-        self._check(params)
-        return params, jnp.arange(self.count)
-
-    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
-        """As `Chain`."""
-        if not self.scan:
-            return self._chain().forward(self._each(params), x, key)
-
-        def body(x, numbered):
-            params, i = numbered
-            return self.layer.forward(params, x, _key_of(key, i))[0], None
-
-        return lax.scan(body, x, self._numbered(params), unroll=_LAYERS_A_ROUND)[0], {}
-
-    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
-        """As `Chain`."""
-        if not self.scan:
-            return self._chain().inverse(self._each(params), y, key)
-
-        def body(y, numbered):
-            params, i = numbered
-            return self.layer.inverse(params, y, _key_of(key, i)), None
-
-        return lax.scan(body, y, self._numbered(params), reverse=True, unroll=_LAYERS_A_ROUND)[0]
-
-    def pullback(
-        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
-    ) -> tuple[Stream, Stream, Params]:
-        """As `Chain`."""
-        if not self.scan:
-            each = self._each(params)
-            y, dy, dparams = self._chain().pullback(each, y, dy, dtaps, key)
-            return y, dy, jax.tree.map(lambda *leaves: jnp.stack(leaves), *dparams)
-
-        def body(streams, numbered):
-            (y, dy), (params, i) = streams, numbered
-            y, dy, dparams = self.layer.pullback(params, y, dy, dtaps, _key_of(key, i))
-            return (y, dy), dparams
-
-        (y, dy), dparams = lax.scan(
-            body, (y, dy), self._numbered(params), reverse=True, unroll=_LAYERS_A_ROUND
-        )
-        return y, dy, dparams
+from invseg_jax.reversible.barrier import materialize
+from invseg_jax.reversible.chain import Chain
+from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
 
 
 @dataclass(frozen=True)
@@ -178,6 +28,16 @@ class Split(Layer):
     skip: int
     inner: Layer
 
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        """The inner layer."""
+        return (self.inner,)
+
+    def with_parts(self, parts: tuple[Layer, ...]) -> "Split":
+        """Another inner layer."""
+        (inner,) = parts
+        return replace(self, inner=inner)
+
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """(..., c) -> (..., c)."""
         rest, taps = self.inner.forward(params, self._rest(x), key)
@@ -191,10 +51,20 @@ class Split(Layer):
         self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
     ) -> tuple[Stream, Stream, Params]:
         """The waiting part passes unchanged, and so does its cotangent."""
-        rest, drest = self._rest(y), self._rest(dy)
-        rest, drest, dparams = self.inner.pullback(params, rest, drest, dtaps, key)
-        x = jax.tree.map(partial(settle, self._put), y, rest)
-        return x, jax.tree.map(partial(settle, self._put, after=x), dy, drest), dparams
+        pulled = self.inner.pullback(params, self._rest(y), self._rest(dy), dtaps, key)
+        return self._put_both(y, dy, pulled)
+
+    def inverse_pullback(
+        self, params: Params, x: Stream, dx: Stream, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """As `pullback`, of the inner layer's inverse."""
+        pulled = self.inner.inverse_pullback(params, self._rest(x), self._rest(dx), key)
+        return self._put_both(x, dx, pulled)
+
+    def _put_both(self, y: Stream, dy: Stream, pulled: tuple) -> tuple[Stream, Stream, Params]:
+        rest, drest, dparams = pulled
+        x = jax.tree.map(partial(materialize, self._put), y, rest)
+        return x, jax.tree.map(partial(materialize, self._put, after=x), dy, drest), dparams
 
     def _rest(self, x: Stream) -> Stream:
         def rest_of(x: Array) -> Array:
@@ -220,6 +90,10 @@ class Tap(Layer):
 
     name: str
 
+    def tap_names(self) -> frozenset[str]:
+        """Its own."""
+        return frozenset((self.name,))
+
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """The identity, with a copy for outside."""
         return x, {self.name: x}
@@ -240,9 +114,28 @@ class Inverse(Layer):
     """The inverse of a layer as a layer: forward and inverse change places.
 
     The layer must have no taps: what they would name is not an output of its inverse.
+
+    Raises:
+        ValueError: it has.
     """
 
     layer: Layer
+
+    def __post_init__(self):
+        """Refuses taps."""
+        if self.layer.tap_names():
+            names = ", ".join(sorted(self.layer.tap_names()))
+            raise ValueError(f"inverse: the layer has taps: {names}")
+
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        """The layer."""
+        return (self.layer,)
+
+    def with_parts(self, parts: tuple[Layer, ...]) -> "Inverse":
+        """The inverse of another layer."""
+        (layer,) = parts
+        return replace(self, layer=layer)
 
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         """The layer's inverse."""
@@ -250,40 +143,90 @@ class Inverse(Layer):
 
     def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
         """The layer's forward."""
-        x, taps = self.layer.forward(params, y, key)
-        if taps:
-            raise ValueError(f"inverse: the layer has taps: {', '.join(sorted(taps))}")
-        return x
+        return self.layer.forward(params, y, key)[0]
 
     def pullback(
         self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
     ) -> tuple[Stream, Stream, Params]:
-        """The inverse of a permutation is one as well."""
-        if isinstance(self.layer, Permutation):
-            return self.inverse(params, y), self.inverse(params, dy), params
-        return super().pullback(params, y, dy, dtaps, key)
+        """That of the layer's inverse."""
+        del dtaps
+        return self.layer.inverse_pullback(params, y, dy, key)
+
+    def inverse_pullback(
+        self, params: Params, x: Stream, dx: Stream, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """The layer's own."""
+        return self.layer.pullback(params, x, dx, {}, key)
+
+
+@dataclass(frozen=True)
+class Tapped(Layer):
+    """A chain of a layer and taps whose params are the layer's own: taps rename nothing.
+
+    Attributes:
+        layer: the first of the chain.
+        taps: what stands behind it and has no params.
+    """
+
+    layer: Layer
+    taps: tuple[Layer, ...]
+
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        """The layer and the taps."""
+        return (self.layer, *self.taps)
+
+    def with_parts(self, parts: tuple[Layer, ...]) -> "Tapped":
+        """Another layer, other taps."""
+        return replace(self, layer=parts[0], taps=parts[1:])
+
+    def _params(self, params: Params) -> tuple[Params, ...]:
+        return (params, *((),) * len(self.taps))
+
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
+        """As `Chain`."""
+        return Chain(self.parts).forward(self._params(params), x, key)
+
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        """As `Chain`."""
+        return Chain(self.parts).inverse(self._params(params), y, key)
+
+    def pullback(
+        self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """As `Chain`."""
+        pulled = Chain(self.parts).pullback(self._params(params), y, dy, dtaps, key)
+        x, dx, (dparams, *_) = pulled
+        return x, dx, dparams
 
 
 class Level(NamedTuple):
     """One resolution level of a U shape; `down` and `up` lead to the next coarser one and back."""
 
-    encode: Layer
+    contracting: Layer
     skip: int
     down: Layer
     up: Layer
-    decode: Layer
+    expanding: Layer
 
 
 def u_shape(levels: Sequence[Level], bottom: Layer) -> Layer:
-    """A bijective U: encode, split, go down, recurse, come up, join, decode.
+    """A bijective U: a contracting and an expanding side, with the coarser levels between them.
 
-        U_i = decode_i o Split(skip_i, up_i o U_{i+1} o down_i) o encode_i,     U_last = bottom
+        U_i = expanding_i o Split(skip_i, up_i o U_{i+1} o down_i) o contracting_i
+        U_last = bottom
 
-    Params have the same nesting: `(encode, (down, inner, up), decode)`, with `inner` the params of
-    the next level, and at last those of `bottom`.
+    Params are named alike, with those of the next level as `inner`, at last those of `bottom`:
+
+        {"contracting": ..., "deeper": {"down": ..., "inner": ..., "up": ...}, "expanding": ...}
+
+    The names sort in the order of the layers, as frameworks do that sort them.
     """
     if not levels:
         return bottom
     level, *coarser = levels
-    inner = Chain((level.down, u_shape(coarser, bottom), level.up))
-    return Chain((level.encode, Split(level.skip, inner), level.decode))
+    inner = Chain((level.down, u_shape(coarser, bottom), level.up), ("down", "inner", "up"))
+    return Chain(
+        (level.contracting, Split(level.skip, inner), level.expanding),
+        ("contracting", "deeper", "expanding"),
+    )

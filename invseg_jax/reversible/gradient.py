@@ -4,16 +4,16 @@
 depth; `remat` keeps the input of every coupling and evaluates it again; `plain` keeps everything.
 """
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import jax
 from jax import lax
 
-from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, FixedPoint
-from invseg_jax.reversible.composition import Chain, Repeat, Split
+from invseg_jax.reversible.arithmetic import Arithmetic, FixedPoint
 from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
-from invseg_jax.reversible.planes import flattened, unflattened
+from invseg_jax.reversible.planes import Form, flattened, unflattened
+from invseg_jax.reversible.walk import arithmetic_of, replaced
 
 Memory = Literal["reversible", "plain", "remat"]
 
@@ -25,9 +25,11 @@ def run(
     key: Array | None = None,
     *,
     memory: Memory,
-    arithmetic: Arithmetic = FLOAT,
 ) -> tuple[Array, Taps]:
     """Evaluates `layer.forward(params, x, key)`, differentiable in params and x.
+
+    The stream has the arithmetic of the layers in it. The input is encoded and the outputs decoded
+    inside of the gradient rule: integers have no gradient.
 
     Args:
         layer: the largest invertible composition there is: with "reversible" the one gradient rule
@@ -36,24 +38,35 @@ def run(
         x: the input, float32.
         key: for dropout; it has no gradient.
         memory: "reversible", "plain" or "remat".
-        arithmetic: of the stream, the same as the layer's own. The input is encoded and the outputs
-            decoded inside the gradient rule: integers have no gradient.
 
     Returns:
         y and the taps, float32.
 
     Raises:
-        ValueError: an unknown `memory`, or a fixed-point stream with another than "reversible".
+        ValueError: an unknown `memory`; layers of different arithmetic; or a fixed-point stream
+            with another memory than "reversible".
     """
     check_memory(memory)
+    arithmetic = arithmetic_of(layer)
     if memory == "reversible":
         return _reversible(layer, arithmetic)(params, x, key)
     if isinstance(arithmetic, FixedPoint):
         raise ValueError(f"memory={memory!r}: integers cannot be differentiated; StraightThrough")
     if memory == "remat":
-        layer = _checkpointed(layer)
+        layer = replaced(layer, _checkpoint)
     y, taps = layer.forward(params, _encoded(arithmetic, x), key)
     return _decoded(arithmetic, y, taps)
+
+
+def invert(layer: Layer, params: Params, y: Array, key: Array | None = None) -> Array:
+    """The x of which `run` makes y; float32, as y is.
+
+    Raises:
+        ValueError: layers of different arithmetic.
+    """
+    arithmetic = arithmetic_of(layer)
+    x = layer.inverse(params, flattened(_encoded(arithmetic, y)), key)
+    return unflattened(jax.tree.map(arithmetic.decode, x))
 
 
 def _encoded(arithmetic: Arithmetic, x: Stream) -> Stream:
@@ -83,11 +96,12 @@ def _reversible(layer: Layer, arithmetic: Arithmetic):
         y, taps = layer.forward(params, _encoded(arithmetic, flattened(x)), key)
         # One array for now and for the backward pass; a compiler would join the halves for each.
         y = lax.optimization_barrier(y)
-        return unflattened(_decoded(arithmetic, y, taps)), (params, y, key)
+        outputs = _decoded(arithmetic, y, taps)
+        return unflattened(outputs), (params, y, key, Form.of(outputs))
 
     def backward(kept, cotangents):
-        params, y, key = kept
-        dy, dtaps = flattened(cotangents)
+        params, y, key, form = kept
+        dy, dtaps = form.give(cotangents)
         # The reconstruction waits for the cotangents. A compiler that starts it earlier, or takes
         # the last branch's activations from the forward pass, holds them beside those of the
         # outputs.
@@ -99,22 +113,25 @@ def _reversible(layer: Layer, arithmetic: Arithmetic):
     return apply
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Checkpoint(Layer):
-    """A layer whose forward is evaluated again in the backward pass."""
+    """A layer that is evaluated again in the backward pass, whichever way it is gone through."""
 
     layer: Layer
 
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
         return jax.checkpoint(self.layer.forward)(params, x, key)
 
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
+        return jax.checkpoint(self.layer.inverse)(params, y, key)
 
-def _checkpointed(layer: Layer) -> Layer:
-    """The same function with a checkpoint around each elementary layer."""
-    if isinstance(layer, Chain):
-        return Chain(tuple(map(_checkpointed, layer.layers)))
-    if isinstance(layer, Repeat):
-        return Repeat(_checkpointed(layer.layer), layer.count, layer.scan)
-    if isinstance(layer, Split):
-        return Split(layer.skip, _checkpointed(layer.inner))
-    return _Checkpoint(layer)
+    def own_arithmetic(self) -> Arithmetic | None:
+        return self.layer.own_arithmetic()
+
+    def tap_names(self) -> frozenset[str]:
+        return self.layer.tap_names()
+
+
+def _checkpoint(layer: Layer) -> Layer | None:
+    """A checkpoint around each elementary layer."""
+    return None if layer.parts else _Checkpoint(layer)

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, Float
-from invseg_jax.reversible.barrier import settle
-from invseg_jax.reversible.composition import Chain, Inverse
+from invseg_jax.reversible.barrier import materialize
+from invseg_jax.reversible.chain import Chain
+from invseg_jax.reversible.composition import Inverse
 from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
 from invseg_jax.reversible.squeeze import Factor, Squeeze
 
@@ -88,8 +89,23 @@ class Orthogonal(Layer):
     ) -> tuple[Stream, Stream, Params]:
         """The gradient is that of the product: shears round the stream, not its derivative."""
         del dtaps
-        q, transpose = jax.vjp(lambda params: rotation(self.turns(params)), params)
-        x = self._turned(params, y, inverse=True, after=dy)
+        return self._pulled(params, y, dy, inverse=False)
+
+    def inverse_pullback(
+        self, params: Params, x: Stream, dx: Stream, key: Array | None = None
+    ) -> tuple[Stream, Stream, Params]:
+        """As `pullback`, of the inverse matrices."""
+        return self._pulled(params, x, dx, inverse=True)
+
+    def own_arithmetic(self) -> Arithmetic:
+        """That of the shears, or of the product."""
+        return self.arithmetic
+
+    def _pulled(
+        self, params: Params, y: Stream, dy: Stream, *, inverse: bool
+    ) -> tuple[Stream, Stream, Params]:
+        q, transpose = jax.vjp(lambda params: rotation(self.turns(params), inverse=inverse), params)
+        x = self._turned(params, y, inverse=not inverse, after=dy)
         q_transposed = jnp.swapaxes(q, -1, -2)
         dx = jax.tree.map(lambda dy: self._multiplied(dy, q_transposed, after=x), dy)
         (x_array,), (dy_array,) = jax.tree.leaves(x), jax.tree.leaves(dy)
@@ -111,7 +127,7 @@ class Orthogonal(Layer):
         blocks = _block_diagonal(q)
         if after is None:
             return _mix(x, blocks)
-        return settle(lambda x: _mix(x, blocks), x, after=after)
+        return materialize(lambda x: _mix(x, blocks), x, after=after)
 
     def _sheared(self, turns: Turns, x: Array, *, inverse: bool, after: Any) -> Array:
         groups, first, second = turns[0].shape
@@ -130,7 +146,7 @@ class Orthogonal(Layer):
 
         # In both directions alike, and where JAX differentiates it: a product of other shape could
         # round differently.
-        return settle(shear, x, after=after)
+        return materialize(shear, x, after=after)
 
 
 def _shears(turns: Turns) -> list[tuple[Array, Array]]:
@@ -230,26 +246,23 @@ def _gram(x: Array, dy: Array, groups: int) -> Array:
 
 
 def learned_down(
-    turns: Callable[[Params], Turns],
-    factor: Factor = (2, 2, 2),
-    arithmetic: Arithmetic = FLOAT,
+    turns: Callable[[Params], Turns], factor: Factor = 2, arithmetic: Arithmetic = FLOAT
 ) -> Layer:
     """Invertible down-sampling: squeeze, then one orthogonal matrix per input channel.
 
-        (n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e)
+        (n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e), and likewise of one and two axes of space
 
-    Its params are `((), params of turns)`, of c groups of a*b*e channels.
+    Its params are `{"squeeze": (), "rotation": params of turns}`, of c groups of a*b*e channels.
     """
-    return Chain((Squeeze(factor), Orthogonal(turns, arithmetic)))
+    return Chain((Squeeze(factor), Orthogonal(turns, arithmetic)), ("squeeze", "rotation"))
 
 
 def learned_up(
-    turns: Callable[[Params], Turns],
-    factor: Factor = (2, 2, 2),
-    arithmetic: Arithmetic = FLOAT,
+    turns: Callable[[Params], Turns], factor: Factor = 2, arithmetic: Arithmetic = FLOAT
 ) -> Layer:
     """Invertible up-sampling: one orthogonal matrix per output channel, then unsqueeze.
 
-    Its params are `(params of turns, ())`, of c groups of a*b*e channels.
+    Its params are `{"rotation": params of turns, "unsqueeze": ()}`, of c groups of a*b*e channels.
     """
-    return Chain((Orthogonal(turns, arithmetic), Inverse(Squeeze(factor))))
+    unsqueeze = Inverse(Squeeze(factor))
+    return Chain((Orthogonal(turns, arithmetic), unsqueeze), ("rotation", "unsqueeze"))

@@ -22,7 +22,7 @@ class Planes:
     """A volume whose planes lie flat.
 
     Attributes:
-        rows: (n, d, h * w, c).
+        rows: (n, d, h * w, c); of several volumes (`Repeat` stacks taps), with axes before these.
         width: w.
     """
 
@@ -31,26 +31,51 @@ class Planes:
 
     @classmethod
     def of(cls, volume: Array) -> "Planes":
-        """(n, d, h, w, c), flattened."""
-        n, d, h, w, c = volume.shape
-        return cls(volume.reshape(n, d, h * w, c), w)
+        """(..., n, d, h, w, c), flattened."""
+        *before, h, w, c = volume.shape
+        return cls(volume.reshape(*before, h * w, c), w)
 
     @property
     def volume(self) -> Array:
-        """(n, d, h, w, c)."""
-        n, d, voxels, c = self.rows.shape
-        return self.rows.reshape(n, d, voxels // self.width, self.width, c)
+        """(..., n, d, h, w, c)."""
+        *before, voxels, c = self.rows.shape
+        return self.rows.reshape(*before, voxels // self.width, self.width, c)
 
 
 def flattened(tree: Any) -> Any:
-    """A tree with `Planes` in place of the volumes (n, d, h, w, c) in it."""
+    """A tree with `Planes` in place of the volumes (n, d, h, w, c) in it.
+
+    Images (n, h, w, c) and sequences (n, l, c) stay as they are.
+    """
     return jax.tree.map(lambda x: Planes.of(x) if x.ndim == 5 else x, tree)
 
 
 def unflattened(tree: Any) -> Any:
-    """The inverse of `flattened`."""
+    """A tree with volumes in place of the `Planes` in it."""
+    return jax.tree.map(lambda x: x.volume if _is_planes(x) else x, tree, is_leaf=_is_planes)
 
-    def is_planes(x: Any) -> bool:
-        return isinstance(x, Planes)
 
-    return jax.tree.map(lambda x: x.volume if is_planes(x) else x, tree, is_leaf=is_planes)
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Form:
+    """Which arrays of a tree were `Planes`, so that its cotangent can be given the same form."""
+
+    structure: Any
+
+    @classmethod
+    def of(cls, tree: Any) -> "Form":
+        """The form of a tree with `Planes` in it."""
+        return cls(jax.tree.structure(tree))
+
+    def give(self, tree: Any) -> Any:
+        """Flattens in an `unflattened` tree what was `Planes`."""
+        formed = jax.tree.unflatten(self.structure, range(self.structure.num_leaves))
+        forms = jax.tree.leaves(formed, is_leaf=_is_planes)
+        leaves, structure = jax.tree.flatten(tree)
+        pairs = zip(forms, leaves, strict=True)
+        given = [Planes.of(leaf) if _is_planes(form) else leaf for form, leaf in pairs]
+        return jax.tree.unflatten(structure, given)
+
+
+def _is_planes(x: Any) -> bool:
+    return isinstance(x, Planes)

@@ -12,64 +12,88 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from invseg_jax.reversible.barrier import settle
+from invseg_jax.reversible.barrier import materialize
 from invseg_jax.reversible.layer import Array, Params, Permutation, Stream, Taps
 from invseg_jax.reversible.planes import Planes
 
-Factor = tuple[int, int, int]
-Pair = tuple[Stream, Stream]
+Factor = int | tuple[int, ...]
+"""Of each axis of space, or one number for all of them."""
+Halves = tuple[Stream, Stream]
+
+_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
-def space_to_depth(x: Array, factor: Factor = (2, 2, 2)) -> Array:
+def space_to_depth(x: Array, factor: Factor = 2) -> Array:
     """Packs each block of `factor` voxels into channels.
 
         (n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e)
+        (n, h, w, c)    -> (n, h/a, w/b, c*a*b)
+        (n, l, c)       -> (n, l/a, c*a)
 
     The channels of one input channel stay together: output channel c*abe + p holds position p of
     the block, positions counted in depth, height, width order.
 
     Raises:
-        ValueError: a spatial size is not a multiple of its factor.
+        ValueError: a spatial size is not a multiple of its factor, or there are other numbers of
+            factors than axes of space.
     """
-    n, d, h, w, c = x.shape
-    a, b, e = factor
-    for name, size, by in zip(("depth", "height", "width"), (d, h, w), factor, strict=True):
+    n, *sizes, c = x.shape
+    factors = _factors(factor, len(sizes))
+    for name, size, by in zip(_AXES[len(sizes)], sizes, factors, strict=True):
         if size % by:
             raise ValueError(
                 f"squeeze: {name} {size} is not a multiple of {by}; "
                 f"pad it to {math.ceil(size / by) * by}"
             )
-    x = x.reshape(n, d // a, a, h // b, b, w // e, e, c)
-    return x.transpose(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, d // a, h // b, w // e, c * a * b * e)
+    coarse = [size // by for size, by in zip(sizes, factors, strict=True)]
+    blocks = [part for pair in zip(coarse, factors, strict=True) for part in pair]
+    axes = range(1, 1 + len(blocks))
+    x = x.reshape(n, *blocks, c).transpose(0, *axes[::2], 1 + len(blocks), *axes[1::2])
+    return x.reshape(n, *coarse, c * math.prod(factors))
 
 
-def depth_to_space(y: Array, factor: Factor = (2, 2, 2)) -> Array:
+def depth_to_space(y: Array, factor: Factor = 2) -> Array:
     """The inverse of `space_to_depth`: (n, d, h, w, c*abe) -> (n, d*a, h*b, w*e, c).
 
     Raises:
-        ValueError: the channels are not a multiple of the block's voxels.
+        ValueError: the channels are not a multiple of the block's voxels, or there are other
+            numbers of factors than axes of space.
     """
-    n, d, h, w, channels = y.shape
-    a, b, e = factor
-    if channels % (a * b * e):
-        raise ValueError(f"unsqueeze: {channels} channels are not a multiple of {a * b * e}")
-    c = channels // (a * b * e)
-    y = y.reshape(n, d, h, w, c, a, b, e).transpose(0, 1, 5, 2, 6, 3, 7, 4)
-    return y.reshape(n, d * a, h * b, w * e, c)
+    n, *sizes, channels = y.shape
+    factors = _factors(factor, len(sizes))
+    voxels = math.prod(factors)
+    if channels % voxels:
+        raise ValueError(f"unsqueeze: {channels} channels are not a multiple of {voxels}")
+    c, count = channels // voxels, len(sizes)
+    y = y.reshape(n, *sizes, c, *factors)
+    places = [axis for i in range(count) for axis in (1 + i, 2 + count + i)]
+    fine = [size * by for size, by in zip(sizes, factors, strict=True)]
+    return y.transpose(0, *places, 1 + count).reshape(n, *fine, c)
+
+
+def _factors(factor: Factor, axes: int) -> tuple[int, ...]:
+    """One factor for each axis."""
+    if axes not in _AXES:
+        raise ValueError(f"squeeze: {axes} axes of space; there are 1, 2 or 3")
+    if isinstance(factor, int):
+        return (factor,) * axes
+    if len(factor) != axes:
+        raise ValueError(f"squeeze: {len(factor)} factors for {axes} axes of space")
+    return tuple(factor)
 
 
 @dataclass(frozen=True)
 class Squeeze(Permutation):
     """Space to depth as a layer: forward `space_to_depth`, inverse `depth_to_space`."""
 
-    factor: Factor = (2, 2, 2)
+    factor: Factor = 2
 
     def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Stream, Taps]:
-        """(n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e)."""
+        """(n, d, h, w, c) -> (n, d/a, h/b, w/e, c*a*b*e); or images, or sequences."""
         return self._moved(space_to_depth, x), {}
 
     def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Stream:
-        """(n, d, h, w, c*a*b*e) -> (n, d*a, h*b, w*e, c)."""
+        """(n, d, h, w, c*a*b*e) -> (n, d*a, h*b, w*e, c); or images, or sequences."""
         return self._moved(depth_to_space, y)
 
     def _moved(self, move: Callable[[Array, Factor], Array], x: Stream) -> Stream:
@@ -82,7 +106,7 @@ def _join(first: Array, second: Array) -> Array:
     return jnp.concatenate((first, second), axis=-1)
 
 
-def _cut(x: Stream, first: int) -> Pair:
+def _cut(x: Stream, first: int) -> Halves:
     """The first channels, and the others."""
     return jax.tree.map(lambda x: x[..., :first], x), jax.tree.map(lambda x: x[..., first:], x)
 
@@ -99,22 +123,22 @@ class Halve(Permutation):
 
     first: int | None = None
 
-    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Pair, Taps]:
+    def forward(self, params: Params, x: Stream, key: Array | None = None) -> tuple[Halves, Taps]:
         """Cuts x into (x1, x2)."""
         channels = jax.tree.leaves(x)[0].shape[-1]
         return _cut(x, channels - channels // 2 if self.first is None else self.first), {}
 
-    def inverse(self, params: Params, y: Pair, key: Array | None = None) -> Stream:
+    def inverse(self, params: Params, y: Halves, key: Array | None = None) -> Stream:
         """Joins (x1, x2) to x."""
         return jax.tree.map(_join, *y)
 
     def pullback(
-        self, params: Params, y: Pair, dy: Pair, dtaps: Taps, key: Array | None = None
+        self, params: Params, y: Halves, dy: Halves, dtaps: Taps, key: Array | None = None
     ) -> tuple[Stream, Stream, Params]:
         """Joins both, one after the other, so that the halves need not be kept."""
         del dtaps
-        x = jax.tree.map(partial(settle, _join), *y)
-        return x, jax.tree.map(partial(settle, _join, after=x), *dy), params
+        x = jax.tree.map(partial(materialize, _join), *y)
+        return x, jax.tree.map(partial(materialize, _join, after=x), *dy), params
 
 
 @dataclass(frozen=True)
@@ -129,23 +153,25 @@ class Join(Permutation):
 
     first: int
 
-    def forward(self, params: Params, x: Pair, key: Array | None = None) -> tuple[Stream, Taps]:
+    def forward(self, params: Params, x: Halves, key: Array | None = None) -> tuple[Stream, Taps]:
         """Joins (x1, x2) to y."""
         return jax.tree.map(_join, *x), {}
 
-    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Pair:
+    def inverse(self, params: Params, y: Stream, key: Array | None = None) -> Halves:
         """Cuts y into (x1, x2)."""
         return _cut(y, self.first)
 
     def pullback(
         self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
-    ) -> tuple[Pair, Pair, Params]:
+    ) -> tuple[Halves, Halves, Params]:
         """Cuts the cotangent, then the stream; the whole of neither need be kept."""
         del dtaps
 
-        def cut(y: Stream, after: Any) -> Pair:
+        def cut(y: Stream, after: Any) -> Halves:
             leaves, structure = jax.tree.flatten(y)
-            halves = [settle(partial(_cut, first=self.first), leaf, after=after) for leaf in leaves]
+            halves = [
+                materialize(partial(_cut, first=self.first), leaf, after=after) for leaf in leaves
+            ]
             first, second = zip(*halves, strict=True)
             return jax.tree.unflatten(structure, first), jax.tree.unflatten(structure, second)
 

@@ -18,6 +18,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.training import array_digests
 from invseg_jax.training.array_digests import DamagedDescription, Description
 from invseg_jax.training.orbax_noise import quiet
+from invseg_jax.training.parameter_names import earlier_names
 
 # Errors that say nothing about the files, which may be readable at another time.
 _PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
@@ -73,6 +74,8 @@ class StoredCheckpoint:
     ) -> tuple[dict[str, jax.Array], bool]:
         """Reads the arrays whose names `asked` accepts; they must be just the arrays `wanted`.
 
+        In checkpoints of earlier versions arrays have other names (`parameter_names`).
+
         Args:
             wanted: by name, arrays of the same shapes, types and sharding; their values are not
                 used.
@@ -91,6 +94,9 @@ class StoredCheckpoint:
         described = self.describe()
         if described.step not in (None, int(self.path.name)):
             raise DamagedCheckpoint(self.path, f"it is of step {described.step}")
+        earlier = earlier_names(filter(asked, described.shapes), wanted)
+        there = {name: earlier.get(name, name) for name in wanted}
+        wanted = {there[name]: array for name, array in wanted.items()}
         self._refuse_another(
             {name: shape for name, shape in described.shapes.items() if asked(name)},
             array_digests.shapes(wanted),
@@ -112,7 +118,7 @@ class StoredCheckpoint:
             sum_of_state = array_digests.checksum_of_state(batches.get_state())
             if described.batches[jax.process_index()] != sum_of_state:
                 raise DamagedCheckpoint(self.path, "the data iterator's state has changed")
-        return {name: found[name] for name in wanted}, described.verifiable
+        return {name: found[there[name]] for name in there}, described.verifiable
 
     def _restore(self, wanted: Mapping[str, jax.Array], batches: Any | None) -> Any:
         abstract = {

@@ -9,7 +9,7 @@ from jax import lax
 
 from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.conv import Conv, conv3x3x3
-from invseg_jax.reversible import Onto
+from invseg_jax.reversible import Accumulator
 
 
 def random(shape, seed=0, dtype=jnp.float32):
@@ -78,9 +78,9 @@ def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs)
             y = path.forward(x, kernel, **how)
             alone = path.gradients(x, kernel, dy, retract=retract, **how)
             assert alone[-1] is None
-            onto = Onto(stream, jnp.subtract)
-            together = path.gradients(x, kernel, dy, retract=retract, onto=onto, **how)
-            return y, path.forward(x, kernel, onto=onto, **how), alone[:-1], together
+            into = Accumulator(stream, jnp.subtract)
+            together = path.gradients(x, kernel, dy, retract=retract, into=into, **how)
+            return y, path.forward(x, kernel, into=into, **how), alone[:-1], together
 
         return call(x, kernel, dy, stream)
 
@@ -95,15 +95,15 @@ def test_in_a_stream_s_place(once, depth, size):
     x, stream, dy = (random((2, depth, 12, c), i) for i, c in enumerate((2, 5, 5)))
     kernel = random((size, size, 2, size, 5), 2)
 
-    def onto(stream):
-        return Onto(stream, jnp.subtract)
+    def into(stream):
+        return Accumulator(stream, jnp.subtract)
 
     whole = once(lambda x, kernel, stream: stream - plane_conv.forward(x, kernel, 3))
     expected = whole(x, kernel, stream)
-    got = once(lambda x, kernel, stream: plane_conv.forward(x, kernel, 3, onto=onto(stream)))
+    got = once(lambda x, kernel, stream: plane_conv.forward(x, kernel, 3, into=into(stream)))
     np.testing.assert_array_equal(got(x, kernel, stream), expected)
 
-    pull = once(lambda x, kernel, stream: plane_conv.gradients(x, kernel, dy, 3, onto=onto(stream)))
+    pull = once(lambda x, kernel, stream: plane_conv.gradients(x, kernel, dy, 3, into=into(stream)))
     *gradients, result = pull(x, kernel, stream)
     np.testing.assert_array_equal(result, expected)
     *alone, nothing = once(lambda x, kernel: plane_conv.gradients(x, kernel, dy, 3))(x, kernel)
@@ -116,10 +116,10 @@ def test_a_stream_is_never_copied(size):
     x, kernel = random((1, 48, 64, 4)), random((size, size, 4, size, 4), 2)
 
     def subtract(stream, x, kernel):
-        return plane_conv.forward(x, kernel, 8, onto=Onto(stream, jnp.subtract))
+        return plane_conv.forward(x, kernel, 8, into=Accumulator(stream, jnp.subtract))
 
     def subtract_and_differentiate(stream, x, kernel, dy):
-        gradients = plane_conv.gradients(x, kernel, dy, 8, onto=Onto(stream, jnp.subtract))
+        gradients = plane_conv.gradients(x, kernel, dy, 8, into=Accumulator(stream, jnp.subtract))
         return gradients[::-1]  # the stream first: what is given away becomes the first that fits
 
     def temporaries(step, *arguments):

@@ -73,10 +73,12 @@ def test_orthogonal_starts_at_the_identity_or_near():
 def u_of(features, going_down):
     rngs = nnx.Rngs(0)
     return invertible.u(
-        invertible.chain(couplings(features, 1), invertible.mixing(features, rngs=rngs)),
+        invertible.chain(
+            couplings=couplings(features, 1), mixing=invertible.mixing(features, rngs=rngs)
+        ),
         features - going_down,
         invertible.down(going_down, rngs=rngs),
-        invertible.chain(couplings(8 * going_down, 1), invertible.tap("bottom")),
+        invertible.tapped(couplings(8 * going_down, 1), "bottom"),
         invertible.up(going_down, rngs=rngs),
         couplings(features, 2),
     )
@@ -117,6 +119,26 @@ def test_trunk_holds_every_parameter_of_its_layers():
     assert len(jax.tree.leaves(nnx.state(trunk))) == 3
 
 
+def test_a_trunk_refuses_layers_of_another_arithmetic():
+    fixed = couplings(4, 1, execution=Execution(stream="fixed"))
+    with pytest.raises(ValueError, match=r"^layers of FixedPoint\(.*\) in a trunk of Float\(\)$"):
+        Trunk(fixed)
+
+
+def test_parameters_have_names_that_taps_leave():
+    weighted = u_of(4, 1)
+    deeper = weighted.params["deeper"]
+    assert list(weighted.params) == ["contracting", "deeper", "expanding"]
+    assert list(deeper) == ["down", "inner", "up"]
+    assert list(deeper["inner"]) == ["halve", "branches", "join"]
+    more = invertible.tap_added(invertible.tapped(weighted, "a"), "b")
+    assert more.params is weighted.params and more.layer.tap_names() == {"bottom", "a", "b"}
+    inside = invertible.tap_added(weighted, "b")
+    assert inside.params == {**weighted.params, "b": ()}
+    with pytest.raises(ValueError, match=r"to no Orthogonal$"):
+        invertible.tap_added(invertible.mixing(2, rngs=nnx.Rngs(0)), "b")
+
+
 def test_one_channel_cannot_be_halved():
     with pytest.raises(ValueError, match="^couplings need at least 2 channels to halve, got 1$"):
         couplings(1, 2)
@@ -124,7 +146,8 @@ def test_one_channel_cannot_be_halved():
 
 def test_a_branch_of_one_s_own(check_layer):
     layer = invertible.chain(
-        invertible.Weighted(invertible.reversible.Halve(), ()), invertible.coupling(Branch(2))
+        halve=invertible.Weighted(invertible.reversible.Halve(), ()),
+        coupling=invertible.coupling(Branch(2)),
     )
     check_layer(*layer, random((1, 2, 1, 2, 4)))
 

@@ -13,10 +13,10 @@ from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.preactivation import (
     preactivated_conv,
-    preactivated_conv_onto,
+    preactivated_conv_into,
     preactivated_conv_pullback,
 )
-from invseg_jax.reversible import Onto, Planes
+from invseg_jax.reversible import Accumulator, Planes
 
 
 def random(shape, seed=0):
@@ -95,10 +95,10 @@ def test_onto_a_stream_and_back(once, assert_close, monkeypatch, there):
     conv.bias = None
     x, stream, dy = (random((2, 6, 3, 5, c), seed) for seed, c in enumerate((4, 3, 3)))
     mask = jnp.ones((2, 4)).at[0, 0].set(0.0)
-    onto = Onto(Planes.of(stream), jnp.subtract)
+    into = Accumulator(Planes.of(stream), jnp.subtract)
 
     def pulled(x, norm, conv):
-        return preactivated_conv_pullback(Planes.of(x), norm, conv, mask, how, onto, Planes.of(dy))
+        return preactivated_conv_pullback(Planes.of(x), norm, conv, mask, how, into, Planes.of(dy))
 
     put, dx, dnorm, dconv = once(pulled)(x, norm, conv)
     expected = once(lambda *args: pull(in_one(how.slabs), *args))(x, norm, conv, mask, dy)
@@ -106,7 +106,7 @@ def test_onto_a_stream_and_back(once, assert_close, monkeypatch, there):
     assert_close(got, expected, relative=1e-5, least=1.0)
 
     evaluated = once(
-        lambda x, norm, conv: preactivated_conv_onto(Planes.of(x), norm, conv, mask, how, onto)
+        lambda x, norm, conv: preactivated_conv_into(Planes.of(x), norm, conv, mask, how, into)
     )(x, norm, conv)
     np.testing.assert_array_equal(evaluated.rows, put.rows)
 

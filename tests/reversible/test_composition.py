@@ -18,6 +18,7 @@ from invseg_jax.reversible import (
     Split,
     Squeeze,
     Tap,
+    Tapped,
     learned_down,
     learned_up,
     rotation,
@@ -58,7 +59,7 @@ def coupled(channels, count, seed=0):
 
 
 def u(channels, counts, taps=False):
-    """A bijective U with couplings on each level: a layer and its nested params."""
+    """A bijective U with couplings on each level: a layer and its params."""
     levels, nested = [], []
     for i, (fine, coarse) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
         down = coarse // 8
@@ -69,10 +70,12 @@ def u(channels, counts, taps=False):
         turns = turn(down, 8, seed=i)
         going_down, coming_up = learned_down(given_turns), learned_up(given_turns)
         levels.append(Level(encode, fine - down, going_down, coming_up, decode))
-        nested.append((encoded, ((), turns), (turns, ()), decoded))
+        resampling = {"squeeze": (), "rotation": turns}, {"rotation": turns, "unsqueeze": ()}
+        nested.append((encoded, *resampling, decoded))
     bottom, params = coupled(channels[-1], counts[-1], seed=99)
     for encoded, going_down, coming_up, decoded in reversed(nested):
-        params = (encoded, (going_down, params, coming_up), decoded)
+        deeper = {"down": going_down, "inner": params, "up": coming_up}
+        params = {"contracting": encoded, "deeper": deeper, "expanding": decoded}
     return u_shape(levels, bottom), params
 
 
@@ -125,6 +128,42 @@ def test_chain_refuses_another_number_of_params():
             call()
 
 
+def test_a_chain_with_names_takes_and_gives_parameters_by_name(check_layer):
+    weights, x = {"first": turn(1, 4, 1), "second": turn(1, 4, 2)}, random((1, 2, 1, 1, 4))
+    named = Chain((mixing, mixing), ("first", "second"))
+    unnamed = Chain((mixing, mixing)).forward(tuple(weights.values()), x)[0]
+    np.testing.assert_array_equal(named.forward(weights, x)[0], unnamed)
+    assert list(named.pullback(weights, x, x, {})[2]) == ["first", "second"]
+    # A layer more leaves the others' names.
+    longer = Chain((mixing, Squeeze(1), mixing), ("first", "between", "second"))
+    np.testing.assert_array_equal(longer.forward({**weights, "between": ()}, x)[0], unnamed)
+    check_layer(longer, {**weights, "between": ()}, x)
+
+
+def test_a_chain_with_names_refuses_other_parameters():
+    named = Chain((mixing, mixing), ("first", "second"))
+    with pytest.raises(ValueError, match=r"^chain of first, second got the parameters of first$"):
+        named.forward({"first": turn(1, 4)}, random((1, 4)))
+    with pytest.raises(ValueError, match=r"^chain of first, second got the parameters of tuple$"):
+        named.inverse((turn(1, 4), turn(1, 4)), random((1, 4)))
+    for names in (("first", "first"), ("first",)):
+        with pytest.raises(ValueError, match=r"^chain of 2 layers named .* a name of its own$"):
+            Chain((mixing, mixing), names)
+
+
+def test_tapped_is_a_chain_whose_parameters_are_the_layer_s(check_layer):
+    layer, params = coupled(4, 2)
+    tapped, key = Tapped(layer, (Tap("a"), Tap("b"))), jax.random.key(2)
+    x = random((2, 3, 1, 2, 4))
+    chain = Chain((layer, Tap("a"), Tap("b")))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        tapped.forward(params, x, key),
+        chain.forward((params, (), ()), x, key),
+    )
+    check_layer(tapped, params, x, key)
+
+
 @pytest.mark.parametrize("skip", [1, 3])
 def test_split(check_layer, skip):
     inner, params = coupled(5 - skip, 2)
@@ -172,7 +211,7 @@ def test_inverse_exchanges_the_directions(check_layer):
 
 def test_inverse_refuses_taps():
     with pytest.raises(ValueError, match=r"^inverse: the layer has taps: a$"):
-        Inverse(Tap("a")).inverse((), random((1, 2)))
+        Inverse(Chain((Squeeze(), Tap("a"))))
 
 
 @pytest.mark.parametrize(

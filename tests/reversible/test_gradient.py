@@ -1,3 +1,4 @@
+import re
 from typing import get_args
 
 import jax
@@ -19,8 +20,10 @@ from invseg_jax.reversible import (
     Orthogonal,
     Repeat,
     Split,
+    Squeeze,
     StraightThrough,
     Tap,
+    invert,
     run,
 )
 from invseg_jax.reversible.arithmetic import FLOAT
@@ -119,7 +122,7 @@ def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_
         layer, params = trunk(6, count, 2, arithmetic)
 
         def loss(params, x):
-            y, taps = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            y, taps = run(layer, params, x, key, memory=memory)
             return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
 
         return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
@@ -129,10 +132,32 @@ def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_
     assert_close(gradient("remat", StraightThrough()), expected, least=1.0)
 
 
+def test_the_arithmetic_of_a_stream_is_that_of_its_layers():
+    """Given twice, and not the same, it would be wrong without a word."""
+    x = random((1, 2, 1, 2, 4), 7)
+    for arithmetic in (FLOAT, FixedPoint(8)):
+        layer, params = trunk(4, 2, arithmetic=arithmetic)
+        y, _ = run(layer, params, x, memory="reversible")
+        stream, _ = layer.forward(params, arithmetic.encode(x))
+        np.testing.assert_array_equal(y, arithmetic.decode(stream))
+        returned = arithmetic.decode(arithmetic.encode(x))
+        np.testing.assert_allclose(invert(layer, params, y), returned, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", get_args(Memory))
+def test_layers_of_different_arithmetic_are_refused(memory):
+    inner, outer = trunk(3, 1)[0], trunk(3, 1, arithmetic=FixedPoint())[0]
+    sentence = r"^the layers of one stream have different arithmetics: FixedPoint.*, Float\(\)$"
+    with pytest.raises(ValueError, match=sentence):
+        run(Chain((Squeeze(), outer, inner)), ((), (), ()), random((1, 2, 2, 2, 1)), memory=memory)
+    with pytest.raises(ValueError, match=sentence):
+        invert(Chain((outer, inner)), ((), ()), random((1, 2, 2, 2, 3)))
+
+
 def test_integers_are_not_differentiated():
     layer, params = trunk(3, 1, arithmetic=FixedPoint())
     with pytest.raises(ValueError, match=r"^memory='plain': integers cannot be differentiated"):
-        run(layer, params, random((1, 1, 1, 1, 3)), memory="plain", arithmetic=FixedPoint())
+        run(layer, params, random((1, 1, 1, 1, 3)), memory="plain")
 
 
 @pytest.mark.parametrize("arithmetic", [FLOAT, FixedPoint()])
@@ -144,7 +169,7 @@ def test_an_overflow_reaches_the_output_and_the_gradient(arithmetic):
     params = ((), *[jnp.float32(1e3)] * 6, ())
 
     def loss(params, x):
-        return run(layer, params, x, memory="reversible", arithmetic=arithmetic)[0].sum()
+        return run(layer, params, x, memory="reversible")[0].sum()
 
     value, gradient = jax.value_and_grad(loss)(params, random((1, 1, 1, 2, 2)))
     assert not np.isfinite(value)
@@ -164,7 +189,7 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
         layer = Chain((Halve(), repeat, Inverse(Halve())))
 
         def loss(params, x):
-            y, _ = run(layer, params, x, key, memory=memory, arithmetic=arithmetic)
+            y, _ = run(layer, params, x, key, memory=memory)
             return jnp.sin(y).sum(), y
 
         pull = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
@@ -179,6 +204,36 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
     assert_close(looped_back, written_back)
     if fixed and memory == "reversible":
         np.testing.assert_array_equal(looped_back, arithmetic.encode(x))
+
+
+@pytest.mark.parametrize("memory", get_args(Memory))
+@pytest.mark.parametrize("space", [(2, 1, 3), (2, 3)])
+def test_taps_in_a_loop_come_out_stacked(once, assert_close, memory, space):
+    """The gradient through them is that of a chain with a tap of its own behind each layer."""
+    mixing, key = Orthogonal(lambda turns: turns), jax.random.key(1)
+    weights, x = random((3, 1, 1, 2, 2)), random((2, *space, 4), 5)
+    scale = random((3, 2, *space, 4), 6)
+
+    def gradient(layer, params, stacked):
+        def loss(params, x):
+            y, taps = run(layer, params, x, key, memory=memory)
+            tapped = stacked(taps)
+            assert tapped.shape == scale.shape
+            return jnp.sin(y).sum() + (scale * tapped**2).sum()
+
+        return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+
+    single = [Chain((mixing, Tap(f"t{i}"))) for i in range(3)]
+    value, (dparams, dx) = gradient(
+        Chain(single),
+        tuple(([own], ()) for own in weights[:, 0]),
+        lambda taps: jnp.stack([taps[f"t{i}"] for i in range(3)]),
+    )
+    expected = value, (([jnp.stack([own for (own,), _ in dparams])], ()), dx)
+    for scan in (False, True):
+        repeat = Repeat(Chain((mixing, Tap("t"))), 3, scan)
+        got = gradient(repeat, ([weights[:, 0]], ()), lambda taps: taps["t"])
+        assert_close(got, expected, relative=1e-4)
 
 
 @pytest.mark.parametrize("scan", [False, True])
@@ -210,3 +265,54 @@ def test_an_unknown_memory_is_refused():
     with pytest.raises(ValueError, match=sentence):
         run(layer, params, random((1, 1, 1, 1, 3)), memory="swap")  # pyright: ignore[reportArgumentType]
     assert get_args(Memory) == ("reversible", "plain", "remat")
+
+
+def composed(arithmetic: Arithmetic, scan: bool):
+    """Mixing, and a loop of couplings on a part of the channels: no taps."""
+    couplings = Repeat(AdditiveCoupling(branch, arithmetic), 3, scan)
+    halved = Chain((Halve(), couplings, Inverse(Halve())))
+    layer = Chain((Orthogonal(lambda turns: turns, arithmetic), Split(1, halved)))
+    return layer, ([random((1, 3, 2), 3)], ((), random((3, 2, 2), 4), ()))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_the_inverse_of_a_composition_is_run_in_every_memory(once, assert_close, scan):
+    layer, params = composed(FLOAT, scan)
+    x, key = random((2, 2, 1, 3, 5), 8), jax.random.key(1)
+
+    def value(layer, memory):
+        return lambda params, x: jnp.sin(run(layer, params, x, key, memory=memory)[0]).sum()
+
+    def gradient(memory):
+        pull = jax.value_and_grad(value(Inverse(layer), memory), argnums=(0, 1))
+        return once(pull)(params, x)
+
+    def checkpoints(layer, memory):
+        program = str(jax.make_jaxpr(value(layer, memory))(params, x))
+        return len(re.findall(r"\b(?:remat2?|checkpoint)\[", program))
+
+    # Around each elementary layer, not one around all.
+    assert checkpoints(Inverse(layer), "remat") == checkpoints(layer, "remat") > 2
+    assert checkpoints(Inverse(layer), "plain") == 0
+    plain, remat = gradient("plain"), gradient("remat")
+    assert_close(remat, plain, least=1.0)
+    assert_close(gradient("reversible")[0], plain, least=1.0)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_the_inverse_of_a_composition_keeps_the_bits(once, scan):
+    """And nothing but its output, as the composition does."""
+    numbers = FixedPoint()
+    layer, params = composed(numbers, scan)
+    x, key = numbers.encode(random((2, 2, 1, 3, 5), 8)), jax.random.key(1)
+
+    @once
+    def there_and_back(params, x):
+        y, _ = Inverse(layer).forward(params, x, key)
+        return Inverse(layer).pullback(params, y, random(x.shape, 9), {}, key)[0]
+
+    np.testing.assert_array_equal(there_and_back(params, x), x)
+    large = random((1, 8, 8, 8, 5))
+    _, pullback = jax.vjp(lambda x: run(Inverse(layer), params, x, memory="reversible")[0], large)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(pullback) if leaf.size > 500)
+    assert kept == large.size

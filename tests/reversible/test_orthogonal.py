@@ -152,15 +152,16 @@ def test_learned_resampling(check_layer, factor, channels):
     fine = random((2, 2 * a, b, 2 * e, channels), 1)
     coarse = random((2, 2, 1, 2, channels * a * b * e), 2)
     down, up = learned_down(same, factor), learned_up(same, factor)
-    assert down.forward(((), turns), fine)[0].shape == coarse.shape
-    assert up.forward((turns, ()), coarse)[0].shape == fine.shape
-    check_layer(down, ((), turns), fine)
-    check_layer(up, (turns, ()), coarse)
+    of_down, of_up = {"squeeze": (), "rotation": turns}, {"rotation": turns, "unsqueeze": ()}
+    assert down.forward(of_down, fine)[0].shape == coarse.shape
+    assert up.forward(of_up, coarse)[0].shape == fine.shape
+    check_layer(down, of_down, fine)
+    check_layer(up, of_up, coarse)
 
 
 def test_learned_resampling_keeps_every_block_s_length():
     turns, x = turns_of(2, 8, 3), random((1, 4, 2, 2, 2), 1)
-    y, _ = learned_down(same).forward(((), turns), x)
+    y, _ = learned_down(same).forward({"squeeze": (), "rotation": turns}, x)
     lengths = np.square(x.reshape(2, 2, 2, 2, 2)).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(np.square(y.reshape(2, 2, 8)).sum(axis=-1), lengths, rtol=1e-4)
 

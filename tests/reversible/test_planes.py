@@ -57,7 +57,7 @@ LAYERS = {
     "split": (Split(1, Tap("inside")), ()),
     "down": (
         learned_down(turns, (1, 1, 2)),
-        ((), [0.2 * jnp.ones((4, 1, 1), jnp.float32)]),
+        {"squeeze": (), "rotation": [0.2 * jnp.ones((4, 1, 1), jnp.float32)]},
     ),
     "coupling": (
         Chain((Halve(), AdditiveCoupling(branch), Join(2))),
@@ -85,16 +85,16 @@ def test_in_place_where_the_stream_is_planes(once, assert_close):
     """Called inside of a reversible run, with planes, and nowhere else."""
     seen = []
 
-    def evaluate(params, x, key, onto):
+    def evaluate(params, x, key, into):
         seen.append("evaluate")
-        rows = onto.combine(onto.stream.rows, Planes.of(branch(params, x.volume, key)).rows)
+        rows = into.combine(into.stream.rows, Planes.of(branch(params, x.volume, key)).rows)
         return Planes(rows, x.width)
 
-    def pullback(params, x, key, onto, df):
+    def pullback(params, x, key, into, df):
         seen.append("pullback")
         _, transpose = jax.vjp(lambda p, x: Planes.of(branch(p, x.volume, key)), params, x)
         dparams, dx = transpose(df)
-        return evaluate(params, x, key, onto), dx, dparams
+        return evaluate(params, x, key, into), dx, dparams
 
     def layer(in_place):
         coupling = AdditiveCoupling(branch, in_place=in_place)

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from invseg_jax.reversible import Halve, Squeeze, depth_to_space, space_to_depth
 
 sizes = st.tuples(*[st.integers(1, 3)] * 3)
+dims = st.integers(1, 3)
 
 
 def random(shape, seed=0):
@@ -16,23 +18,33 @@ def random(shape, seed=0):
 
 
 def brute_force(x, factor):
-    n, d, h, w, c = x.shape
-    a, b, e = factor
-    y = np.empty((n, d // a, h // b, w // e, c * a * b * e), x.dtype)
+    n, *space, c = x.shape
+    voxels = math.prod(factor)
+    y = np.empty((n, *(size // by for size, by in zip(space, factor, strict=True)), c * voxels))
     for channel in range(c):
-        for p, (i, j, k) in enumerate(itertools.product(range(a), range(b), range(e))):
-            y[..., channel * a * b * e + p] = x[:, i::a, j::b, k::e, channel]
+        for p, start in enumerate(itertools.product(*map(range, factor))):
+            steps = tuple(slice(i, None, by) for i, by in zip(start, factor, strict=True))
+            y[..., channel * voxels + p] = x[(slice(None), *steps, channel)]
     return y
 
 
 @settings(max_examples=10)
-@given(batch=st.integers(1, 2), blocks=sizes, factor=sizes, channels=st.integers(1, 3))
-def test_against_brute_force_there_and_back(batch, blocks, factor, channels):
+@given(dims=dims, batch=st.integers(1, 2), blocks=sizes, factor=sizes, channels=st.integers(1, 3))
+def test_against_brute_force_there_and_back(dims, batch, blocks, factor, channels):
+    blocks, factor = blocks[:dims], factor[:dims]
     space = tuple(m * f for m, f in zip(blocks, factor, strict=True))
     x = random((batch, *space, channels))
     y = space_to_depth(x, factor)
     np.testing.assert_array_equal(y, brute_force(np.asarray(x), factor))
     np.testing.assert_array_equal(depth_to_space(y, factor), x)
+
+
+@settings(max_examples=6)
+@given(dims=dims, blocks=sizes, channels=st.integers(1, 3), factor=st.integers(1, 3))
+def test_one_number_is_a_factor_for_every_axis(dims, blocks, channels, factor):
+    x = random((2, *(factor * size for size in blocks[:dims]), channels))
+    np.testing.assert_array_equal(space_to_depth(x, factor), space_to_depth(x, (factor,) * dims))
+    np.testing.assert_array_equal(depth_to_space(space_to_depth(x, factor), factor), x)
 
 
 @settings(max_examples=4)
@@ -69,3 +81,11 @@ def test_bad_sizes_are_named():
         depth_to_space(random((1, 2, 2, 2, 12)))
     with pytest.raises(ValueError, match=r"^squeeze: depth 1 is not a multiple of 3; pad it to 3$"):
         Squeeze((3, 1, 1)).forward((), random((1, 1, 1, 1, 1)))
+    with pytest.raises(ValueError, match=r"^squeeze: 3 factors for 2 axes of space$"):
+        space_to_depth(random((1, 2, 2, 1)), (2, 2, 2))
+    with pytest.raises(ValueError, match=r"^squeeze: 0 axes of space; there are 1, 2 or 3$"):
+        depth_to_space(random((1, 8)))
+    with pytest.raises(
+        ValueError, match=r"^squeeze: length 3 is not a multiple of 2; pad it to 4$"
+    ):
+        space_to_depth(random((1, 3, 2)))
