@@ -23,7 +23,7 @@ from invseg_jax.experiment import (
     Preprocessing,
     base_experiment,
 )
-from invseg_jax.models import PartialInvRes
+from invseg_jax.models import PartialInvResSettings
 
 
 def get_config(variant: str = "gpu") -> Experiment:
@@ -31,7 +31,7 @@ def get_config(variant: str = "gpu") -> Experiment:
     if variant != "gpu":
         raise UserError(f"there is no variant {variant!r}; there is only gpu")
     base = base_experiment("PartialInvRes")
-    network = PartialInvRes.Settings(
+    network = PartialInvResSettings(
         channels=(60, 120, 240, 360, 480), groups=30, activate_head=False, auxiliary=0
     )
     return replace(

@@ -29,7 +29,7 @@ from invseg_jax.experiment import (
     OptimiserSettings,
     base_experiment,
 )
-from invseg_jax.models import CicekUNet3D
+from invseg_jax.models import CicekUNet3DSettings
 
 
 def get_config(variant: str = "gpu") -> Experiment:
@@ -65,7 +65,7 @@ def get_config(variant: str = "gpu") -> Experiment:
         steps=2,
         eval_every=2,
         save_every=2,
-        model=ModelSettings("CicekUNet3D", CicekUNet3D.Settings(channels=(4, 8))),
+        model=ModelSettings("CicekUNet3D", CicekUNet3DSettings(channels=(4, 8))),
         data=replace(experiment.data, patch=(20, 20, 20)),
         optimiser=replace(optimiser, warmup=1),
     )

@@ -173,7 +173,7 @@ def plan(
             cannot be written.
     """
     from invseg_jax.byte_size import show_size
-    from invseg_jax.models import MODELS
+    from invseg_jax.models import find
     from invseg_jax.planning import platform as platforms
     from invseg_jax.planning.choice import Choice
     from invseg_jax.planning.measure import Measured, measure
@@ -197,7 +197,7 @@ def plan(
     own = experiment.model.memory
     assert own is not None
     result: dict[str, Any] = {"platform": where.name, "memory": budget}
-    network = MODELS[experiment.model.name]
+    network = find(experiment.model.name)
     if budget is None:
         choice = Choice.of(experiment)
         order = [mode for mode in ("plain", "remat", "reversible") if mode in network.memories]
@@ -236,8 +236,7 @@ def _search(
         try:
             # The patch and the batch are no part of a network: one is built for all of them.
             model = build(replace(choice, patch=experiment.data.patch, batch=1))
-            if hasattr(model, "output_size"):  # not every size fits valid convolutions
-                model.output_size(choice.patch)
+            model.check_patch(choice.patch)
         except (UserError, ValueError):
             return False
         return True

@@ -33,8 +33,16 @@ def network(settings: Mapping[str, Any]) -> Answers:
     held: dict[str, Any] = {}
 
     def prepare(network: Mapping[str, Any], shape: tuple[int, ...]):
+        kind = models.find(settings["name"]).Settings
+        # Without deep supervision, as the peers.
+        given = {"auxiliary": 0} | {key: _hashable(value) for key, value in network.items()}
         model = models.build(
-            settings["name"], settings["modalities"], settings["classes"], network, 0, execution
+            settings["name"],
+            settings["modalities"],
+            settings["classes"],
+            kind(**given),
+            0,
+            execution,
         )
         x = np.random.default_rng(0).standard_normal(
             (*shape, settings["modalities"]), dtype=np.float32
@@ -85,3 +93,8 @@ def _allocator_peak() -> int | None:
     """The most bytes that the accelerator's allocator gave out; None on CPUs."""
     statistics = jax.devices()[0].memory_stats()
     return None if statistics is None else statistics["peak_bytes_in_use"]
+
+
+def _hashable(value: Any) -> Any:
+    """A list, as JSON gives it, as a tuple."""
+    return tuple(value) if isinstance(value, list) else value

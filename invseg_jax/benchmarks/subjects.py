@@ -19,7 +19,7 @@ from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.layers import invertible
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk
-from invseg_jax.models import FullInvRes
+from invseg_jax.models import FullInvRes, FullInvResSettings
 from invseg_jax.reversible.layer import Array
 from invseg_jax.topology import Device
 
@@ -74,8 +74,9 @@ class Subject:
             model = FullInvRes(
                 1,
                 3,
-                channels=self.channels,
-                couplings=self.couplings,
+                FullInvResSettings(
+                    channels=tuple(self.channels), couplings=self.couplings, auxiliary=0
+                ),
                 execution=way.execution,
                 rngs=rngs,
             )

@@ -116,7 +116,11 @@ def _candidates(
     settings: dict[str, Any] = {"channels": channels, "groups": groups}
     if network == "partial":
         name = "PartialInvRes"
-        settings |= {"couplings": options.couplings, "activate_head": False}
+        settings |= {
+            "couplings": options.couplings,
+            "decoder_couplings": options.couplings,
+            "activate_head": False,
+        }
     else:
         name = "FullInvRes"
         # iunets has couplings on both sides of the coarsest level, ours has them there once.

@@ -11,7 +11,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
 from invseg_jax.experiment.model import ModelSettings
 from invseg_jax.experiment.values import annotations, fitted, from_text
-from invseg_jax.models import MODELS
+from invseg_jax.models import names
 
 # Reads one value: called with the field's type, what was given, and the setting's full name.
 Read = Callable[[Any, Any, str], Any]
@@ -84,7 +84,7 @@ def _another_network(settings: ModelSettings, name: Any, read: Read) -> ModelSet
     if not isinstance(name, _Given):
         raise UserError("config.model.name has no settings in it; it is one value")
     wanted = read(str, name.value, "config.model.name")
-    if wanted == settings.name or wanted not in MODELS:  # the check says which there are
+    if wanted == settings.name or wanted not in names():  # the check says which there are
         return settings
     return replace(settings, name=wanted, settings=None, memory=None)
 

@@ -8,7 +8,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment.section import Section
 from invseg_jax.experiment.values import annotations, fitted
 from invseg_jax.layers.execution import Execution, Loop, Precision, StreamFormat
-from invseg_jax.models import MODELS, NetworkSettings
+from invseg_jax.models import NetworkSettings, find
 from invseg_jax.reversible import Memory
 
 
@@ -21,7 +21,7 @@ class ModelSettings(Section):
     another way.
 
     Attributes:
-        name: of the network, a key of `models.MODELS`.
+        name: of the network, as `models.names` gives it.
         settings: the network's own, such as its channels; None: its defaults.
         memory: how the gradient is had: "reversible", "plain" or "remat"; None: as the network
             does it best.
@@ -46,11 +46,10 @@ class ModelSettings(Section):
 
     def __post_init__(self):
         """Takes the network's defaults for what is None, then checks."""
-        if self.name not in MODELS:
-            raise UserError(
-                f"config.model: no network is called {self.name!r}; there are {', '.join(MODELS)}"
-            )
-        network = MODELS[self.name]
+        try:
+            network = find(self.name)
+        except ValueError as error:
+            raise UserError(f"config.model: {error}") from error
         settings = network.Settings() if self.settings is None else self.settings
         if not isinstance(settings, network.Settings):
             raise UserError(
@@ -68,7 +67,7 @@ class ModelSettings(Section):
 
     def check(self) -> None:
         """Checks what the network can do, and the ranges of its execution."""
-        network = MODELS[self.name]
+        network = find(self.name)
         if self.memory not in network.memories or self.stream not in network.streams:
             raise UserError(
                 f"config.model: {self.name} can have memory {' or '.join(network.memories)} and "

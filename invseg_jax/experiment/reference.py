@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from invseg_jax.experiment.experiment import Experiment
 from invseg_jax.experiment.model import ModelSettings
 from invseg_jax.experiment.values import annotations
-from invseg_jax.models import MODELS
+from invseg_jax.models import find, names
 
 
 class Row(NamedTuple):
@@ -38,8 +38,8 @@ def rows() -> list[Row]:
     """All settings of an experiment, in the order of their sections."""
     found = _rows(Experiment, "")
     place = next(i for i, row in enumerate(found) if row.key.startswith("model.")) + 1
-    for name, network in MODELS.items():
-        own = _rows(network.Settings, "model.settings")
+    for name in names():
+        own = _rows(find(name).Settings, "model.settings")
         own = [row._replace(key=f"{row.key} ({name})") for row in own]
         found[place:place] = own
         place += len(own)

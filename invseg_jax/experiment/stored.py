@@ -9,7 +9,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
 from invseg_jax.experiment.model import ModelSettings
 from invseg_jax.experiment.values import annotations, fitted, shown
-from invseg_jax.models import MODELS, NetworkSettings
+from invseg_jax.models import NetworkSettings, find
 
 
 def to_json(value: Any) -> Any:
@@ -68,6 +68,7 @@ def _kind(annotation: Any) -> type | None:
 
 
 def _network_settings(name: Any) -> type:
-    if name not in MODELS:
-        raise UserError(f"config.model.name is {shown(name)}, and there is no such network")
-    return MODELS[name].Settings
+    try:
+        return find(str(name)).Settings
+    except ValueError as error:
+        raise UserError(f"config.model.name is {shown(name)}: {error}") from error

@@ -3,19 +3,16 @@
 from typing import NamedTuple
 
 from invseg_jax.errors import UserError
-from invseg_jax.experiment.data import DataSettings
 from invseg_jax.experiment.experiment import Experiment
-from invseg_jax.experiment.inference import InferenceSettings
 from invseg_jax.experiment.model import BranchSettings, ModelSettings
-
-SHORT_NAMES = {"full": "FullInvRes", "partial": "PartialInvRes", "unet": "UNet3D"}
+from invseg_jax.models import find, names
 
 
 def base_experiment(network: str = "FullInvRes", *, vae: bool = False) -> Experiment:
     """The defaults, for one of the networks.
 
     Args:
-        network: a key of `models.MODELS`.
+        network: as `models.names` gives it.
         vae: whether the VAE branch is on, at the size and the weights of Myronenko 2018.
 
     Raises:
@@ -24,15 +21,13 @@ def base_experiment(network: str = "FullInvRes", *, vae: bool = False) -> Experi
     experiment = Experiment(
         model=ModelSettings(network), vae=BranchSettings(latent=128 if vae else 0)
     )
-    if network != "CicekUNet3D":
-        return experiment
-    # As published: valid convolutions fit few sizes, and a batch has its own statistics.
-    return experiment.changed(
-        {
-            "data": DataSettings(patch=(132, 132, 116), batch=1),
-            "inference": InferenceSettings(batch=1, overlap=0.0),
-        }
-    )
+    return experiment.changed(find(network).recipe)
+
+
+def short_names() -> dict[str, str]:
+    """The networks that variants can ask for, by the ending of the variant's name."""
+    found = {find(name).short_name: name for name in names()}
+    return {short: name for short, name in found.items() if short}
 
 
 class Variant(NamedTuple):
@@ -40,7 +35,7 @@ class Variant(NamedTuple):
 
     Attributes:
         place: one of the file's own variants.
-        network: a key of `models.MODELS`.
+        network: as `models.names` gives it.
         vae: whether it is trained with the VAE branch.
     """
 
@@ -63,11 +58,11 @@ def parse_variant(variant: str, places: tuple[str, ...]) -> Variant:
         UserError: a variant that the file does not have.
     """
     place, *rest = variant.removesuffix("-vae").split("-")
-    short = "-".join(rest) if rest else "full"
-    if place not in places or short not in SHORT_NAMES:
-        networks = ", ".join(f"-{name}" for name in SHORT_NAMES)
+    known, short = short_names(), "-".join(rest) if rest else "full"
+    if place not in places or short not in known:
+        networks = ", ".join(f"-{name}" for name in known)
         raise UserError(
             f"there is no variant {variant!r}; there are {', '.join(places)}, each with "
             f"{networks} for another network and then -vae for the VAE branch"
         )
-    return Variant(place, SHORT_NAMES[short], variant.endswith("-vae"))
+    return Variant(place, known[short], variant.endswith("-vae"))

@@ -110,7 +110,7 @@ def build_model(
     *,
     training: bool = True,
     key: jax.Array | None = None,
-) -> models.Model:
+) -> models.Network:
     """The network that an experiment asks for, with what only its training needs or without.
 
     Args:
@@ -131,13 +131,12 @@ def build_model(
         built = models.build(
             model.name, modalities, outputs, model.settings, seed, experiment.execution, vae
         )
-        if isinstance(built, models.CicekUNet3D):
-            built.output_size(data.patch)
-            if model.network("batch_norm") and experiment.inference.batch != 1:
-                raise UserError(
-                    f"config.inference.batch is {experiment.inference.batch}: {model.name} "
-                    "normalises by the batch, so that windows would depend on one another; take 1"
-                )
+        built.check_patch(data.patch)
+        if built.mixes_batch and experiment.inference.batch != 1:
+            raise UserError(
+                f"config.inference.batch is {experiment.inference.batch}: {model.name} normalises "
+                "by the batch, so that windows would depend on one another; take 1"
+            )
         return built
     except UserError:
         raise
@@ -183,7 +182,7 @@ def as_network(
         inference.batch,
         mesh.spread(devices, inference.batch),
         regions=regions,
-        margin=models.margin(nnx.merge(graph, params)),
+        margin=nnx.merge(graph, params).margin,
         mirrored=tuple(np.flatnonzero(inference.mirror).tolist()),
     )
 

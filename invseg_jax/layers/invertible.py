@@ -4,6 +4,7 @@
 themselves, which are pytrees, and the functions call them.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -239,12 +240,20 @@ class Trunk(nnx.Module):
         self.params: Params = nnx.data(weighted.params)
         self.execution = execution
 
-    def __call__(self, x: Array, key: Array | None = None) -> tuple[Array, Taps]:
+    def __call__(
+        self, x: Array, key: Array | None = None, *, taps: Collection[str] | None = None
+    ) -> tuple[Array, Taps]:
         """(n, d, h, w, c) -> (n, d, h, w, c), and the taps by name.
 
         Or images (n, h, w, c), or sequences (n, l, c), of as many axes as the layers are built for.
+
+        Args:
+            x: the input.
+            key: for dropout.
+            taps: names of the taps to let out; None: all.
         """
-        return reversible.run(self.layer, self.params, x, key, memory=self.execution.memory)
+        memory = self.execution.memory
+        return reversible.run(self.layer, self.params, x, key, memory=memory, taps=taps)
 
     def inverse(self, y: Array, key: Array | None = None) -> Array:
         """The input that gives y."""

@@ -13,10 +13,10 @@ from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, StreamFormat
 from invseg_jax.layers.initial import constant
 from invseg_jax.layers.resample import UpConv, central, max_pool
-from invseg_jax.models.outputs import Outputs, check_levels
+from invseg_jax.models.network import Network
+from invseg_jax.models.outputs import Outputs
 from invseg_jax.models.settings import NetworkSettings
 from invseg_jax.models.unet_channels import PairChannels, pairs
-from invseg_jax.models.vae import VAESettings
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
@@ -88,7 +88,7 @@ class CicekUNet3DSettings(NetworkSettings):
     batch_norm: bool = True
 
 
-class CicekUNet3D(nnx.Module):
+class CicekUNet3D(Network):
     """Çiçek et al. 2016, section 2 and figure 2: 132x132x116 voxels in, 44x44x28 out.
 
     The class scores are those of the central part of the image: at each side `margin` voxels, 44 at
@@ -100,15 +100,20 @@ class CicekUNet3D(nnx.Module):
     Settings: ClassVar = CicekUNet3DSettings
     memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
     streams: ClassVar[tuple[StreamFormat, ...]] = ("float32",)
+    # As published: valid convolutions fit few sizes, and a batch has its own statistics.
+    recipe = {
+        "data.patch": (132, 132, 116),
+        "data.batch": 1,
+        "inference.batch": 1,
+        "inference.overlap": 0.0,
+    }
 
     def __init__(
         self,
         modalities: int,
         classes: int,
+        settings: CicekUNet3DSettings = CicekUNet3DSettings(),
         *,
-        channels: Sequence[int] = (64, 128, 256, 512),
-        batch_norm: bool = True,
-        vae: VAESettings | None = None,
         execution: Execution = Execution(memory="plain"),
         rngs: nnx.Rngs,
     ):
@@ -117,32 +122,31 @@ class CicekUNet3D(nnx.Module):
         Args:
             modalities: channels of the input.
             classes: with the background.
-            channels: at the end of each level, finest first.
-            batch_norm: whether to normalise; the paper has both.
-            vae: there is none: the branch gives whole images.
+            settings: of the architecture.
             execution: how it is evaluated, "plain" or "remat".
             rngs: draws the weights.
 
         Raises:
-            ValueError: `execution` asks for what only invertible layers have, or there is a branch.
+            ValueError: `execution` asks for what only invertible layers have.
         """
         if execution.memory == "reversible" or execution.stream != "float32":
             raise ValueError(
                 "CicekUNet3D has no invertible layers: memory must be plain or remat, and stream "
                 "float32"
             )
-        if vae is not None:
-            raise ValueError("CicekUNet3D takes no VAE branch: it sees less than its input")
-        check_levels(channels, 0)
+        channels = settings.channels
         self.remat = execution.memory == "remat"
         self.multiple = 1  # nothing is padded
+        self.channels, self.mixes_batch = channels, settings.batch_norm
         self.levels = len(channels)
         # Level i's pairs take 4 2^i voxels at each side, the coarsest one's 2 2^i: in all
         self.margin = 6 * 2 ** (self.levels - 1) - 4
         encoder, decoder = pairs(modalities, channels)
 
         def pair(channels: PairChannels) -> ValidPair:
-            return ValidPair(*channels, batch_norm=batch_norm, execution=execution, rngs=rngs)
+            return ValidPair(
+                *channels, batch_norm=settings.batch_norm, execution=execution, rngs=rngs
+            )
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])
         self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for coarse in channels[1:]])
@@ -168,17 +172,22 @@ class CicekUNet3D(nnx.Module):
                 )
         return tuple(voxels - 2 * self.margin for voxels in size)
 
-    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
+    def check_patch(self, size: Sequence[int]) -> None:
+        """See `Network.check_patch`, and `output_size`."""
+        self.output_size(size)
+
+    def forward(self, x: Array, key: Array | None = None, *, deepest: bool = False) -> Outputs:
         """(n, d, h, w, modalities) -> logits of the image's central part, see `output_size`.
 
         Args:
             x: images.
-            key: taken for the networks' common signature; there is no dropout here.
+            key: is not used: there is no dropout.
+            deepest: is not used: the deepest activations see less than the image.
 
         Raises:
             ValueError: a size that does not fit.
         """
-        del key
+        del key, deepest
         self.output_size(x.shape[1:4])
         y, skips = x, []
         for i, block in enumerate(self.encoder):
@@ -194,7 +203,3 @@ class CicekUNet3D(nnx.Module):
         if self.remat:
             return jax.checkpoint(lambda block, x: block(x))(block, x)
         return block(x)
-
-    def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """(n, d, h, w, modalities) -> logits (n, d', h', w', classes)."""
-        return self.outputs(x, key).logits

@@ -1,6 +1,6 @@
 """Fully-InvRes: a segmentation network whose whole trunk is one bijection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,16 +9,15 @@ from flax import nnx
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, StreamFormat
-from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk, Weighted
 from invseg_jax.layers.resample import crop_to, pad_to_multiple
+from invseg_jax.models.network import Network, Piece
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
 from invseg_jax.models.settings import Counts, NetworkSettings
-from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
-_DEEPEST = "deepest"  # the tap of the VAE branch
+_DEEPEST = "deepest"  # the tap on which a VAE branch hangs
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class FullInvResSettings(NetworkSettings):
     auxiliary: int = 1
 
 
-class FullInvRes(nnx.Module):
+class FullInvRes(Network):
     """Yamazaki et al. 2021 (Fully-InvRes), built as an iUNet (Etmann et al. 2020).
 
     A 3x3x3 convolution lifts the input to `channels[0]`. Then comes the bijective U: at each level
@@ -64,19 +63,15 @@ class FullInvRes(nnx.Module):
     Settings: ClassVar = FullInvResSettings
     memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
     streams: ClassVar[tuple[StreamFormat, ...]] = ("float32", "fixed")
+    short_name = "full"
+    has_deepest = True
 
     def __init__(
         self,
         modalities: int,
         classes: int,
+        settings: FullInvResSettings = FullInvResSettings(),
         *,
-        channels: Sequence[int] = (32, 64, 128, 256),
-        couplings: int | Sequence[int] = 2,
-        convolutions: int = 1,
-        groups: int = 8,
-        dropout: float = 0.0,
-        auxiliary: int = 0,
-        vae: VAESettings | None = None,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
@@ -85,15 +80,7 @@ class FullInvRes(nnx.Module):
         Args:
             modalities: channels of the input.
             classes: with the background.
-            channels: of the stream at each level, finest first. Each but the first is a multiple of
-                8, and an eighth of it, the part that goes down, less than the level above has.
-            couplings: a level and side (encoder, decoder), one number or one a level; the coarsest
-                level has its couplings once.
-            convolutions: in each coupling's branch.
-            groups: of the normalisations.
-            dropout: spatial dropout rate in the branches.
-            auxiliary: how many coarser levels give logits of their own, for deep supervision.
-            vae: the VAE branch that regularises training; None: there is none.
+            settings: of the architecture.
             execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
@@ -101,14 +88,16 @@ class FullInvRes(nnx.Module):
             ValueError: channels that do not split, or numbers of couplings that do not match the
                 levels.
         """
+        channels, auxiliary = settings.channels, settings.auxiliary
         check_levels(channels, auxiliary)
-        counts = per_level(couplings, len(channels))
+        counts = per_level(settings.couplings, len(channels))
         for fine, coarse in zip(channels[:-1], channels[1:], strict=True):
             if coarse % 8 or not 0 < coarse // 8 < fine:
                 raise ValueError(
                     f"channels {tuple(channels)}: {coarse} must be a multiple of 8 and less than "
                     f"8 x {fine}, as {coarse}/8 of the {fine} channels above go down to it"
                 )
+        self.channels, self.groups = channels, settings.groups
         self.multiple = 2 ** (len(channels) - 1)
         self.stem = Conv(modalities, channels[0], execution=execution, rngs=rngs)
 
@@ -116,9 +105,9 @@ class FullInvRes(nnx.Module):
             return invertible.couplings(
                 channels[level],
                 counts[level],
-                convolutions=convolutions,
-                groups=groups,
-                dropout=dropout,
+                convolutions=settings.convolutions,
+                groups=settings.groups,
+                dropout=settings.dropout,
                 scale=counts[level] ** -0.5,
                 execution=execution,
                 rngs=rngs,
@@ -133,8 +122,7 @@ class FullInvRes(nnx.Module):
 
         bottom = len(channels) - 1
         shape = tapped(bottom, block(bottom))
-        if vae is not None:
-            shape = invertible.tap_added(shape, _DEEPEST)
+        shape = invertible.tap_added(shape, _DEEPEST)
         for level in reversed(range(bottom)):
             going_down = channels[level + 1] // 8
             # The order in which weights are drawn is that in which they are named here.
@@ -149,32 +137,21 @@ class FullInvRes(nnx.Module):
                 tapped(level, expanding),
             )
         self.trunk = Trunk(shape, execution=execution)
-        self.head = Head(channels[0], classes, groups=groups, execution=execution, rngs=rngs)
-        self.auxiliary_heads = nnx.List(
-            [
-                Head(channels[i], classes, groups=groups, execution=execution, rngs=rngs)
-                for i in range(1, auxiliary + 1)
-            ]
+        self.add_heads(classes, auxiliary, execution=execution, rngs=rngs)
+
+    def forward(self, x: Array, key: Array | None = None, *, deepest: bool = False) -> Outputs:
+        """See `Network.forward`; any size, padded inside to a multiple of 2^(levels - 1)."""
+        levels = [str(level) for level in range(1, len(self.auxiliary_heads) + 1)]
+        wanted = [*levels, _DEEPEST] if deepest else levels
+        y, taps = self.trunk(self.stem(pad_to_multiple(x, self.multiple)), key, taps=wanted)
+        heads = zip(self.auxiliary_heads, levels, strict=True)
+        auxiliary = [head(taps[level]) for head, level in heads]
+        return Outputs(
+            crop_to(self.head(y), x.shape),
+            crop_levels(auxiliary, x.shape),
+            deepest=taps.get(_DEEPEST),
         )
-        self.vae = (
-            None
-            if vae is None
-            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
-        )
 
-    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
-        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
-
-        Args:
-            x: images; any size, padded inside to a multiple of 2^(levels - 1). With the VAE branch
-                on, of the size that it is made for.
-            key: of a training step: switches dropout and the VAE branch on.
-        """
-        y, taps = self.trunk(self.stem(pad_to_multiple(x, self.multiple)), key)
-        auxiliary = [head(taps[str(i)]) for i, head in enumerate(self.auxiliary_heads, start=1)]
-        vae = None if self.vae is None else reconstruct(self.vae, taps[_DEEPEST], key)
-        return Outputs(crop_to(self.head(y), x.shape), crop_levels(auxiliary, x.shape), vae)
-
-    def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
-        return self.outputs(x, key).logits
+    def trunks(self, modalities: int, size: Sequence[int], batch: int) -> Iterator[Piece]:
+        """The bijective U."""
+        yield self.trunk, self.level_shape(0, self.channels[0], size, batch)

@@ -16,11 +16,13 @@ class Outputs(NamedTuple):
         auxiliary: logits at half, a quarter ... of that resolution, for deep supervision:
             (n, ceil(d/2), ceil(h/2), ceil(w/2), classes) and so on; empty where there are none.
         vae: of the VAE branch, where there is one and a key was given.
+        deepest: the activations at the coarsest level, where they were asked for.
     """
 
     logits: Array
     auxiliary: tuple[Array, ...] = ()
     vae: VAEOutputs | None = None
+    deepest: Array | None = None
 
 
 def crop_levels(auxiliary: Sequence[Array], shape: tuple[int, ...]) -> tuple[Array, ...]:

@@ -1,6 +1,6 @@
 """Partially-InvRes: coupling sequences on each level, ordinary changes of resolution between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,12 +11,11 @@ from flax import nnx
 from invseg_jax.layers import invertible
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, StreamFormat
-from invseg_jax.layers.head import Head
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.layers.resample import crop_to, max_pool, pad_to_multiple, upsample_linear
+from invseg_jax.models.network import Network, Piece
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels, per_level
 from invseg_jax.models.settings import Counts, NetworkSettings
-from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
@@ -50,7 +49,7 @@ class PartialInvResSettings(NetworkSettings):
     auxiliary: int = 1
 
 
-class PartialInvRes(nnx.Module):
+class PartialInvRes(Network):
     """The partially reversible U-Net of Brügger et al. 2019 (Partially-InvRes in Yamazaki 2021).
 
     Encoder level: max-pool, 1x1x1 convolution, coupling sequence. Decoder level: coupling sequence,
@@ -64,22 +63,15 @@ class PartialInvRes(nnx.Module):
     Settings: ClassVar = PartialInvResSettings
     memories: ClassVar[tuple[Memory, ...]] = ("reversible", "plain", "remat")
     streams: ClassVar[tuple[StreamFormat, ...]] = ("float32", "fixed")
+    short_name = "partial"
+    has_deepest = True
 
     def __init__(
         self,
         modalities: int,
         classes: int,
+        settings: PartialInvResSettings = PartialInvResSettings(),
         *,
-        channels: Sequence[int] = (60, 120, 240, 360, 480),
-        couplings: int | Sequence[int] = 2,
-        decoder_couplings: int | Sequence[int] | None = None,
-        convolutions: int = 1,
-        groups: int = 30,
-        dropout: float = 0.0,
-        skip: Literal["sum", "concat"] = "sum",
-        activate_head: bool = True,
-        auxiliary: int = 0,
-        vae: VAESettings | None = None,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
     ):
@@ -88,37 +80,31 @@ class PartialInvRes(nnx.Module):
         Args:
             modalities: channels of the input.
             classes: with the background.
-            channels: at each level, finest first.
-            couplings: in each encoder level's sequence, one number or one a level.
-            decoder_couplings: the same for the decoder; by default as in the encoder.
-            convolutions: in each coupling's branch.
-            groups: of the normalisations; reduced to a divisor of the channels.
-            dropout: spatial dropout rate in the branches.
-            skip: how the encoder's activations join the decoder: summed, or concatenated and
-                brought back to the level's channels by a 1x1x1 convolution.
-            activate_head: normalise and activate before the last convolution; Brügger's does not.
-            auxiliary: how many coarser decoder levels give logits of their own.
-            vae: the VAE branch that regularises training; None: there is none.
+            settings: of the architecture.
             execution: how it is evaluated; see `layers.execution`.
             rngs: draws the weights.
 
         Raises:
             ValueError: an unknown skip, or counts that do not match the levels.
         """
+        skip, channels, auxiliary = settings.skip, settings.channels, settings.auxiliary
         if skip not in ("sum", "concat"):
             raise ValueError(f"skip is {skip!r}; it can be sum or concat")
         check_levels(channels, auxiliary)
+        self.channels, self.groups = channels, settings.groups
         levels = len(channels)
-        encoder = per_level(couplings, levels)
-        decoder = encoder if decoder_couplings is None else per_level(decoder_couplings, levels)
+        encoder = per_level(settings.couplings, levels)
+        decoder = encoder
+        if settings.decoder_couplings is not None:
+            decoder = per_level(settings.decoder_couplings, levels)
 
         def sequence(level: int, count: int) -> Trunk:
             chained = invertible.couplings(
                 channels[level],
                 count,
-                convolutions=convolutions,
-                groups=groups,
-                dropout=dropout,
+                convolutions=settings.convolutions,
+                groups=settings.groups,
+                dropout=settings.dropout,
                 scale=count**-0.5,
                 execution=execution,
                 rngs=rngs,
@@ -137,34 +123,12 @@ class PartialInvRes(nnx.Module):
         self.ups = nnx.List([pointwise(coarse, fine) for fine, coarse in steps])
         joins = [pointwise(2 * fine, fine) for fine, _ in steps] if skip == "concat" else []
         self.joins = nnx.List(joins)
-        self.head = Head(
-            channels[0],
-            classes,
-            groups=groups,
-            activate=activate_head,
-            execution=execution,
-            rngs=rngs,
-        )
-        self.auxiliary_heads = nnx.List(
-            [
-                Head(channels[i], classes, groups=groups, execution=execution, rngs=rngs)
-                for i in range(1, auxiliary + 1)
-            ]
-        )
-        self.vae = (
-            None
-            if vae is None
-            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
+        self.add_heads(
+            classes, auxiliary, activate=settings.activate_head, execution=execution, rngs=rngs
         )
 
-    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
-        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
-
-        Args:
-            x: images; any size, padded inside to a multiple of 2^(levels - 1). With the VAE branch
-                on, of the size that it is made for.
-            key: of a training step: switches dropout and the VAE branch on.
-        """
+    def forward(self, x: Array, key: Array | None = None, *, deepest: bool = False) -> Outputs:
+        """See `Network.forward`; any size, padded inside to a multiple of 2^(levels - 1)."""
 
         def key_of(index: int) -> Array | None:
             return None if key is None else jax.random.fold_in(key, index)
@@ -177,7 +141,6 @@ class PartialInvRes(nnx.Module):
                 y = self.downs[i - 1](max_pool(y))
             y, _ = self.encoder[i](y, key_of(i))
             skips.append(y)
-        vae = reconstruct(self.vae, skips[-1], key)
         for i in reversed(range(levels)):
             y, _ = self.decoder[i](y, key_of(levels + i))
             if 1 <= i <= len(self.auxiliary_heads):
@@ -185,14 +148,19 @@ class PartialInvRes(nnx.Module):
             if i > 0:
                 # The convolution commutes with the interpolation and costs an eighth before it.
                 y = self._join(i - 1, upsample_linear(self.ups[i - 1](y)), skips[i - 1])
-        logits = crop_to(self.head(y), x.shape)
-        return Outputs(logits, crop_levels(coarse[::-1], x.shape), vae)
+        return Outputs(
+            crop_to(self.head(y), x.shape),
+            crop_levels(coarse[::-1], x.shape),
+            deepest=skips[-1] if deepest else None,
+        )
+
+    def trunks(self, modalities: int, size: Sequence[int], batch: int) -> Iterator[Piece]:
+        """The coupling sequences of encoder and decoder."""
+        for sequences in (self.encoder, self.decoder):
+            for level, sequence in enumerate(sequences):
+                yield sequence, self.level_shape(level, self.channels[level], size, batch)
 
     def _join(self, level: int, y: Array, skip: Array) -> Array:
         if not self.joins:
             return y + skip
         return self.joins[level](jnp.concatenate((skip, y), axis=-1))
-
-    def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
-        return self.outputs(x, key).logits

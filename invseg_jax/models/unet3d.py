@@ -1,6 +1,5 @@
 """The 3D U-Net (Cicek et al. 2016), same-padded: the baseline that the others are held against."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,13 +10,12 @@ from jax import nn
 
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution, StreamFormat
-from invseg_jax.layers.head import Head
 from invseg_jax.layers.norm import GroupNorm
 from invseg_jax.layers.resample import UpConv, crop_to, max_pool, pad_to_multiple
+from invseg_jax.models.network import Network
 from invseg_jax.models.outputs import Outputs, check_levels, crop_levels
 from invseg_jax.models.settings import NetworkSettings
 from invseg_jax.models.unet_channels import PairChannels, pairs
-from invseg_jax.models.vae import VAEBranch, VAESettings, reconstruct
 from invseg_jax.reversible import Memory
 from invseg_jax.reversible.layer import Array
 
@@ -59,7 +57,7 @@ class UNet3DSettings(NetworkSettings):
     auxiliary: int = 1
 
 
-class UNet3D(nnx.Module):
+class UNet3D(Network):
     """Cicek et al. 2016, with zero-padded convolutions and GroupNorm instead of batch statistics.
 
     Each level has two convolutions; channels double before the pooling; skips are concatenated.
@@ -70,16 +68,15 @@ class UNet3D(nnx.Module):
     Settings: ClassVar = UNet3DSettings
     memories: ClassVar[tuple[Memory, ...]] = ("plain", "remat")
     streams: ClassVar[tuple[StreamFormat, ...]] = ("float32",)
+    short_name = "unet"
+    has_deepest = True
 
     def __init__(
         self,
         modalities: int,
         classes: int,
+        settings: UNet3DSettings = UNet3DSettings(),
         *,
-        channels: Sequence[int] = (64, 128, 256, 512),
-        groups: int = 8,
-        auxiliary: int = 0,
-        vae: VAESettings | None = None,
         execution: Execution = Execution(memory="plain"),
         rngs: nnx.Rngs,
     ):
@@ -88,10 +85,7 @@ class UNet3D(nnx.Module):
         Args:
             modalities: channels of the input.
             classes: with the background.
-            channels: at the end of each level, finest first.
-            groups: of the normalisations.
-            auxiliary: how many coarser decoder levels give logits of their own.
-            vae: the VAE branch that regularises training; None: there is none.
+            settings: of the architecture.
             execution: how it is evaluated. Of `memory`, "plain" keeps all activations and "remat"
                 those between the levels' blocks.
             rngs: draws the weights.
@@ -107,57 +101,51 @@ class UNet3D(nnx.Module):
             )
         if execution.stream != "float32":
             raise ValueError("UNet3D with stream='fixed': only invertible layers have a stream")
+        channels, auxiliary = settings.channels, settings.auxiliary
         check_levels(channels, auxiliary)
+        self.channels, self.groups = channels, settings.groups
         self.remat = execution.memory == "remat"
         self.multiple = 2 ** (len(channels) - 1)
         encoder, decoder = pairs(modalities, channels)
 
         def pair(channels: PairChannels) -> ConvPair:
-            return ConvPair(*channels, groups=groups, execution=execution, rngs=rngs)
+            return ConvPair(*channels, groups=settings.groups, execution=execution, rngs=rngs)
 
         self.encoder = nnx.List([pair(channels) for channels in encoder])
         self.ups = nnx.List([UpConv(coarse, coarse, rngs=rngs) for coarse in channels[1:]])
         self.decoder = nnx.List([pair(channels) for channels in decoder])
-        self.head = Head(channels[0], classes, groups=groups, activate=False, rngs=rngs)
-        self.auxiliary_heads = nnx.List(
-            [
-                Head(channels[i], classes, groups=groups, activate=False, rngs=rngs)
-                for i in range(1, auxiliary + 1)
-            ]
-        )
-        self.vae = (
-            None
-            if vae is None
-            else VAEBranch(vae, modalities, channels, groups=groups, execution=execution, rngs=rngs)
+        self.add_heads(
+            classes,
+            auxiliary,
+            activate=False,
+            activate_auxiliary=False,
+            execution=execution,
+            rngs=rngs,
         )
 
-    def outputs(self, x: Array, key: Array | None = None) -> Outputs:
-        """(n, d, h, w, modalities) -> logits at full resolution and on the auxiliary levels.
+    def forward(self, x: Array, key: Array | None = None, *, deepest: bool = False) -> Outputs:
+        """See `Network.forward`; any size, padded inside to a multiple of 2^(levels - 1).
 
-        Args:
-            x: images; any size, padded inside to a multiple of 2^(levels - 1). With the VAE branch
-                on, of the size that it is made for.
-            key: of a training step: switches the VAE branch on; there is no dropout here.
+        There is no dropout.
         """
+        del key
         y = pad_to_multiple(x, self.multiple)
         skips, coarse = [], []
         for i, block in enumerate(self.encoder):
             y = self._block(block, max_pool(y) if i else y)
             skips.append(y)
-        vae = reconstruct(self.vae, skips[-1], key)
         for i in reversed(range(len(self.decoder))):
             if i < len(self.auxiliary_heads):
                 coarse.append(self.auxiliary_heads[i](y))
             y = jnp.concatenate((skips[i], self.ups[i](y)), axis=-1)
             y = self._block(self.decoder[i], y)
-        logits = crop_to(self.head(y), x.shape)
-        return Outputs(logits, crop_levels(coarse[::-1], x.shape), vae)
+        return Outputs(
+            crop_to(self.head(y), x.shape),
+            crop_levels(coarse[::-1], x.shape),
+            deepest=skips[-1] if deepest else None,
+        )
 
     def _block(self, block: ConvPair, x: Array) -> Array:
         if self.remat:
             return jax.checkpoint(lambda block, x: block(x))(block, x)
         return block(x)
-
-    def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """(n, d, h, w, modalities) -> (n, d, h, w, classes) logits."""
-        return self.outputs(x, key).logits

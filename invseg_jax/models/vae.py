@@ -21,8 +21,6 @@ from invseg_jax.reversible.layer import Array
 
 # Channels on both sides of the dense layers (Myronenko 2018, table 1).
 _NARROW = 16
-# The networks fold small numbers into the same key.
-_DRAW = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -184,10 +182,3 @@ class VAEBranch(nnx.Module):
             block = self.blocks[i] if i < len(self.blocks) else None
             y = step(self.ups[i], block, None if i else self.end, y, self.sizes[i])
         return y
-
-
-def reconstruct(branch: VAEBranch | None, deepest: Array, key: Array | None) -> VAEOutputs | None:
-    """The branch's outputs; None where there is none, and without a key: not in training."""
-    if branch is None or key is None:
-        return None
-    return branch(deepest, jax.random.fold_in(key, _DRAW))

@@ -5,33 +5,30 @@ what has to stay in memory until the gradient is taken, before a compiler rearra
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 from jax.extend.core import Literal
 
 from invseg_jax.experiment import Experiment
-from invseg_jax.models import FullInvRes, Model, PartialInvRes
+from invseg_jax.models import Network
 
 
-def trunk_activations(experiment: Experiment, model: Model, modalities: int) -> int:
+def trunk_activations(experiment: Experiment, model: Network, modalities: int) -> int:
     """The bytes of activations that the trunk keeps for the gradient of one batch.
 
-    The trunk is the bijective U of FullInvRes, the coupling sequences of PartialInvRes, and of
-    UNet3D, which has none, the whole network.
+    The network says what its trunk is (`Network.trunks`): the invertible parts, or all of it.
 
     Args:
-        experiment: of the batch, the patch and the channels.
+        experiment: of the batch and the patch.
         model: the network, its parameters arrays or shapes.
         modalities: channels of the image.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     return sum(
         kept_bytes(lambda part, x, key: part(x, key), part, x, key)
-        for part, x in _parts(experiment, model, modalities)
+        for part, x in model.trunks(modalities, experiment.data.patch, experiment.data.batch)
     )
 
 
@@ -59,24 +56,3 @@ def kept_bytes(f: Callable[..., Any], params: Any, x: jax.ShapeDtypeStruct, key:
             from_x.update(equation.outvars)
     kept = {v for v in program.outvars if not isinstance(v, Literal) and v in from_x}
     return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept - {given})
-
-
-def _parts(
-    experiment: Experiment, model: Model, modalities: int
-) -> Iterator[tuple[nnx.Module, jax.ShapeDtypeStruct]]:
-    """The trunk's pieces and the shapes that they are given."""
-
-    def shape(level: int, channels: int) -> jax.ShapeDtypeStruct:
-        every = model.multiple
-        sizes = (-(-size // every) * every // 2**level for size in experiment.data.patch)
-        return jax.ShapeDtypeStruct((experiment.data.batch, *sizes, channels), jnp.float32)
-
-    channels = experiment.model.network("channels")
-    if isinstance(model, FullInvRes):
-        yield model.trunk, shape(0, channels[0])
-    elif isinstance(model, PartialInvRes):
-        for sequences in (model.encoder, model.decoder):
-            for level, sequence in enumerate(sequences):
-                yield sequence, shape(level, channels[level])
-    else:
-        yield model, shape(0, modalities)

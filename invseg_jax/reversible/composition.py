@@ -105,7 +105,9 @@ class Tap(Layer):
     def pullback(
         self, params: Params, y: Stream, dy: Stream, dtaps: Taps, key: Array | None = None
     ) -> tuple[Stream, Stream, Params]:
-        """Adds the cotangent that came back through the tap."""
+        """Adds the cotangent that came back through the tap, if one was let out."""
+        if self.name not in dtaps:
+            return y, dy, params
         return y, jax.tree.map(lambda a, b: a + b, dy, dtaps[self.name]), params
 
 

@@ -4,6 +4,7 @@
 depth; `remat` keeps the input of every coupling and evaluates it again; `plain` keeps everything.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,6 +26,7 @@ def run(
     key: Array | None = None,
     *,
     memory: Memory,
+    taps: Collection[str] | None = None,
 ) -> tuple[Array, Taps]:
     """Evaluates `layer.forward(params, x, key)`, differentiable in params and x.
 
@@ -38,6 +40,7 @@ def run(
         x: the input, float32.
         key: for dropout; it has no gradient.
         memory: "reversible", "plain" or "remat".
+        taps: names of the taps to let out; None: all. A tap that stays inside costs nothing.
 
     Returns:
         y and the taps, float32.
@@ -48,14 +51,15 @@ def run(
     """
     check_memory(memory)
     arithmetic = arithmetic_of(layer)
+    wanted = layer.tap_names() if taps is None else frozenset(taps)
     if memory == "reversible":
-        return _reversible(layer, arithmetic)(params, x, key)
+        return _reversible(layer, arithmetic, wanted)(params, x, key)
     if isinstance(arithmetic, FixedPoint):
         raise ValueError(f"memory={memory!r}: integers cannot be differentiated; StraightThrough")
     if memory == "remat":
         layer = replaced(layer, _checkpoint)
-    y, taps = layer.forward(params, _encoded(arithmetic, x), key)
-    return _decoded(arithmetic, y, taps)
+    y, found = layer.forward(params, _encoded(arithmetic, x), key)
+    return _decoded(arithmetic, y, _only(found, wanted))
 
 
 def invert(layer: Layer, params: Params, y: Array, key: Array | None = None) -> Array:
@@ -87,7 +91,11 @@ def check_memory(memory: str) -> None:
         raise ValueError(f"memory is {memory!r}; it can be {', '.join(get_args(Memory))}")
 
 
-def _reversible(layer: Layer, arithmetic: Arithmetic):
+def _only(taps: Taps, wanted: Collection[str]) -> Taps:
+    return {name: taps[name] for name in taps if name in wanted}
+
+
+def _reversible(layer: Layer, arithmetic: Arithmetic, wanted: Collection[str]):
     @jax.custom_vjp
     def apply(params, x, key):
         return forward(params, x, key)[0]
@@ -96,7 +104,7 @@ def _reversible(layer: Layer, arithmetic: Arithmetic):
         y, taps = layer.forward(params, _encoded(arithmetic, flattened(x)), key)
         # One array for now and for the backward pass; a compiler would join the halves for each.
         y = lax.optimization_barrier(y)
-        outputs = _decoded(arithmetic, y, taps)
+        outputs = _decoded(arithmetic, y, _only(taps, wanted))
         return unflattened(outputs), (params, y, key, Form.of(outputs))
 
     def backward(kept, cotangents):

@@ -20,7 +20,6 @@ from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import check_mirror
 from invseg_jax.inference.network import as_network, build_model
 from invseg_jax.inference.trained_run import DataDescription, describe
-from invseg_jax.models import margin
 from invseg_jax.reversible.layer import Array
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training import mesh
@@ -104,7 +103,7 @@ class SegmentationTask:
             training,
             held_out,
             fingerprint,
-            margin(model),
+            model.margin,
         )
 
     @property

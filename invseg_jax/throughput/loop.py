@@ -12,7 +12,6 @@ from flax import nnx
 from invseg_jax.data.regions import Regions
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.network import build_model
-from invseg_jax.models import margin
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training import mesh
 from invseg_jax.training.program import TrainingProgram
@@ -60,7 +59,7 @@ class TrainingStep:
         """
         self.devices = mesh.make_mesh(experiment.devices, experiment.data.batch)
         model = build_model(experiment, modalities, outputs)
-        self.margin = margin(model)
+        self.margin = model.margin
         regions = Regions.apart(outputs) if experiment.loss.regions else None
         graph, params = nnx.split(model)
         objective = SegmentationObjective.build(experiment, graph, modalities, regions)
