@@ -68,8 +68,6 @@ def test_every_public_name_is_there():
 
 
 def test_a_command_of_the_same_name_hides_no_function():
-    import invseg_jax.evaluate
-    import invseg_jax.train
 
     assert callable(iv.train) and callable(iv.evaluate)
     assert sys.modules["invseg_jax.train"].FLAGS
@@ -127,12 +125,11 @@ def test_an_image_in_other_axes_gives_the_same_labels_in_its_own_axes(trained, d
     turned = nibabel.as_closest_canonical(image).slicer[::1]
     flipped = nibabel.Nifti1Image(
         np.asarray(turned.dataobj)[::-1].copy(),
-        turned.affine @ np.array([[-1, 0, 0, turned.shape[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+        turned.affine
+        @ np.array([[-1, 0, 0, turned.shape[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
     )
     straight, mirrored = segmenter(turned), segmenter(flipped)
-    np.testing.assert_array_equal(
-        np.asarray(straight.dataobj), np.asarray(mirrored.dataobj)[::-1]
-    )
+    np.testing.assert_array_equal(np.asarray(straight.dataobj), np.asarray(mirrored.dataobj)[::-1])
 
 
 def test_probabilities_lie_on_the_images_grid_and_decide_the_labels(trained, data: Path):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from invseg_jax.models import MODELS, build
+from invseg_jax.models import MODELS, build, find, names
 from invseg_jax.models.outputs import Outputs, crop_levels, per_level
 
+CHANNELS = {"UNet3D": (4, 6), "PartialInvRes": (4, 6), "FullInvRes": (4, 8), "CicekUNet3D": (4, 8)}
+# Without deep supervision, where a network has it.
+NO_HEADS = {name: {} if name == "CicekUNet3D" else {"auxiliary": 0} for name in CHANNELS}
 SMALL = {
-    "UNet3D": {"channels": (4, 6)},
-    "PartialInvRes": {"channels": (4, 6)},
-    "FullInvRes": {"channels": (4, 8)},
-    "CicekUNet3D": {"channels": (4, 8)},
+    name: find(name).Settings(channels=channels, **NO_HEADS[name])
+    for name, channels in CHANNELS.items()
 }
 
 
@@ -47,23 +48,59 @@ def test_the_seed_makes_the_weights(name):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_default_size_can_be_built(name):
-    model = nnx.eval_shape(lambda: build(name, 2, 4, {}, seed=0))
+    model = nnx.eval_shape(lambda: build(name, 2, 4, seed=0))
     assert sum(leaf.size for leaf in weights(model)) > 1_000_000
 
 
 def test_an_unknown_name_is_refused():
     sentence = (
-        r"^no network is called 'VNet'; there are UNet3D, PartialInvRes, FullInvRes, CicekUNet3D$"
+        r"^no network is called 'VNet'; there are FullInvRes, PartialInvRes, UNet3D, CicekUNet3D"
     )
     with pytest.raises(ValueError, match=sentence):
-        build("VNet", 1, 2, {}, seed=0)
+        build("VNet", 1, 2)
 
 
-def test_unknown_and_wrong_settings_are_refused():
-    with pytest.raises(ValueError, match=r"^UNet3D: .*unexpected keyword argument 'depth'"):
-        build("UNet3D", 1, 2, {"depth": 3}, seed=0)
+def test_a_similar_name_is_suggested():
+    with pytest.raises(ValueError, match=r"did you mean UNet3D\?"):
+        find("UNet")
+
+
+def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"^auxiliary 4: there are 3 coarser levels$"):
-        build("FullInvRes", 1, 2, {"auxiliary": 4}, seed=0)
+        build("FullInvRes", 1, 2, find("FullInvRes").Settings(auxiliary=4))
+
+
+def test_a_mistake_inside_of_a_constructor_is_no_error_of_the_user(monkeypatch):
+    def broken(*args, **settings):
+        raise TypeError("a mistake of the programmer")
+
+    monkeypatch.setattr(MODELS["UNet3D"], "__init__", broken)
+    with pytest.raises(TypeError, match="a mistake of the programmer"):
+        build("UNet3D", 1, 2)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_network_answers_for_itself(name):
+    network = find(name)
+    model = nnx.eval_shape(lambda: build(name, 2, 3, SMALL[name]))
+    assert name in names()
+    assert set(network.memories) <= {"reversible", "plain", "remat"}
+    assert model.channels == CHANNELS[name]
+    size = (20, 20, 20) if model.margin else (5, 3, 4)
+    model.check_patch(size)
+    pieces = list(model.trunks(2, size, 1))
+    key = jax.random.key(0)
+    for piece, x in pieces:
+        assert jax.eval_shape(lambda piece, x: piece(x, key), piece, x) is not None
+
+
+def test_what_a_network_cannot_do_is_said_by_it():
+    assert "reversible" not in find("UNet3D").memories
+    assert find("FullInvRes").memories[0] == "reversible"
+    model = nnx.eval_shape(lambda: build("CicekUNet3D", 1, 2, SMALL["CicekUNet3D"]))
+    assert model.mixes_batch and model.margin > 0
+    with pytest.raises(ValueError, match="do not fit 2 levels"):
+        model.check_patch((21, 20, 20))
 
 
 def test_one_number_or_one_a_level():

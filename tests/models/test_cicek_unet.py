@@ -9,12 +9,12 @@ from jax import lax
 
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.layers.execution import Execution
-from invseg_jax.models import CicekUNet3D
+from invseg_jax.models import CicekUNet3D, CicekUNet3DSettings
 
 
 def network(**settings: Any) -> CicekUNet3D:
     settings = {"channels": (4, 8)} | settings
-    return CicekUNet3D(2, 3, **settings, rngs=nnx.Rngs(0))
+    return CicekUNet3D(2, 3, CicekUNet3DSettings(**settings), rngs=nnx.Rngs(0))
 
 
 def test_it_has_the_parameters_and_the_tiles_of_the_paper():

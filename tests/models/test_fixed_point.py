@@ -10,7 +10,7 @@ from flax import nnx
 
 from invseg_jax.layers import invertible
 from invseg_jax.layers.execution import Execution
-from invseg_jax.models import FullInvRes
+from invseg_jax.models import FullInvRes, FullInvResSettings
 
 
 def random(shape, seed=0):
@@ -27,9 +27,8 @@ def chain(how: Execution, count: int, features: int = 4) -> invertible.Trunk:
 def u(how: Execution, couplings: int) -> invertible.Trunk:
     """With learned down- and up-sampling, and mixing."""
     channels: Any = (4, 8)
-    model = FullInvRes(
-        1, 2, channels=channels, couplings=couplings, execution=how, rngs=nnx.Rngs(0)
-    )
+    settings = FullInvResSettings(channels=channels, couplings=couplings, auxiliary=0)
+    model = FullInvRes(1, 2, settings, execution=how, rngs=nnx.Rngs(0))
     return model.trunk
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.resample import pad_to_multiple
-from invseg_jax.models import FullInvRes
+from invseg_jax.models import FullInvRes, FullInvResSettings
 
 CHANNELS = ((5,), (4, 16), (4, 8, 16))
 VOXELS = st.integers(4, 9)
@@ -21,8 +21,9 @@ def random(shape, seed=0):
 
 
 def network(**settings: Any) -> FullInvRes:
-    settings = {"channels": (4, 8), "groups": 1} | settings
-    return FullInvRes(2, 3, **settings, rngs=nnx.Rngs(0))
+    how = {"execution": settings.pop("execution")} if "execution" in settings else {}
+    settings = {"channels": (4, 8), "groups": 1, "auxiliary": 0} | settings
+    return FullInvRes(2, 3, FullInvResSettings(**settings), **how, rngs=nnx.Rngs(0))
 
 
 def test_reversible_has_the_gradients_of_plain(check_gradients):
@@ -96,8 +97,7 @@ def temporary_bytes(memory, couplings):
     model = FullInvRes(
         1,
         2,
-        channels=(8, 16),
-        couplings=couplings,
+        FullInvResSettings(channels=(8, 16), couplings=couplings, auxiliary=0),
         execution=Execution(memory=memory),
         rngs=nnx.Rngs(0),
     )

@@ -8,7 +8,7 @@ from flax import nnx
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from invseg_jax.models import PartialInvRes
+from invseg_jax.models import PartialInvRes, PartialInvResSettings
 
 CHANNELS = ((5,), (4, 6), (4, 6, 8))
 VOXELS = st.integers(4, 9)
@@ -19,8 +19,9 @@ def random(shape, seed=0):
 
 
 def network(**settings: Any) -> PartialInvRes:
-    settings = {"channels": (4, 6), "groups": 1} | settings
-    return PartialInvRes(2, 3, **settings, rngs=nnx.Rngs(0))
+    how = {"execution": settings.pop("execution")} if "execution" in settings else {}
+    own = {"channels": (4, 6), "groups": 1, "auxiliary": 0, "decoder_couplings": None}
+    return PartialInvRes(2, 3, PartialInvResSettings(**(own | settings)), **how, rngs=nnx.Rngs(0))
 
 
 def parameters(model):
@@ -28,7 +29,10 @@ def parameters(model):
 
 
 def test_it_has_the_parameters_of_the_authors_code():
-    model = nnx.eval_shape(lambda: PartialInvRes(4, 3, activate_head=False, rngs=nnx.Rngs(0)))
+    settings = PartialInvResSettings(
+        channels=(60, 120, 240, 360, 480), groups=30, activate_head=False, auxiliary=0
+    )
+    model = nnx.eval_shape(lambda: PartialInvRes(4, 3, settings, rngs=nnx.Rngs(0)))
     assert parameters(model) == 12_365_283
 
 

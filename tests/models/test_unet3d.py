@@ -7,7 +7,9 @@ import pytest
 from flax import nnx
 
 from invseg_jax.layers.execution import Execution
-from invseg_jax.models import UNet3D
+from invseg_jax.models import UNet3D, UNet3DSettings
+
+PUBLISHED = UNet3DSettings(channels=(64, 128, 256, 512), auxiliary=0)
 
 
 def random(shape, seed=0):
@@ -15,8 +17,9 @@ def random(shape, seed=0):
 
 
 def network(**settings: Any) -> UNet3D:
-    settings = {"channels": (4, 6), "groups": 2} | settings
-    return UNet3D(2, 3, **settings, rngs=nnx.Rngs(0))
+    how = {"execution": settings.pop("execution")} if "execution" in settings else {}
+    settings = {"channels": (4, 6), "groups": 2, "auxiliary": 0} | settings
+    return UNet3D(2, 3, UNet3DSettings(**settings), **how, rngs=nnx.Rngs(0))
 
 
 def parameters(model):
@@ -26,13 +29,13 @@ def parameters(model):
 
 
 def test_the_convolutions_have_the_parameters_that_the_paper_counts():
-    model = nnx.eval_shape(lambda: UNet3D(3, 3, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: UNet3D(3, 3, PUBLISHED, rngs=nnx.Rngs(0)))
     sizes = parameters(model)
     assert sum(size for path, size in sizes.items() if "norms" not in path) == 19_069_955
 
 
 def test_channels_double_before_the_pooling():
-    model = nnx.eval_shape(lambda: UNet3D(1, 2, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: UNet3D(1, 2, PUBLISHED, rngs=nnx.Rngs(0)))
 
     def widths(pairs):
         # A kernel's last axis is the depth's three taps of all outputs.

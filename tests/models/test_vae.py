@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from invseg_jax.experiment import BranchSettings
 from invseg_jax.layers.execution import Execution
-from invseg_jax.models import FullInvRes, VAESettings, build
+from invseg_jax.models import FullInvResSettings, UNet3DSettings, VAESettings, build, find
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.training.losses import deeply_supervised
-from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
+from invseg_jax.training.reconstruction import with_reconstruction
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "UNet3D": {"channels": (4, 8)},
-    "PartialInvRes": {"channels": (4, 8), "couplings": 1, "dropout": 0.2},
-    "FullInvRes": {"channels": (4, 8), "couplings": 1, "dropout": 0.2},
+    "UNet3D": {"channels": (4, 8), "auxiliary": 0},
+    "PartialInvRes": {
+        "channels": (4, 8),
+        "couplings": 1,
+        "decoder_couplings": 1,
+        "dropout": 0.2,
+        "auxiliary": 0,
+    },
+    "FullInvRes": {"channels": (4, 8), "couplings": 1, "dropout": 0.2, "auxiliary": 0},
 }
 NAMES = sorted(SETTINGS)
 
@@ -26,7 +33,8 @@ def random(shape, seed=0):
 
 def network(name: str, vae: VAESettings | None, **changes: Any) -> Any:
     """2 modalities and 3 classes."""
-    return build(name, 2, 3, SETTINGS[name] | changes, seed=0, vae=vae)
+    settings = find(name).Settings(**(SETTINGS[name] | changes))
+    return build(name, 2, 3, settings, vae=vae)
 
 
 def branch(**changes: Any) -> VAEBranch:
@@ -56,9 +64,9 @@ def test_the_image_comes_back_in_its_size(name, size):
 
 def test_the_sizes_are_those_of_the_paper():
     # Myronenko 2018, table 1: 4 modalities of 160x192x128 voxels.
-    settings = {"channels": (32, 64, 128, 256)}
+    settings = UNet3DSettings(channels=(32, 64, 128, 256))
     size = VAESettings((160, 192, 128))
-    model: Any = nnx.eval_shape(lambda: build("UNet3D", 4, 3, settings, 0, vae=size))
+    model: Any = nnx.eval_shape(lambda: build("UNet3D", 4, 3, settings, vae=size))
     numbers = 16 * 10 * 12 * 8
     assert model.vae.sizes == ((160, 192, 128), (80, 96, 64), (40, 48, 32), (20, 24, 16))
     assert model.vae.to_latent.kernel.shape == (numbers, 2 * 128)
@@ -76,7 +84,7 @@ def test_without_weight_it_changes_nothing_of_the_network(name, once):
     def loss_of(model):
         outputs = model.outputs(x, jax.random.key(1))
         loss, _ = deeply_supervised(outputs, label)
-        return with_reconstruction(loss, outputs.vae, x, ReconstructionWeights(0.0, 0.0))
+        return with_reconstruction(loss, outputs.vae, x, BranchSettings(reconstruction=0.0, kl=0.0))
 
     gradient = once(jax.value_and_grad(loss_of, has_aux=True))
     (loss, terms), with_branch = gradient(network(name, VAESettings((5, 4, 6), 3)))
@@ -93,12 +101,13 @@ def test_without_weight_it_changes_nothing_of_the_network(name, once):
 
 def temporary_bytes(couplings: int) -> int:
     vae = VAESettings((24, 24, 24), 8)
-    model = FullInvRes(1, 2, channels=(8, 16), couplings=couplings, vae=vae, rngs=nnx.Rngs(0))
+    settings = FullInvResSettings(channels=(8, 16), couplings=couplings, auxiliary=0)
+    model = build("FullInvRes", 1, 2, settings, vae=vae)
 
     def loss(model, x):
         outputs = model.outputs(x, jax.random.key(0))
         loss, _ = with_reconstruction(
-            jnp.square(outputs.logits).mean(), outputs.vae, x, ReconstructionWeights()
+            jnp.square(outputs.logits).mean(), outputs.vae, x, BranchSettings()
         )
         return loss
 
