@@ -1,17 +1,19 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from invseg_jax.models import MODELS, build, find, names
+from invseg_jax.models import MODELS, FullInvResSettings, build, find, names
 from invseg_jax.models.outputs import Outputs, crop_levels, per_level
 
 CHANNELS = {"UNet3D": (4, 6), "PartialInvRes": (4, 6), "FullInvRes": (4, 8), "CicekUNet3D": (4, 8)}
 # Without deep supervision, where a network has it.
 NO_HEADS = {name: {} if name == "CicekUNet3D" else {"auxiliary": 0} for name in CHANNELS}
 SMALL = {
-    name: find(name).Settings(channels=channels, **NO_HEADS[name])
+    name: replace(find(name).Settings(), **({"channels": channels} | NO_HEADS[name]))
     for name, channels in CHANNELS.items()
 }
 
@@ -67,7 +69,7 @@ def test_a_similar_name_is_suggested():
 
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"^auxiliary 4: there are 3 coarser levels$"):
-        build("FullInvRes", 1, 2, find("FullInvRes").Settings(auxiliary=4))
+        build("FullInvRes", 1, 2, FullInvResSettings(auxiliary=4))
 
 
 def test_a_mistake_inside_of_a_constructor_is_no_error_of_the_user(monkeypatch):
