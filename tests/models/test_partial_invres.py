@@ -89,7 +89,8 @@ def test_couplings_of_encoder_and_decoder():
     def kernels(**settings):
         model = network(**settings)
         return [
-            len(trunk.params[1].convs[0].kernel[...]) for trunk in [*model.encoder, *model.decoder]
+            len(trunk.params["branches"].convs[0].kernel[...])
+            for trunk in [*model.encoder, *model.decoder]
         ]
 
     assert kernels(couplings=2) == [2, 2, 2, 2]
