@@ -42,9 +42,8 @@ PLAIN = (
 )
 
 
-# ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, repository: Path):
+def check(capsys: pytest.CaptureFixture, repository: Path):
     """Runs the command line; returns its status and what it printed."""
 
     def run(
@@ -55,16 +54,11 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, reposi
         argv = ["check_data", "--data", str(root), *arguments]
         if config:
             argv += ["--config", str(repository / "configs" / "sarcoma.py"), *PLAIN, *changes]
-        # Overrides are looked for in the process's own arguments.
-        monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as caught:
             command.run(module.main, module.FLAGS, module.__doc__, argv)
         return caught.value.code, *capsys.readouterr()
 
     return run
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 def test_a_sound_data_set(check, data: Path, tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from invseg_jax.comparison import comparison
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = f"--config={ROOT / 'configs' / 'iseg.py:quick'}"
-# ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +69,7 @@ TINY = {
     "log_every": 1,
     "eval_cases": 1,
     "steps": 3,
+    "optimiser.warmup": 1,
 }
 
 

@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import IGNORED, Dataset
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.evaluation.metrics import confusion
+from invseg_jax.experiment import Preprocessing, base_experiment
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter
-from invseg_jax.training.run_folder import DataDescription
+from invseg_jax.inference.trained_run import DataDescription
 from tests.nifti_bytes import nifti, save
 from tests.tiny_run import load
 
@@ -78,7 +77,7 @@ def workdir(
         known_by=known_by,
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
-    run = Segmenter(Bright(), settings), base_config(), data
+    run = Segmenter(Bright(), settings), base_experiment(), data
     monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror=None: run)
     return tmp_path / "run"
 
@@ -86,10 +85,9 @@ def workdir(
 @pytest.fixture
 def sparse(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same run, as if of its cases only some slices had been annotated."""
-    segmenter, config, data = segmentation.load_segmenter(workdir)
-    config = config.copy_and_resolve_references()
-    config.data.annotated_slices = (1, 0, 2)
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, config, data))
+    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    experiment = experiment.changed({"data.annotated_slices": (1, 0, 2)})
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, experiment, data))
     return workdir
 
 
@@ -135,12 +133,12 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
     assert summary["scored"] == {"split": "val", "data": str(other)}
     page = (tmp_path / "c" / "report.html").read_text()
     assert "2 cases the network was not trained on" in page and str(other) in page
-    segmenter, config, data = segmentation.load_segmenter(workdir)
-    earlier = segmenter, config, replace(data, images=())
+    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    earlier = segmenter, experiment, replace(data, images=())
     monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: earlier)
     assert ids(evaluate(workdir, tmp_path / "d", root=str(other)))[0] == "block_0"
     # The embedded cohort has no folder that could be the one at hand.
-    embedded = segmenter, config, replace(data, root=None, images=())
+    embedded = segmenter, experiment, replace(data, root=None, images=())
     monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: embedded)
     monkeypatch.chdir(other)
     assert ids(evaluate(workdir, tmp_path / "e", root="."))[0] == "block_0"
@@ -272,11 +270,10 @@ def test_modalities_in_another_order_are_refused(dataset: Dataset, workdir: Path
 
 def chosen_by(monkeypatch: pytest.MonkeyPatch, workdir: Path, **keys: str) -> None:
     """The same run, which held out block_2 alone, as if a pattern or a file had said so."""
-    segmenter, config, data = segmentation.load_segmenter(workdir)
-    config = config.copy_and_resolve_references()
-    config.data.update(keys)
+    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    experiment = experiment.changed({f"data.{key}": value for key, value in keys.items()})
     data = replace(data, held_out=data.held_out[:1])
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, config, data))
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, experiment, data))
 
 
 @pytest.mark.parametrize(

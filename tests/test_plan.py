@@ -9,22 +9,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Augmentation, Experiment, base_experiment
+from invseg_jax.experiment.changes import changed_by_text
 from invseg_jax.plan import Images, plan, read_images
 from invseg_jax.training import compiled as memory
-from invseg_jax.train import train
 from invseg_jax.training.program import TrainingProgram
+from tests.trained import train
 
 IMAGES = Images(modalities=1, classes=3)
 
 
-def tiny_config() -> Config:
-    config = base_config("FullInvRes")
-    config.update_from_flattened_dict(
+def tiny_experiment() -> Experiment:
+    return base_experiment("FullInvRes").changed(
         {
             "model.settings.channels": (8, 16),
             "model.settings.couplings": 1,
@@ -32,20 +30,21 @@ def tiny_config() -> Config:
             "data.patch": (8, 8, 8),
             "data.threads": 0,
             "steps": 1,
+            "optimiser.warmup": 0,
             "inference.batch": 1,
         }
     )
-    return config
 
 
-def quick_config() -> Config:
+def quick_experiment() -> Experiment:
     """One level and nothing drawn at random: compiled sooner."""
-    config = tiny_config()
-    config.model.settings.channels = (8,)
-    config.model.settings.auxiliary = 0
-    config.augment.update({name: 0.0 for name in config.augment if "probability" in name})
-    config.augment.flip = (0.0, 0.0, 0.0)
-    return config
+    return tiny_experiment().changed(
+        {
+            "model.settings.channels": (8,),
+            "model.settings.auxiliary": 0,
+            "augment": Augmentation.off(),
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,24 +83,23 @@ def test_the_plan_is_the_memory_of_the_step_that_train_runs(
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingProgram, "compile", compile_and_tell)
-        train(tiny_config(), tmp_path / "run", str(data))
+        train(tiny_experiment(), tmp_path / "run", str(data))
     ((program, taken),) = run
     # What was compiled ahead is what ran.
     assert program.step._cache_size() == 0
     assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
     assert "warning" not in capsys.readouterr().out
 
-    images = read_images(tiny_config(), str(data), None, None)
+    images = read_images(tiny_experiment(), str(data), None, None)
     assert images == Images(1, 3, (12, 20, 10))  # of the two cases to train on
-    (step,) = plan(tiny_config(), images, budget=1 << 40, platform="cpu", vary=[])["steps"]
+    (step,) = plan(tiny_experiment(), images, budget=1 << 40, platform="cpu", vary=[])["steps"]
     assert step["bytes"]["total"] == pytest.approx(taken, rel=0.01)
     assert step["devices"] == program.devices.size
 
 
 def test_the_three_ways_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture):
-    config = quick_config()
-    config.model.settings.couplings = 3
-    planned = plan(config, IMAGES, platform="cpu", output=tmp_path / "plan.json")
+    experiment = quick_experiment().changed({"model.settings.couplings": 3})
+    planned = plan(experiment, IMAGES, platform="cpu", output=tmp_path / "plan.json")
     assert json.loads((tmp_path / "plan.json").read_text()) == planned
     steps = {step["model.memory"]: step for step in planned["steps"]}
     assert list(steps) == ["plain", "remat", "reversible"]
@@ -128,18 +126,16 @@ def test_train_warns_where_the_step_is_larger_than_the_device(
 ):
     monkeypatch.setattr(memory, "device_bytes", lambda device: 100 << 10)
     monkeypatch.setattr(memory, "argument_bytes", lambda *_: 0)
-    train(quick_config(), tmp_path / "run", str(data))
+    train(quick_experiment(), tmp_path / "run", str(data))
     warnings = [r for r in capsys.readouterr().out.splitlines() if r.startswith("warning")]
     assert len(warnings) == 1
     assert "has 100 KiB; python -m invseg_jax.plan --config CONFIG --memory 1MiB" in warnings[0]
 
 
-def test_what_is_found_fits_and_is_what_the_lines_give(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    config = quick_config()
+def test_what_is_found_fits_and_is_what_the_lines_give(capsys: pytest.CaptureFixture):
+    experiment = quick_experiment()
     budget = 3 << 20
-    planned = plan(config, IMAGES, budget=budget, platform="cpu", vary=["patch", "depth"])
+    planned = plan(experiment, IMAGES, budget=budget, platform="cpu", vary=["patch", "depth"])
     (step,) = planned["steps"]
     assert step["bytes"]["total"] <= budget
     assert step in planned["tried"]
@@ -147,39 +143,37 @@ def test_what_is_found_fits_and_is_what_the_lines_give(
     assert capsys.readouterr().out.rstrip().endswith(" ".join(planned["config"]))
 
     given = [part for line in planned["config"] for part in shlex.split(line)]
-    assert [part.partition("=")[0] for part in given] == [
+    pairs = [part.partition("=") for part in given]
+    assert [key for key, _, _ in pairs] == [
         "--config.data.patch",
         "--config.data.batch",
         "--config.model.settings.channels",
         "--config.model.settings.couplings",
     ]
-    values = flags.FlagValues()
-    # Overrides are looked for in the process's own arguments.
-    monkeypatch.setattr(sys, "argv", ["plan", *given])
-    config_flags.DEFINE_config_dict("config", config, flag_values=values)
-    values(["plan", *given])
-    (again,) = plan(values.config, IMAGES, budget=budget, platform="cpu", vary=[])["steps"]
+    texts = {key.removeprefix("--config."): text for key, _, text in pairs}
+    found = changed_by_text(experiment, texts)
+    (again,) = plan(found, IMAGES, budget=budget, platform="cpu", vary=[])["steps"]
     assert {**again, "seconds": 0} == {**step, "seconds": 0}
 
 
 def test_modalities_and_classes(data: Path, capsys: pytest.CaptureFixture):
-    config = tiny_config()
-    assert read_images(config, None, 2, 5) == Images(2, 5)
+    experiment = tiny_experiment()
+    assert read_images(experiment, None, 2, 5) == Images(2, 5)
     assert capsys.readouterr().out == ""
-    assert read_images(config, None, None, 5) == Images(4, 5)
+    assert read_images(experiment, None, None, 5) == Images(4, 5)
     assert "taking 4 modalities and 5 classes" in capsys.readouterr().out
-    assert read_images(config, str(data), 2, None) == Images(2, 3, (12, 20, 10))
+    assert read_images(experiment, str(data), 2, None) == Images(2, 3, (12, 20, 10))
     with pytest.raises(UserError, match="1 modalities and 1 classes"):
-        read_images(config, None, 1, 1)
+        read_images(experiment, None, 1, 1)
     with pytest.raises(UserError, match="no such folder"):
-        read_images(config, "/not/there", None, None)
+        read_images(experiment, "/not/there", None, None)
 
 
 def test_a_damaged_header_is_named(data: Path, tmp_path: Path):
     subprocess.run(["cp", "-r", data, tmp_path / "copy"], check=True)
     (tmp_path / "copy" / "imagesTr" / "noise_1.nii.gz").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"case noise_1: .*: not a NIfTI") as caught:
-        read_images(tiny_config(), str(tmp_path / "copy"), None, None)
+        read_images(tiny_experiment(), str(tmp_path / "copy"), None, None)
     assert "\n" not in str(caught.value)
 
 
@@ -187,7 +181,7 @@ def test_a_plan_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         plan(
-            quick_config(),
+            quick_experiment(),
             IMAGES,
             budget=1 << 30,
             platform="cpu",
@@ -246,10 +240,11 @@ def test_brats_in_4_gib(repository: Path, tmp_path: Path):
 @pytest.mark.parametrize("topology, devices", [(None, 1), ("2x2", 4)])
 def test_a_tpu_that_is_not_there(topology: str | None, devices: int):
     pytest.importorskip("libtpu")
-    config = quick_config()
-    config.data.batch = devices
-    # One step is compiled: of the configuration itself.
-    planned = plan(config, IMAGES, budget=1 << 34, platform="tpu-v5e", topology=topology, vary=[])
+    experiment = quick_experiment().changed({"data.batch": devices})
+    # One step is compiled: of the experiment itself.
+    planned = plan(
+        experiment, IMAGES, budget=1 << 34, platform="tpu-v5e", topology=topology, vary=[]
+    )
     (step,) = planned["steps"]
     assert step["devices"] == devices
     # Sizes on a TPU are padded: 1 modality and 8 channels take more than their own bytes.

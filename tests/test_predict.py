@@ -15,10 +15,10 @@ from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluate import evaluate
 from invseg_jax.evaluation import case_files
 from invseg_jax.predict import predict
-from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
 from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
 from tests.tiny_run import ball, load, tiny_config
+from tests.trained import train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,12 +132,15 @@ def test_plain_folders_are_trained_on_scored_and_segmented(balls: Path, tmp_path
         folder.mkdir(parents=True)
         shutil.copy(image, folder / "mr.nii.gz")
         shutil.copy(balls / "labelsTr" / image.name, folder / "seg.nii.gz")
-    config = tiny_config()
-    config.data.layout = "plain"
-    config.data.plain.images = (("mr", "*/mr.nii.gz"),)
-    config.data.plain.label = "*/seg.nii.gz"
-    config.data.plain.classes = (("ball", 1), ("shell", 2))
-    train(config, tmp_path / "run", str(root))
+    experiment = tiny_config().changed(
+        {
+            "data.layout": "plain",
+            "data.plain.images": (("mr", "*/mr.nii.gz"),),
+            "data.plain.label": "*/seg.nii.gz",
+            "data.plain.classes": (("ball", 1), ("shell", 2)),
+        }
+    )
+    train(experiment, tmp_path / "run", str(root))
     assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
 
     # What is which stands in the run; label maps are not needed, and never overwritten.
@@ -150,9 +153,9 @@ def test_plain_folders_are_trained_on_scored_and_segmented(balls: Path, tmp_path
     with pytest.raises(UserError, match=r"1 of 6 .* case ball_003: .*/mr.nii.gz: no such file"):
         predict([tmp_path / "run"], root, tmp_path / "others")
     assert len(list((tmp_path / "others").glob("*.nii.gz"))) == 5
-    config.data.folds = 1  # few label maps are left
+    experiment = experiment.changed({"data.folds": 1})  # few label maps are left
     with pytest.raises(UserError, match="a fault in the data, the first: case ball_003: ball_003/"):
-        train(config, tmp_path / "run", str(root))
+        train(experiment, tmp_path / "run", str(root))
 
 
 def test_prediction_leaves_out_what_cannot_be_read(balls: Path, trained_run: Path, tmp_path: Path):

@@ -2,28 +2,29 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.experiment import Augmentation, Experiment, base_experiment
 from invseg_jax.predict import predict
-from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
+from tests.trained import train
 
 SHAPE = (12, 10, 11)
 REGIONS = {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)}
 
 
-def config() -> Config:
+def experiment() -> Experiment:
     """Three outputs, two batches a step, gradient descent, and a network that compiles quickly."""
-    result = base_config("UNet3D")
     changes = {
+        "augment": replace(Augmentation.off(), flip=None),
         "model.settings.channels": (8, 8),
         "model.settings.auxiliary": 1,
         "data.layout": "brats2020",
@@ -48,9 +49,7 @@ def config() -> Config:
         "eval_every": 60,
         "inference.batch": 1,
     }
-    changes |= {f"augment.{key}": 0.0 for key in result.augment if key.endswith("_probability")}
-    result.update_from_flattened_dict(changes)
-    return result
+    return base_experiment("UNet3D").changed(changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +85,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "whole"
-    train(config(), workdir, str(data))
+    train(experiment(), workdir, str(data))
     return workdir
 
 
@@ -145,8 +144,8 @@ def test_stopped_between_two_steps_of_two_batches_it_goes_on_bit_for_bit(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLog, "advance", stop_at_31)
         with pytest.raises(Stopped):
-            train(config(), tmp_path / "run", str(data))
-    train(config(), tmp_path / "run", str(data))
+            train(experiment(), tmp_path / "run", str(data))
+    train(experiment(), tmp_path / "run", str(data))
     whole, resumed = (arrays(run) for run in (trained, tmp_path / "run"))
     assert whole.keys() == resumed.keys() and len(whole) > 20
     for name, value in whole.items():
@@ -163,11 +162,9 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_run_of_classes_is_another_run(data: Path, trained: Path):
-    classes = config()
-    classes.loss.regions, classes.loss.weights = False, ()
+    classes = experiment().changed({"loss.regions": False, "loss.weights": ()})
     with pytest.raises(UserError, match=r"another config.loss.regions \(True, now False\)"):
         train(classes, trained, str(data))
-    other = config()
-    other.optimiser.name = "adamw"
+    other = experiment().changed({"optimiser.name": "adamw"})
     with pytest.raises(UserError, match=r"config.optimiser.name \(sgd, now adamw\)"):
         train(other, trained, str(data))

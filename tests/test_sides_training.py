@@ -4,24 +4,25 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.experiment import Experiment, Preprocessing
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter
+from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.plan import Images, read_images
 from invseg_jax.predict import predict
-from invseg_jax.train import train
+from invseg_jax.segmentation.task import SegmentationTask
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.program import TrainingProgram
-from invseg_jax.training.run_folder import RunFolder
 from tests.nifti_bytes import affine, nifti, save
 from tests.tiny_run import tiny_config
+from tests.trained import train
 from tests.twins import twins, write_description, write_twins
 
 SIDES = "the classes left_kidney and right_kidney differ only in their side"
@@ -43,26 +44,31 @@ def kidneys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config, Path, Path], None]:
+def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Experiment, Path, Path], None]:
     """Trains as far as to the first step, all files of the run but a checkpoint are there."""
 
-    def stop(program: TrainingProgram) -> None:
-        raise Stopped(program.flip)
+    build, built = TrainingProgram.build, []
 
-    def begin(config: Config, run: Path, root: Path) -> None:
-        with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+    def remember(objective: SegmentationTask, *rest: Any) -> TrainingProgram:
+        built.append(objective.objective.augment.flip)
+        return build(objective, *rest)
+
+    def stop(program: TrainingProgram) -> None:
+        raise Stopped
+
+    def begin(experiment: Experiment, run: Path, root: Path) -> None:
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(TrainingProgram, "build", remember)
             patch.setattr(TrainingProgram, "compile", stop)
-            train(config, run, str(root))
+            train(experiment, run, str(root))
         # What is compiled is what is written.
-        assert list(caught.value.args[0]) == flip_of(run)
+        assert list(built.pop()) == flip_of(run)
 
     return begin
 
 
-def config_of(flip: tuple | None, mirror: tuple = (False, False, False)) -> Config:
-    config = tiny_config()
-    config.augment.flip, config.inference.mirror = flip, mirror
-    return config
+def experiment_of(flip: tuple | None, mirror: tuple = (False, False, False)) -> Experiment:
+    return tiny_config().changed({"augment.flip": flip, "inference.mirror": mirror})
 
 
 def flip_of(run: Path) -> list[float]:
@@ -78,10 +84,10 @@ def said(capsys: pytest.CaptureFixture, *words: str) -> list[str]:
 def test_a_training_is_not_mirrored_from_left_to_right(
     kidneys: Path, tmp_path: Path, begin: Callable, capsys: pytest.CaptureFixture
 ):
-    run, config = tmp_path / "run", config_of(None)
-    begin(config, run, kidneys)
+    run, experiment = tmp_path / "run", experiment_of(None)
+    begin(experiment, run, kidneys)
     assert flip_of(run) == [0, 0.5, 0.5]
-    assert config.augment.flip is None  # the caller's is left alone
+    assert experiment.augment.flip is None  # the caller's is left alone
     assert said(capsys, "mirroring", "mirrors along") == [
         f"mirroring is off along axis 0 (left-right), as {SIDES}; config.augment.flip turns it on"
     ]
@@ -99,7 +105,7 @@ def test_a_training_is_not_mirrored_from_left_to_right(
 def test_without_sides_nothing_is_off(
     balls: Path, tmp_path: Path, begin: Callable, capsys: pytest.CaptureFixture
 ):
-    begin(config_of(None), tmp_path / "run", balls)
+    begin(experiment_of(None), tmp_path / "run", balls)
     assert flip_of(tmp_path / "run") == [0.5, 0.5, 0.5]
     assert said(capsys, "mirroring", "mirrors along") == []
 
@@ -111,8 +117,8 @@ def test_by_hand_it_is_with_a_warning(
     capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    run, config = tmp_path / "run", config_of((0.5, 0.5, 0.5), (True, False, False))
-    begin(config, run, kidneys)
+    run = tmp_path / "run"
+    begin(experiment_of((0.5, 0.5, 0.5), (True, False, False)), run, kidneys)
     assert flip_of(run) == [0.5, 0.5, 0.5]
     (line,) = said(capsys, "mirroring", "mirrors along")
     assert line.startswith("warning: config.augment.flip mirrors along axis 0") and SIDES in line
@@ -122,9 +128,11 @@ def test_by_hand_it_is_with_a_warning(
             return np.concatenate([image < 1, image >= 1, image > 99], axis=-1).astype(np.float32)
 
     def load(workdir: Path, mirror: tuple | None = None) -> tuple:
-        config = RunFolder(workdir).read_config()
-        config.inference.mirror = config.inference.mirror if mirror is None else mirror
-        return Segmenter(Bright(), Preprocessing()), config, RunFolder(workdir).read_data()
+        run = SegmentationRun(workdir)
+        experiment = run.read_config()
+        if mirror is not None:
+            experiment = experiment.changed({"inference.mirror": mirror})
+        return Segmenter(Bright(), Preprocessing()), experiment, run.read_data()
 
     monkeypatch.setattr(segmentation, "load_segmenter", load)
     image = kidneys / "imagesTr" / "c0.nii.gz"
@@ -142,7 +150,7 @@ def test_a_mirror_that_training_leaves_out_is_refused_before_it_begins(
 ):
     for mirror, take in (((True, True, True), "(False, True, True)"), ((True, False, False), "")):
         with pytest.raises(UserError, match="config.inference.mirror asks for axis 0") as caught:
-            train(config_of(None, mirror), tmp_path / "run", str(kidneys))
+            train(experiment_of(None, mirror), tmp_path / "run", str(kidneys))
         assert str(caught.value).endswith(take)
     assert not (tmp_path / "run").exists()
 
@@ -151,7 +159,7 @@ def test_where_images_do_not_say_which_axis_it_is_all_are_off(
     tmp_path: Path, begin: Callable, capsys: pytest.CaptureFixture
 ):
     root = write_twins(tmp_path / "data", 3, sform=0, qform=0)
-    begin(config_of(None), tmp_path / "run", root)
+    begin(experiment_of(None), tmp_path / "run", root)
     assert flip_of(tmp_path / "run") == [0, 0, 0]
     (line,) = said(capsys, "mirroring is off")
     assert line.startswith(
@@ -159,7 +167,7 @@ def test_where_images_do_not_say_which_axis_it_is_all_are_off(
         f"axis is left-right), as {SIDES}"
     )
     with pytest.raises(UserError, match="config.inference.mirror asks for axis 1"):
-        train(config_of(None, (False, True, False)), tmp_path / "other", str(root))
+        train(experiment_of(None, (False, True, False)), tmp_path / "other", str(root))
     assert not (tmp_path / "other").exists()
 
 
@@ -173,21 +181,21 @@ def test_the_axis_is_that_of_the_images_where_they_stay_as_they_are(
             matrix = affine()[:, [2, 1, 0, 3]]
             save(root / folder / f"c{number}.nii.gz", nifti(array.T, matrix))
     write_description(root, [f"c{number}.nii.gz" for number in range(3)])
-    config = config_of(None, (True, True, False))
-    config.data.preprocess.canonical = False
-    begin(config, tmp_path / "run", root)
+    as_stored = {"data.preprocess.canonical": False}
+    experiment = experiment_of(None, (True, True, False)).changed(as_stored)
+    begin(experiment, tmp_path / "run", root)
     assert flip_of(tmp_path / "run") == [0.5, 0.5, 0]
     assert len(said(capsys, "mirroring is off along axis 2 (left-right)")) == 1
-    config.inference.mirror = (False, False, True)
+    experiment = experiment_of(None, (False, False, True)).changed(as_stored)
     with pytest.raises(UserError, match="config.inference.mirror asks for axis 2, along which"):
-        train(config, tmp_path / "other", str(root))
+        train(experiment, tmp_path / "other", str(root))
 
 
 def test_plan_compiles_what_would_be_trained(kidneys: Path):
-    assert read_images(config_of(None), str(kidneys), None, None) == Images(
+    assert read_images(experiment_of(None), str(kidneys), None, None) == Images(
         1, 3, (22, 18, 16), (0.0, 0.5, 0.5)
     )
-    by_hand = read_images(config_of((0.5, 0.5, 0.5)), str(kidneys), None, None)
+    by_hand = read_images(experiment_of((0.5, 0.5, 0.5)), str(kidneys), None, None)
     assert by_hand.flip == (0.5, 0.5, 0.5)
 
 
@@ -243,7 +251,7 @@ def test_every_run_must_have_learned_the_mirror_images(
     balls: Path, trained_run: Path, tmp_path: Path, begin: Callable
 ):
     run = tmp_path / "along 0"
-    begin(config_of((0.5, 0.0, 0.0)), run, balls)
+    begin(experiment_of((0.5, 0.0, 0.0)), run, balls)
     image = balls / "imagesTr" / "ball_000.nii.gz"
     with pytest.raises(UserError, match=f"^{run} was trained with mirror images along axis 0"):
         predict([trained_run, run], image, tmp_path / "maps", mirror=(True, True, True))
@@ -253,14 +261,20 @@ def test_every_run_must_have_learned_the_mirror_images(
 @pytest.mark.slow
 def test_both_sides_are_told_apart_by_default(tmp_path: Path):
     root = write_twins(tmp_path / "data", 12)
-    config = config_of(None)
-    config.model.settings.channels = (8, 16, 32)
-    config.data.patch = (22, 18, 16)
-    config.steps = config.eval_every = config.save_every = 300
-    config.optimiser.learning_rate, config.optimiser.warmup = 1e-2, 10
-    config.optimiser.average = 0.9
-    config.augment.affine_probability = 0.0
-    train(config, tmp_path / "run", str(root))
+    experiment = experiment_of(None).changed(
+        {
+            "model.settings.channels": (8, 16, 32),
+            "data.patch": (22, 18, 16),
+            "steps": 300,
+            "eval_every": 300,
+            "save_every": 300,
+            "optimiser.learning_rate": 1e-2,
+            "optimiser.warmup": 10,
+            "optimiser.average": 0.9,
+            "augment.affine_probability": 0.0,
+        }
+    )
+    train(experiment, tmp_path / "run", str(root))
     summary = evaluate(tmp_path / "run", tmp_path / "eval")
     assert len(summary["cases"]) == 4
     for case in summary["cases"]:

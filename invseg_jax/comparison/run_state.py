@@ -3,6 +3,7 @@
 Nothing here starts JAX: on a GPU the memory belongs to the process that trains.
 """
 
+import contextlib
 import json
 import math
 import statistics
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from invseg_jax.comparison.grid import Run
+from invseg_jax.data.flips import choose_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 from invseg_jax.experiment import Experiment
+from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.training import signed_json
 from invseg_jax.training.history import read_rows
 from invseg_jax.training.run_files import experiment_of
@@ -64,7 +67,7 @@ def refuse_another(folder: Path, run: Run, steps: int | None, root: str | None) 
     known = _experiment(folder)
     if known is None:
         return
-    wanted = _settled(run.experiment(known.steps if steps is None else steps), known)
+    wanted = _settled(run.experiment(known.steps if steps is None else steps), folder, known)
     there, wanted = (
         {key: value for key, value in experiment.to_json().items() if key not in FREE}
         for experiment in (known, wanted)
@@ -94,7 +97,7 @@ def is_trained(folder: Path, experiment: Experiment) -> bool:
         newest is not None
         and int(newest.name) == experiment.steps
         and (there := _experiment(folder)) is not None
-        and there == _settled(experiment, there)
+        and there == _settled(experiment, folder, there)
     )
 
 
@@ -159,10 +162,28 @@ def _newest_checkpoint(folder: Path) -> Path | None:
     return folder / "checkpoints" / str(steps[-1]) if steps else None
 
 
-def _settled(experiment: Experiment, there: Experiment) -> Experiment:
-    """An experiment whose open settings are as a training has settled them."""
-    flip, spacing = there.augment.flip_probabilities, there.augment.spacing
-    return experiment.changed({"augment": experiment.augment.settled(flip, spacing)})
+def _settled(experiment: Experiment, folder: Path, there: Experiment) -> Experiment:
+    """An experiment whose open settings are as a training on a folder's data settles them.
+
+    Args:
+        experiment: `augment.flip` and `augment.spacing` may be left open.
+        folder: of the run.
+        there: what the run was trained by. It may have other values, given by hand.
+    """
+    if there.augment.flip is None or not (folder / "data.json").exists():
+        return experiment
+    run, fingerprint = SegmentationRun(folder), None
+    data = run.read_data()
+    with contextlib.suppress(UserError):  # a run of an earlier version
+        fingerprint = run.read_fingerprint()
+    names = [region.name for region in data.regions] or data.classes
+    augment, preprocess = experiment.augment, experiment.data.preprocess
+    flips = choose_flips(augment, preprocess, names, fingerprint=fingerprint)
+    # A run of an earlier version took voxels for cubes, and has no spacing.
+    spacing = there.augment.spacing
+    if spacing is not None and fingerprint is not None:
+        spacing = fingerprint.median_spacing(preprocess.spacing)
+    return experiment.changed({"augment": augment.settled(flips.probabilities, spacing)})
 
 
 def _experiment(folder: Path) -> Experiment | None:

@@ -157,7 +157,7 @@ def _fitted_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
 
 
 def _each(inner: tuple[Any, ...]) -> str:
-    names = {int: "whole numbers", float: "numbers", str: "texts", bool: "of True or False"}
+    names = {int: "whole numbers", float: "numbers", str: "texts", bool: "values, True or False"}
     return names.get(inner[0], "values")
 
 

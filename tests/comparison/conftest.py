@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 
 from invseg_jax.comparison.grid import Grid, Run, Vary
-from invseg_jax.configuration import Config, base_config
+from invseg_jax.experiment import Experiment, base_experiment
 
 
-def load(file: str, changes: Sequence[str]) -> Config:
-    """A configuration whose file's name is that of its network; KEY=NUMBER changes it."""
-    config = base_config("UNet3D" if "unet" in file else "FullInvRes")
-    config.steps = 40
+def load(file: str, changes: Sequence[str]) -> Experiment:
+    """An experiment whose file's name is that of its network; KEY=NUMBER changes it."""
+    experiment = base_experiment("UNet3D" if "unet" in file else "FullInvRes")
+    values: dict[str, Any] = {"steps": 40, "optimiser.warmup": 10}
     for change in changes:
         key, _, value = change.partition("=")
-        value = json.loads(value)
-        config.update_from_flattened_dict({key: tuple(value) if type(value) is list else value})
-    return config
+        values[key] = json.loads(value)
+    return experiment.changed(values)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def finish() -> Callable[..., None]:
         rate: float = 4.0,
         root: str | None = None,
     ) -> None:
-        config = run.config(steps).to_dict()
+        config = run.experiment(steps).to_json()
         (folder / "checkpoints" / str(steps)).mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "data.json").write_text(json.dumps({"root": root}))

@@ -22,9 +22,9 @@ def test_each_row_is_trained_on_each_fold_with_each_seed(make_grid: Callable[...
 def test_a_run_has_the_configuration_that_its_arguments_say(make_grid: Callable[..., Grid]):
     grid = make_grid(changes=["data.folds=4"], vary="data.foreground=0.1|0.5", seeds=(7,))
     run = list(grid.runs())[1]
-    config = run.config(12)
-    assert (config.data.foreground, config.data.folds) == (0.5, 4)
-    assert (config.seed, config.data.fold, config.steps) == (7, 0, 12)
+    experiment = run.experiment(12)
+    assert (experiment.data.foreground, experiment.data.folds) == (0.5, 4)
+    assert (experiment.seed, experiment.data.fold, experiment.steps) == (7, 0, 12)
     assert run.arguments(12) == [
         "--config=configs/full.py",
         "--config.data.folds=4",
@@ -33,13 +33,13 @@ def test_a_run_has_the_configuration_that_its_arguments_say(make_grid: Callable[
         "--config.seed=7",
         "--config.steps=12",
     ]
-    assert run.row.config.steps == 40  # a run's own values are not those of its row
+    assert run.row.experiment.steps == 40  # a run's own values are not those of its row
 
 
 def test_names_are_safe_for_folders_and_shells(make_grid: Callable[..., Grid]):
-    grid = make_grid("a b/é$(x).py:cpu/1", vary="data.patch=[8,8,8]|[16,8,8]|[-1,8,8]")
+    grid = make_grid("a b/é$(x).py:cpu/1", vary="vae.widths=[8,8,8]|[16,8,8]|[-1,8,8]")
     names = [row.name for row in grid.rows]
-    assert names == ["x_cpu_1_patch_8_8_8", "x_cpu_1_patch_16_8_8", "x_cpu_1_patch_-1_8_8"]
+    assert names == ["x_cpu_1_widths_8_8_8", "x_cpu_1_widths_16_8_8", "x_cpu_1_widths_-1_8_8"]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", run.name) for run in grid.runs())
     assert [row.value for row in grid.rows] == ["[8,8,8]", "[16,8,8]", "[-1,8,8]"]
 

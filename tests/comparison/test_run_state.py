@@ -44,7 +44,7 @@ def test_a_finished_run_is_read(run: Run, finish: Callable[..., None], tmp_path:
 def test_an_empty_folder_is_of_no_run(run: Run, tmp_path: Path):
     folder = tmp_path / "missing"
     refuse_another(folder, run, 40, None)
-    assert not is_trained(folder, run.config(40)) and not is_scored(folder, run.config(40))
+    assert not is_trained(folder, run.experiment(40)) and not is_scored(folder, run.experiment(40))
     assert read_result(folder, run, 40) is None
 
 
@@ -52,8 +52,8 @@ def test_a_run_on_its_way_is_not_finished(run: Run, finish: Callable[..., None],
     finish(tmp_path, run, SCORES)
     (tmp_path / "checkpoints" / "40").rename(tmp_path / "checkpoints" / "40.orbax-checkpoint-tmp-1")
     (tmp_path / "checkpoints" / "20").mkdir()
-    assert not is_trained(tmp_path, run.config(40))
-    assert not is_scored(tmp_path, run.config(40))
+    assert not is_trained(tmp_path, run.experiment(40))
+    assert not is_scored(tmp_path, run.experiment(40))
 
 
 def test_scores_of_an_earlier_checkpoint_do_not_count(
@@ -62,7 +62,7 @@ def test_scores_of_an_earlier_checkpoint_do_not_count(
     finish(tmp_path, run, SCORES)
     later = (tmp_path / "compare" / "summary.json").stat().st_mtime + 10
     os.utime(tmp_path / "checkpoints" / "40", (later, later))
-    assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
+    assert is_trained(tmp_path, run.experiment(40)) and not is_scored(tmp_path, run.experiment(40))
 
 
 def test_scores_of_another_configuration_do_not_count(
@@ -73,7 +73,7 @@ def test_scores_of_another_configuration_do_not_count(
     summary = json.loads(file.read_text())
     summary["config"]["optimiser"]["average"] = 0.5
     file.write_text(json.dumps(summary))
-    assert is_trained(tmp_path, run.config(40)) and not is_scored(tmp_path, run.config(40))
+    assert is_trained(tmp_path, run.experiment(40)) and not is_scored(tmp_path, run.experiment(40))
 
 
 @pytest.mark.parametrize("kind", ["classes", "regions"])
@@ -81,7 +81,7 @@ def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
     kind: str, make_grid: Callable[..., Grid], finish: Callable[..., None], tmp_path: Path
 ):
     run = next(make_grid().runs())
-    assert run.config(40).augment.flip is None
+    assert run.experiment(40).augment.flip is None
     names = ["background", "left_kidney", "right_kidney"]
     other: dict[str, Any] = {
         **{"layout": "msd", "root": None, "modalities": ["MR"], "classes": ["a"], "values": [0]},
@@ -106,11 +106,11 @@ def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
     for flip, described in (([0, 0.5, 0.5], data), ([0.5] * 3, other)):
         folder = settled(flip, described)
         refuse_another(folder, run, 40, None)
-        assert is_trained(folder, run.config(40)) and read_result(folder, run, 40) is not None
+        assert is_trained(folder, run.experiment(40)) and read_result(folder, run, 40) is not None
     # A run whose flip was given by hand is another one, and is no open one.
     for flip in ([0.5, 0.5, 0.5], [0, 0, 0]):
         folder = settled(flip, data)
-        assert not is_trained(folder, run.config(40))
+        assert not is_trained(folder, run.experiment(40))
         with pytest.raises(UserError, match=r"was trained with config.augment.flip \[.*, now \["):
             refuse_another(folder, run, 40, None)
 
@@ -120,7 +120,7 @@ def test_a_run_of_other_settings_is_refused_by_key(
 ):
     finish(tmp_path, run, SCORES)
     other = next(make_grid(changes=["optimiser.average=0.5"]).runs())
-    assert not is_trained(tmp_path, other.config(40))
+    assert not is_trained(tmp_path, other.experiment(40))
     with pytest.raises(UserError, match=r"config\.optimiser\.average 0\.995, now 0\.5; give"):
         refuse_another(tmp_path, other, 40, None)
     with pytest.raises(UserError, match=r"config\.steps 40, now 60"):
@@ -148,15 +148,15 @@ def test_scores_of_an_older_checkpoint_do_not_count(
     for step, counts in ((40, True), (20, False)):
         file.write_text(json.dumps(summary | {"scored": {"split": "val", "step": step}}))
         assert scored_step(tmp_path) == step
-        assert is_scored(tmp_path, run.config(40)) == counts
-    assert is_trained(tmp_path, run.config(40))
+        assert is_scored(tmp_path, run.experiment(40)) == counts
+    assert is_trained(tmp_path, run.experiment(40))
 
 
 def test_a_name_that_is_no_step(run: Run, finish: Callable[..., None], tmp_path: Path):
     finish(tmp_path, run, SCORES)
     for name in ("²", "500.damaged"):
         (tmp_path / "checkpoints" / name).mkdir()
-    assert is_scored(tmp_path, run.config(40))
+    assert is_scored(tmp_path, run.experiment(40))
 
 
 def test_the_digest_of_a_run_file_counts(run: Run, finish: Callable[..., None], tmp_path: Path):
@@ -164,7 +164,7 @@ def test_the_digest_of_a_run_file_counts(run: Run, finish: Callable[..., None], 
     for name in ("config.json", "data.json"):
         file = tmp_path / name
         file.write_text(signed_json.to_text(json.loads(file.read_text())))
-    assert is_scored(tmp_path, run.config(40))
+    assert is_scored(tmp_path, run.experiment(40))
     refuse_another(tmp_path, run, 40, None)
     for name in ("config.json", "data.json"):
         file = tmp_path / name

@@ -20,8 +20,9 @@ from invseg_jax.data.content import case_digest
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import load_case
-from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.preprocess import prepare
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 
 Write = Callable[..., Path]
 

@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from invseg_jax.data.entry_manifest import DamagedEntry
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 Write = Callable[..., Path]
 FILES = ("entry.json", "image.npy", "label.npy", "foreground-1.npy", "foreground-2.npy")
@@ -180,9 +182,9 @@ def test_batches_after_damage_are_those_of_an_undamaged_cache(
 ) -> None:
     lines: list[str] = []
     cases = CaseCache(dataset, None, tmp_path / "cache", lines.append).prepared(dataset.cases)
-    settings = {"patch": (4, 5, 3), "batch": 2, "foreground": 0.5, "seed": 7}
-    expected = list(itertools.islice(training_batches(cases, **settings), 12))
-    batches = training_batches(cases, threads=threads, **settings)
+    settings = DataSettings(patch=(4, 5, 3), batch=2, foreground=0.5)
+    expected = list(itertools.islice(training_batches(cases, settings, seed=7), 12))
+    batches = training_batches(cases, replace(settings, threads=threads), seed=7)
     found = list(itertools.islice(batches, 3))
     for entry in cases:
         flip(entry.folder / "image.npy", 3001)

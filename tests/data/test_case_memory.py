@@ -11,7 +11,8 @@ from invseg_jax.data.case_memory import Windows, case_demand
 from invseg_jax.data.layouts import Case, Dataset
 from invseg_jax.data.loaded_case import load_case
 from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.preprocess import prepare
+from invseg_jax.experiment import Preprocessing
 from invseg_jax.inference.segmentation import Segmenter, segment
 from invseg_jax.inference.sliding_window import sliding_window
 from tests.nifti_bytes import affine, nifti, save

@@ -12,17 +12,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data import fingerprint as module
 from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.fingerprint import Fingerprint, WholeImage, measure
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases, prepared_split, training_fingerprint
 from invseg_jax.data.split import hold_out
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, Preprocessing
 
 Write = Callable[..., Path]
 
@@ -167,14 +166,12 @@ def test_preparing_measures_in_passing(dataset: Dataset, tmp_path: Path) -> None
 
 def test_held_out_cases_are_never_part_of_it(dataset: Dataset) -> None:
     """A held-out case of other intensities changes nothing; a training case does."""
-    config = base_config()
-    config.data.folds = 4
-    config.data.preprocess.normalisation = ("ct",)
+    settings = DataSettings(folds=4, preprocess=Preprocessing(normalisation=("ct",)))
     training, held_out = hold_out(labelled_cases(dataset), 4, 0)
 
     def prepare() -> tuple[Fingerprint, list, list]:
-        trained, held, found = prepared_split(config, dataset, lambda line: None)
-        assert found == training_fingerprint(config, dataset, lambda line: None)
+        trained, held, found = prepared_split(settings, dataset, lambda line: None)
+        assert found == training_fingerprint(settings, dataset, lambda line: None)
         assert set(found.cases) == {case.id for case in training}
         return found, trained, held
 

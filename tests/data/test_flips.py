@@ -6,14 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.fingerprint import Fingerprint, measure
-from invseg_jax.data.flips import choose_flips, with_flips
+from invseg_jax.data.flips import choose_flips
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.placement import Placement
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import Regions
-from invseg_jax.errors import UserError
+from invseg_jax.experiment import Augmentation, Preprocessing
 
 TWINS = ("background", "left_kidney", "liver", "right_kidney")
 DIRECTIONS = {"R": (1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1)}
@@ -21,14 +19,16 @@ DIRECTIONS |= {"L": (-1, 0, 0), "P": (0, -1, 0), "I": (0, 0, -1)}
 APART = ("background", "anterior", "posterior")
 
 
-def settings(flip: tuple | None = None, *, canonical: bool = True) -> Config:
-    config = base_config()
-    config.augment.flip = flip
-    config.data.preprocess.canonical = canonical
-    return config
+OPEN = Augmentation()
+CANONICAL, AS_STORED = Preprocessing(), Preprocessing(canonical=False)
 
 
-def fingerprint(config: Config, *codes: str | None) -> Fingerprint:
+def given(*flip: float) -> Augmentation:
+    d, h, w = flip
+    return Augmentation(flip=(d, h, w))
+
+
+def fingerprint(settings: Preprocessing, *codes: str | None) -> Fingerprint:
     """Of one image for each of the codes, such as "LPS": where its axes run to; None: unknown."""
     measured = {}
     for number, code in enumerate(codes):
@@ -40,15 +40,15 @@ def fingerprint(config: Config, *codes: str | None) -> Fingerprint:
         place = Placement.of_affine(affine, oriented=code is not None)
         case = LoadedCase(str(number), image, label, affine, place)
         measured[case.id] = measure(case, 2, np.random.default_rng(0))
-    return Fingerprint.of(measured, ("MR",), ("background", "a"), Preprocessing.of(config))
+    return Fingerprint.of(measured, ("MR",), ("background", "a"), settings)
 
 
 def test_without_sides_it_is_one_half_along_each_axis():
     for codes in (("RAS", "RAS"), ("RAS", None), (None,)):
-        config = settings()
-        flips = choose_flips(config, APART, fingerprint=fingerprint(config, *codes))
+        measured = fingerprint(CANONICAL, *codes)
+        flips = choose_flips(OPEN, CANONICAL, APART, fingerprint=measured)
         assert flips.probabilities == (0.5, 0.5, 0.5) and flips.note == ""
-    assert choose_flips(settings(), APART).probabilities == (0.5, 0.5, 0.5)
+    assert choose_flips(OPEN, CANONICAL, APART).probabilities == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_without_sides_it_is_one_half_along_each_axis():
 def test_with_sides_it_is_off_along_the_axes_that_are_left_right(
     canonical: bool, codes: tuple, off: tuple
 ):
-    config = settings(canonical=canonical)
-    measured = fingerprint(config, *codes)
+    settings = Preprocessing(canonical=canonical)
+    measured = fingerprint(settings, *codes)
     assert measured.left_right == off
     assert measured.oriented == tuple(code is not None for code in codes)
-    flips = choose_flips(config, TWINS, fingerprint=measured)
+    flips = choose_flips(OPEN, settings, TWINS, fingerprint=measured)
     assert flips.probabilities == tuple(0.0 if axis in off else 0.5 for axis in range(3))
     axes = {1: f"axis {off[0]}", 2: "axes 0 and 2", 3: "all axes"}[len(off)]
     assert flips.note.startswith(f"mirroring is off along {axes} (")
@@ -86,52 +86,44 @@ def test_with_sides_it_is_off_along_the_axes_that_are_left_right(
 
 def test_what_is_given_by_hand_stays_with_a_warning():
     for flip, axes in (((0.5, 0.5, 0.5), "axis 0 (left-right)"), ((1, 0, 0), "axis 0")):
-        config = settings(flip)
-        flips = choose_flips(config, TWINS, fingerprint=fingerprint(config, "RAS", "LAS"))
+        measured = fingerprint(CANONICAL, "RAS", "LAS")
+        flips = choose_flips(given(*flip), CANONICAL, TWINS, fingerprint=measured)
         assert flips.probabilities == flip
         assert flips.note.startswith(f"warning: config.augment.flip mirrors along {axes}")
         assert "left_kidney and right_kidney" in flips.note and "\n" not in flips.note
-        assert with_flips(config, flips).augment.flip == flip
+        assert given(*flip).settled(flips.probabilities).flip == flip
     # Along the other axes there is nothing to say.
-    assert choose_flips(settings((0, 0.5, 0.5)), TWINS).note == ""
-    assert choose_flips(settings((0.5, 0.5, 0.5)), APART).note == ""
-    config = settings((0, 0.5, 0))
-    note = choose_flips(config, TWINS, fingerprint=fingerprint(config, None)).note
+    assert choose_flips(given(0, 0.5, 0.5), CANONICAL, TWINS).note == ""
+    assert choose_flips(given(0.5, 0.5, 0.5), CANONICAL, APART).note == ""
+    unknown = fingerprint(CANONICAL, None)
+    note = choose_flips(given(0, 0.5, 0), CANONICAL, TWINS, fingerprint=unknown).note
     assert note.startswith("warning: config.augment.flip mirrors along axis 1 (the headers of 1 of")
 
 
 def test_regions_count_where_they_are_segmented():
     regions = Regions(("lung left", "lung right"), ((1, 2), (2,)), (1, 2))
-    flips = choose_flips(settings(), APART, regions)
+    flips = choose_flips(OPEN, CANONICAL, APART, regions)
     assert flips.probabilities == (0.0, 0.5, 0.5)
     assert "the regions lung left and lung right differ only" in flips.note
-    assert choose_flips(settings(), TWINS, Regions.apart(2)).note == ""
+    assert choose_flips(OPEN, CANONICAL, TWINS, Regions.apart(2)).note == ""
 
 
 def test_all_pairs_are_counted():
     names = [f"rib_{side}_{number}" for side in ("left", "right") for number in range(12)]
-    note = choose_flips(settings(), names).note
+    note = choose_flips(OPEN, CANONICAL, names).note
     assert "the classes rib_left_0 and rib_right_0 (and 11 more such pairs) differ" in note
 
 
 def test_before_the_images_are_known_axis_0_of_canonical_ones_is_left_right():
-    earlier = replace(fingerprint(settings(), "RAS"), left_right=(), oriented=())
+    earlier = replace(fingerprint(CANONICAL, "RAS"), left_right=(), oriented=())
     for measured in (None, earlier):
-        assert choose_flips(settings(), TWINS, fingerprint=measured).probabilities == (0, 0.5, 0.5)
-        as_stored = settings(canonical=False)
-        assert choose_flips(as_stored, TWINS, fingerprint=measured).probabilities == (0, 0, 0)
+        for settings, expected in ((CANONICAL, (0, 0.5, 0.5)), (AS_STORED, (0, 0, 0))):
+            flips = choose_flips(OPEN, settings, TWINS, fingerprint=measured)
+            assert flips.probabilities == expected
 
 
-def test_a_configuration_is_settled_in_a_copy():
-    for leaves_open in (None, (None,)):
-        config = settings(leaves_open)
-        settled = with_flips(config, choose_flips(config, TWINS))
-        assert settled.augment.flip == (0.0, 0.5, 0.5) and settled.is_locked
-        assert config.augment.flip == leaves_open
-        # What is settled counts as given: the axes do not change any more.
-        assert choose_flips(settled, TWINS).probabilities == (0.0, 0.5, 0.5)
-
-
-def test_probabilities_that_are_none_are_refused():
-    with pytest.raises(UserError, match="config.augment.flip"):
-        choose_flips(settings((0.5, 2.0, 0.5)), TWINS)
+def test_what_is_settled_counts_as_given():
+    settled = OPEN.settled(choose_flips(OPEN, CANONICAL, TWINS).probabilities)
+    assert settled.flip == (0.0, 0.5, 0.5) and OPEN.flip is None
+    # The axes do not change any more, whatever is found out about the images.
+    assert choose_flips(settled, AS_STORED, TWINS).probabilities == (0.0, 0.5, 0.5)

@@ -16,6 +16,7 @@ from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import load_case
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 from tests.nifti_bytes import METRE, MICRON, nifti, phantom, write_cases
 from tests.nifti_bytes import affine as nifti_affine
 
@@ -306,8 +307,11 @@ def test_files_of_one_lattice_are_brought_onto_the_axes_of_the_image(
     )
     first, second = rng.normal(size=(2, 7, 6, 5)).astype(np.float32)
     label = rng.integers(0, 3, (7, 6, 5)).astype(np.uint8)
-    plain = {"images": (("a", "*_a.nii"), ("b", "*_b.nii")), "label": "*_l.nii"}
-    plain |= {"classes": (("front", 1), ("back", 2)), "reference": ""}
+    plain = PlainSettings(
+        images=(("a", "*_a.nii"), ("b", "*_b.nii")),
+        label="*_l.nii",
+        classes=(("front", 1), ("back", 2)),
+    )
     for turn in ([[0, -1], [1, -1], [2, 1]], [[2, 1], [0, 1], [1, -1]], [[1, 1], [0, 1], [2, -1]]):
         nib.Nifti1Image(first, affine).to_filename(tmp_path / "x_a.nii")
         for name, array in (("b", second), ("l", label)):

@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,25 @@ from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 PATCH = (4, 5, 3)
 VOXEL = (2, 3, 1)  # the one voxel of class 2; there is none of class 1
 
 
-def batches_of(cases, **changes):
-    settings: dict[str, Any] = {"batch": 2, "foreground": 0.5, "seed": 7, "threads": 0}
-    settings |= {"patch": PATCH, **changes}
-    return training_batches(cases, **settings)
+SETTINGS = DataSettings(patch=PATCH, batch=2, foreground=0.5, threads=0)
+
+
+def batches_of(cases, *, seed=7, margin=0, process=0, processes=1, patches=None, **changes: Any):
+    return training_batches(
+        cases,
+        replace(SETTINGS, **changes),
+        patches=patches,
+        seed=seed,
+        margin=margin,
+        process=process,
+        processes=processes,
+    )
 
 
 def make_case(folder, number, *, shape=(9, 8, 7), label=True, channels=2):
@@ -242,22 +253,17 @@ def test_cases_without_label_are_named_at_once(tmp_path):
         batches_of(cases)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"patch": (4, 5)}, "patch"),
-        ({"patch": (4, 0, 5)}, "patch"),
-        ({"batch": 0}, "batch"),
-        ({"batch": 3, "processes": 2}, "batch = 3 does not divide among 2"),
-        ({"foreground": 1.5}, "foreground"),
-        ({"seed": -1}, "seed"),
-        ({"seed": 2**32}, "seed"),
-        ({"threads": -1}, "threads"),
-    ],
-)
-def test_impossible_settings_are_refused(cases, wrong, message):
-    with pytest.raises(UserError, match=message):
-        batches_of(cases, **wrong)
+def test_patches_that_do_not_divide_are_refused(cases):
+    for wrong in ({"batch": 3}, {"batch": 2, "patches": 5}, {"patches": 0}):
+        with pytest.raises(UserError, match="patches a step do not divide among 2 process") as told:
+            batches_of(cases, processes=2, **wrong)
+        assert "\n" not in str(told.value)
+    with pytest.raises(ValueError, match="process 2 of 2"):
+        batches_of(cases, process=2, processes=2)
+
+
+def test_more_patches_than_a_batch_are_those_of_a_larger_batch(cases):
+    assert_same(take(batches_of(cases, patches=6), 4), take(batches_of(cases, batch=6), 4))
 
 
 def test_no_cases_are_refused():

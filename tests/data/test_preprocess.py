@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.normalise import Intensities, normalise
-from invseg_jax.data.preprocess import Preprocessing, prepare
+from invseg_jax.data.preprocess import prepare
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 
 AS_IN_THE_FILE = Preprocessing(canonical=False)
 
@@ -51,7 +51,6 @@ def test_by_default_only_axes_and_intensities_change() -> None:
     np.testing.assert_array_equal(same.image[::-1], prepared.image)
     for array in (prepared.image, prepared.label, same.image):
         assert array is not None and array.flags.c_contiguous
-    assert Preprocessing.of(base_config()) == Preprocessing()
 
 
 @pytest.mark.parametrize("margin, size", [(0, (5, 4, 5)), (1, (7, 6, 7)), (50, (9, 8, 7))])
@@ -129,7 +128,7 @@ def test_however_a_scan_is_stored_a_network_sees_the_same(axes, signs, crop, mar
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
-def test_air_stays_zero_when_it_is_resampled(interpolation: str) -> None:
+def test_air_stays_zero_when_it_is_resampled(interpolation: Any) -> None:
     loaded = case((16, 16, 16))
     prepared = prepare(loaded, Preprocessing(spacing=(0.6, 0.6, 0.6), interpolation=interpolation))
     air: Any = ndimage.binary_erosion(loaded.image[..., 0] == 0, iterations=2)
@@ -162,40 +161,6 @@ def test_each_modality_has_its_own_normalisation() -> None:
         prepare(loaded, Preprocessing(normalisation=("ct",)))
     with pytest.raises(UserError, match="give one for all or 2 of them"):
         prepare(loaded, Preprocessing(normalisation=("ct", "ct", "z_score")), (ct, ct))
-
-
-@pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"spacing": (1, 1)}, r"spacing is \(1, 1\): give three lengths in mm, or None"),
-        ({"spacing": (1, 1, 0)}, "spacing"),
-        ({"spacing": (1, 1, float("nan"))}, "spacing"),
-        ({"spacing": "fine"}, "spacing"),
-        ({"interpolation": "nearest"}, "interpolation is 'nearest': there are linear, cubic"),
-        ({"labels": "cubic"}, "labels is 'cubic': there are linear, nearest"),
-        ({"margin": -1}, "margin is -1"),
-        ({"normalisation": ("min_max",)}, "there are z_score_nonzero, z_score, ct"),
-        ({"normalisation": ()}, "normalisation"),
-    ],
-)
-def test_wrong_settings(changes: dict[str, Any], words: str) -> None:
-    config = base_config()
-    with config.unlocked():
-        for name, value in changes.items():
-            del config.data.preprocess[name]
-            config.data.preprocess[name] = value
-    with pytest.raises(UserError, match=words) as caught:
-        Preprocessing.of(config)
-    assert "config.data.preprocess." in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_settings_from_the_command_line_and_from_json() -> None:
-    assert Preprocessing(spacing=(None,)).spacing is None  # type: ignore[arg-type]
-    assert Preprocessing(spacing=[1, 2, 3]).spacing == (1.0, 2.0, 3.0)  # type: ignore[arg-type]
-    earlier = base_config()
-    with earlier.unlocked():
-        del earlier.data["preprocess"]
-    assert Preprocessing.of(earlier) == AS_IN_THE_FILE
 
 
 def test_settings_of_steps_that_are_not_taken_change_nothing() -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data.layouts.brats2020 import CLASSES, MODALITIES, REGIONS, VALUES
 from invseg_jax.data.layouts.case import IGNORED, Dataset, Region
 from invseg_jax.data.regions import Regions, regions_to_segment
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import LossSettings
 
 BRATS: Any = Regions.of(REGIONS, VALUES)
 DATASET = Dataset("BraTS", Path("/data"), MODALITIES, CLASSES, VALUES, (), regions=REGIONS)
@@ -66,23 +66,17 @@ def test_values_on_disk_become_classes():
 
 
 def test_they_are_segmented_where_the_configuration_says_so():
-    config = base_config()
-    assert regions_to_segment(config, DATASET) is None
-    config.loss.regions = True
-    assert regions_to_segment(config, DATASET) == BRATS
-    with pytest.raises(
-        UserError, match=r"config.loss.regions: /data \(msd layout\) has no regions"
-    ):
-        regions_to_segment(config, replace(DATASET, regions=()))
+    assert regions_to_segment(LossSettings(), DATASET) is None
+    settings = LossSettings(regions=True)
+    assert regions_to_segment(settings, DATASET) == BRATS
+    with pytest.raises(UserError, match="config.loss.regions: the data in /data have no regions"):
+        regions_to_segment(settings, replace(DATASET, regions=()))
 
 
 def test_there_is_a_weight_for_each_output():
-    config = base_config()
-    config.loss.weights = (1.0, 2.0, 3.0)
+    three = LossSettings(weights=(1.0, 2.0, 3.0))
     with pytest.raises(UserError, match="weights has 3 numbers; give one for each of background, "):
-        regions_to_segment(config, DATASET)
-    config.loss.regions = True
-    assert regions_to_segment(config, DATASET) == BRATS
-    config.loss.weights = (1.0,)
+        regions_to_segment(three, DATASET)
+    assert regions_to_segment(replace(three, regions=True), DATASET) == BRATS
     with pytest.raises(UserError, match="weights has 1 numbers; give one for each of WT, TC, ET, "):
-        regions_to_segment(config, DATASET)
+        regions_to_segment(LossSettings(regions=True, weights=(1.0,)), DATASET)

@@ -9,9 +9,9 @@ from invseg_jax.data import shortage as module
 from invseg_jax.data.case_memory import Windows, case_demand
 from invseg_jax.data.layouts import Case, Dataset
 from invseg_jax.data.loaded_case import load_case
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.shortage import one_line_for_memory, refuse_shortage, shortage
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing
 from tests.nifti_bytes import affine, nifti, save
 
 AS_IT_IS = Preprocessing()

@@ -1,7 +1,6 @@
 """Which slices of a label map count as annotated."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -9,11 +8,9 @@ from hypothesis.extra import numpy as hnp
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.sparse_annotation import (
     annotated_voxels,
-    check_slices,
     keep_slices,
     leave_out_slices,
 )
-from invseg_jax.errors import UserError
 
 
 def test_slices_stand_in_the_middle_of_equal_parts() -> None:
@@ -53,14 +50,3 @@ def test_the_two_halves_make_the_whole(label, slices, random) -> None:
         alone = [count if other == axis else 0 for other in range(3)]
         planes = annotated_voxels(label, alone).any(axis=others)
         assert min(count, 1) <= planes.sum() <= count
-
-
-@pytest.mark.parametrize("slices", [(), (3, 3, 3), (0, 0, 1)])
-def test_counts(slices: tuple[int, ...]) -> None:
-    assert check_slices(list(slices)) == slices
-
-
-@pytest.mark.parametrize("slices", [(3,), (1, 1), (0, 0, 0), (-1, 2, 2), (1.0, 1, 1), "333"])
-def test_counts_that_are_none(slices) -> None:
-    with pytest.raises(UserError, match=r"annotated_slices is .*\(3, 3, 3\)"):
-        check_slices(slices)

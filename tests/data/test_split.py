@@ -1,15 +1,17 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.layouts import Case
 from invseg_jax.data.split import check_split, hold_out, holds_out, split_cases
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 
 
 @pytest.mark.parametrize("count", [5, 6, 9, 10, 208, 484])
@@ -106,11 +108,6 @@ def test_patients_are_shuffled_as_nnunet_shuffles_cases():
 
 
 @pytest.fixture
-def config() -> Config:
-    return base_config()
-
-
-@pytest.fixture
 def cases() -> list[Case]:
     """Two scans of each of eight patients."""
     return [Case(f"sub-{p}_ses-{s}", (), None) for p in range(8) for s in (1, 2)]
@@ -121,24 +118,20 @@ def ids(sides: tuple[list[Case], list[Case]]) -> tuple[list[str], list[str]]:
     return training, held_out
 
 
-def test_without_keys_the_split_is_as_it_was(config: Config, cases: list[Case]):
-    for config.data.fold in range(5):
-        assert split_cases(config, cases) == hold_out(cases, 5, config.data.fold)
-    # As in runs of earlier versions, whose configuration has neither key.
-    with config.unlocked():
-        del config.data.group, config.data.split
-    assert split_cases(config, cases) == hold_out(cases, 5, 4)
-    assert holds_out(config)
+def test_without_group_and_file_cases_are_divided(cases: list[Case]):
+    for fold in range(5):
+        settings = DataSettings(fold=fold)
+        assert split_cases(settings, cases) == hold_out(cases, 5, fold)
+        assert holds_out(settings)
 
 
-def test_a_pattern_of_the_patient(config: Config, cases: list[Case]):
-    config.data.group = r"(sub-\d+)_ses-.*"
-    training, held_out = ids(split_cases(config, cases))
+def test_a_pattern_of_the_patient(cases: list[Case]):
+    training, held_out = ids(split_cases(DataSettings(group=r"(sub-\d+)_ses-.*"), cases))
     patients = [{id[:5] for id in side} for side in (training, held_out)]
     assert patients[0].isdisjoint(patients[1])
     assert (len(training), len(held_out)) == (12, 4)  # two of eight patients
-    config.data.group = "sub-."  # as a whole
-    assert ids(split_cases(config, cases)) == (training, held_out)
+    whole = DataSettings(group="sub-.")
+    assert ids(split_cases(whole, cases)) == (training, held_out)
 
 
 @pytest.mark.parametrize(
@@ -150,23 +143,20 @@ def test_a_pattern_of_the_patient(config: Config, cases: list[Case]):
         ({"group": r"(x)?sub"}, "finds no patient in the id of sub-0_ses-1"),
         ({"group": "sub-.", "folds": 9}, r"8 patients \(config.data.group\) .* into 9 folds"),
         ({"group": "sub-.", "fold": 5}, "config.data.fold 5 of 5 folds"),
-        ({"group": "sub-.", "split": "a.json"}, "is 'sub-.' and .*split is 'a.json'; give one"),
         ({"split": "none.json"}, "config.data.split: none.json: no such file; check the path"),
     ],
 )
-def test_keys_that_are_refused(
-    config: Config, cases: list[Case], changes: dict[str, object], match: str
-):
-    config.data.update(changes)
+def test_keys_that_are_refused(cases: list[Case], changes: dict[str, Any], match: str):
+    settings = DataSettings(**changes)
     with pytest.raises(UserError, match=match) as caught:
-        split_cases(config, cases)
+        split_cases(settings, cases)
     assert "\n" not in str(caught.value)
     # Without the cases, what the keys alone tell.
     if "no patient" in match or "8 patients" in match:
-        check_split(config, config.data.fold)
+        check_split(settings, settings.fold)
     else:
         with pytest.raises(UserError, match=match):
-            check_split(config, config.data.fold)
+            check_split(settings, settings.fold)
 
 
 def write(folder: Path, entries: object) -> str:
@@ -174,41 +164,38 @@ def write(folder: Path, entries: object) -> str:
     return str(folder / "splits_final.json")
 
 
-def test_a_split_file(config: Config, cases: list[Case], tmp_path: Path):
+def test_a_split_file(cases: list[Case], tmp_path: Path):
     names = [case.id for case in cases]
     entries = [
         {"train": names[:10], "val": names[10:]},
         {"train": names[:1:-1], "val": names[:1]},  # one is in neither, as nnU-Net allows
         {"train": names, "val": []},
     ]
-    config.data.split = write(tmp_path, entries)
-    config.data.folds = 1  # counts for nothing
-    assert holds_out(config)
+    settings = DataSettings(split=write(tmp_path, entries), folds=1)  # folds count for nothing
+    assert holds_out(settings)
     for fold, expected in enumerate(
         [(names[:10], names[10:]), (names[2:], names[:1]), (names, [])]
     ):
-        config.data.fold = fold
-        assert ids(split_cases(config, cases)) == expected
-        check_split(config, fold)
+        assert ids(split_cases(replace(settings, fold=fold), cases)) == expected
+        check_split(settings, fold)
     with pytest.raises(UserError, match="config.data.fold 3: .*json has 3 entries; folds count fr"):
-        check_split(config, 3)
+        check_split(settings, 3)
 
 
-def test_ids_of_a_split_file(config: Config, tmp_path: Path):
+def test_ids_of_a_split_file(tmp_path: Path):
     composed, decomposed = "Zo\u00eb", "Zoe\u0308"
-    config.data.split = write(tmp_path, [{"train": [decomposed, "a"], "val": ["b"]}])
+    file = write(tmp_path, [{"train": [decomposed, "a"], "val": ["b"]}])
+    settings = DataSettings(split=file)
     cases = [Case(id, (), None) for id in ("a", "b", composed)]
-    assert ids(split_cases(config, cases)) == (["a", composed], ["b"])
+    assert ids(split_cases(settings, cases)) == (["a", composed], ["b"])
     with pytest.raises(UserError, match="names b, and the data set has no labelled case with"):
-        split_cases(config, cases[::2])
+        split_cases(settings, cases[::2])
     # Of config.data.cases, fewer are chosen than there are.
-    assert ids(split_cases(config, cases[::2], ["a", "b", composed])) == (["a", composed], [])
+    assert ids(split_cases(settings, cases[::2], ["a", "b", composed])) == (["a", composed], [])
     with pytest.raises(UserError, match="entry 0 of .* trains on none of config.data.cases"):
-        split_cases(config, cases[1:2], ["a", "b", composed])
+        split_cases(settings, cases[1:2], ["a", "b", composed])
 
 
-def test_nothing_is_held_out(config: Config):
-    config.data.folds = 1
-    assert not holds_out(config)
-    config.data.group = "a"
-    assert not holds_out(config)
+def test_nothing_is_held_out():
+    assert not holds_out(DataSettings(folds=1))
+    assert not holds_out(DataSettings(folds=1, group="a"))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.data.source import prepared_split
 from invseg_jax.data.vanished_classes import vanished_classes
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, Preprocessing
 from tests.nifti_bytes import affine, nifti, write_cases
 
 COARSE: dict[str, Any] = {"spacing": (3.0, 3.0, 3.0)}
@@ -46,12 +46,9 @@ def write(root: Path, whole: tuple[int, ...] = (), *, kept: tuple[int, ...] = (1
 
 
 def prepare(dataset: Dataset, slices: tuple[int, ...] = (), **changes: Any) -> list[str]:
-    config: Config = base_config()
-    config.data.folds = 4
-    config.data.annotated_slices = slices
-    config.data.preprocess.update(changes)
+    settings = DataSettings(folds=4, annotated_slices=slices, preprocess=Preprocessing(**changes))
     said: list[str] = []
-    prepared_split(config, dataset, said.append)
+    prepared_split(settings, dataset, said.append)
     return [line for line in said if "is left on" in line]
 
 

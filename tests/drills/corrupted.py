@@ -25,7 +25,6 @@ import nibabel
 import numpy as np
 
 from invseg_jax import command
-from invseg_jax.configuration import Config
 from invseg_jax.errors import UserError
 from invseg_jax.main_memory import give_back
 from tests.nifti_bytes import affine, header, nifti
@@ -247,13 +246,12 @@ ODD = ("", " \x1b[31m", "\u202e\r", "\n[b]")
 
 def write_run(folder: Path) -> Path:
     """Trains a tiny network on balls, on a grid of a fixed spacing."""
-    from invseg_jax.train import train
+    from tests.trained import train
 
     write_balls(folder / "balls")
-    config: Config = tiny_config()
-    config.steps = config.save_every = config.eval_every = 100
-    config.data.preprocess.spacing = SPACING
-    train(config, folder / "run", str(folder / "balls"))
+    changes = {"steps": 100, "save_every": 100, "eval_every": 100}
+    experiment = tiny_config().changed(changes | {"data.preprocess.spacing": SPACING})
+    train(experiment, folder / "run", str(folder / "balls"))
     return folder / "run"
 
 

@@ -9,31 +9,38 @@ import optax
 import pytest
 from flax import nnx
 
-from invseg_jax.configuration import Config, base_config
-from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.cache import CachedCase
 from invseg_jax.evaluation import validate
 from invseg_jax.evaluation.validate import mean_reconstruction
+from invseg_jax.experiment import Augmentation, BranchSettings, Experiment, base_experiment
 from invseg_jax.inference.network import Network, as_network, build_model
+from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training import mesh
-from invseg_jax.training.reconstruction import ReconstructionWeights, with_reconstruction
+from invseg_jax.training.reconstruction import with_reconstruction
 from invseg_jax.training.state import first_state
 from invseg_jax.training.step import make_step
 
 SIZE = (8, 8, 8)
 
 
-def tiny_config(latent: int) -> Config:
-    config = base_config("FullInvRes")
-    config.model.settings.update(channels=(4, 8), couplings=1, groups=2)
-    config.data.patch, config.vae.latent = SIZE, latent
-    return config
+def tiny_experiment(latent: int) -> Experiment:
+    return base_experiment("FullInvRes").changed(
+        {
+            "model.settings.channels": (4, 8),
+            "model.settings.couplings": 1,
+            "model.settings.groups": 2,
+            "data.patch": SIZE,
+            "vae.latent": latent,
+            "vae.reconstruction": 1.0,
+        }
+    )
 
 
 def new_network(latent: int = 8) -> Network:
     """One modality, two classes; on one device."""
-    config = tiny_config(latent)
-    return as_network(config, build_model(config, 1, 2), 2, mesh.make_mesh(1, 2))
+    experiment = tiny_experiment(latent)
+    model = nnx.split(build_model(experiment, 1, 2))
+    return as_network(experiment, *model, 2, mesh.make_mesh(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,7 @@ def test_the_terms_are_those_of_the_training_on_the_central_patches(
     def terms_of(params: Any, image: jax.Array, number: int) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.key(0), number)
         vae = nnx.merge(network.graph, params).outputs(image, key).vae
-        return with_reconstruction(jnp.zeros(()), vae, image, ReconstructionWeights())[1]
+        return with_reconstruction(jnp.zeros(()), vae, image, BranchSettings())[1]
 
     middle = [
         np.pad(cases[0].image[1:9], [(0, 0), (0, 0), (1, 2), (0, 0)]),
@@ -112,15 +119,9 @@ def test_held_out_cases_come_back_better_after_some_steps(
     network: Network, cases: list[CachedCase], once
 ):
     optimiser = optax.adam(1e-2)
-    step = once(
-        make_step(
-            network.graph,
-            optimiser,
-            Augmentation.off(),
-            average=0.9,
-            weights=ReconstructionWeights(1.0, 0.1),
-        )
-    )
+    objective = SegmentationObjective.build(tiny_experiment(latent=8), network.graph, 1)
+    objective = objective.with_augmentation(Augmentation.off())
+    step = once(make_step(objective.loss, optimiser, average=0.9))
     state = first_state(network.params, optimiser, seed=0)
     before, history = mean_reconstruction(network, cases), []
     for number in range(60):

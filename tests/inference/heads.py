@@ -7,7 +7,7 @@ import numpy as np
 from invseg_jax.data.fingerprint import Fingerprint, measure
 from invseg_jax.data.loaded_case import LoadedCase
 from invseg_jax.data.placement import Placement
-from invseg_jax.data.preprocess import Preprocessing
+from invseg_jax.experiment import Preprocessing
 
 MR = Preprocessing()
 SHAPE = (20, 24, 16)

@@ -1,12 +1,14 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from invseg_jax.data.layouts import Case
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 from invseg_jax.inference.inputs import cases_around, find_inputs
 
 ONE = ("MRI",)
@@ -126,17 +128,14 @@ def test_a_folder_of_nnunet_channels(tmp_path: Path):
 
 def test_the_folder_of_one_case(tmp_path: Path):
     touch(tmp_path, "a/mr.nii", "a/pet.nii", "a/seg.nii", "b/mr.nii", "b/pet.nii", "b/seg.nii")
-    plain = {
-        "images": (("mr", "*/mr.nii"), ("pet", "*/pet.nii")),
-        "label": "*/seg.nii",
-        "classes": (("x", 1),),
-        "reference": "",
-    }
+    plain = PlainSettings(
+        images=(("mr", "*/mr.nii"), ("pet", "*/pet.nii")), label="*/seg.nii", classes=(("x", 1),)
+    )
     (case,) = find_inputs(tmp_path / "b", "plain", ("mr", "pet"), plain)
     assert case.id == "b"
     assert [image.name for image in case.images] == ["mr.nii", "pet.nii"]
     # Of one modality too: the label map beside the image is none.
-    plain["images"] = plain["images"][:1]
+    plain = replace(plain, images=plain.images[:1])
     (case,) = find_inputs(tmp_path / "a", "plain", ("mr",), plain)
     assert (case.id, len(case.images)) == ("a", 1)
 

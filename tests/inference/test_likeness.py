@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from invseg_jax.command import load_config
 from invseg_jax.data.cache import CaseCache
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.data.split import hold_out
+from invseg_jax.experiment import Preprocessing
 from invseg_jax.inference.likeness import differences
 from invseg_jax.inference.training_images import TrainingImages
 from tests.inference.heads import MR, SHAPE, fingerprint, scan
@@ -162,7 +163,7 @@ def test_exchanged_modalities_are_told_where_it_is_clear():
 
 
 @pytest.mark.parametrize("normalisation", ["ct", "z_score"])
-def test_three_modalities_that_are_turned_round(normalisation: str):
+def test_three_modalities_that_are_turned_round(normalisation: Any):
     kinds = ("ct", "mr", "pet")
     settings = Preprocessing(normalisation=(normalisation, "z_score", "z_score"))
     training = trained_on(settings, [scan(k, kinds=kinds) for k in range(6)], kinds)
@@ -219,15 +220,14 @@ def test_a_run_of_an_earlier_version_has_no_intensities():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hippocampus", "sarcoma"])
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_real_scans_of_one_study_are_not_told(
     name: str, repository: Path, request: pytest.FixtureRequest, tmp_path: Path
 ):
     """Each fifth against the other four; then changed scans, which are."""
-    config = load_config(str(repository / "configs" / f"{name}.py"), [])
+    data = load_config(str(repository / "configs" / f"{name}.py"), []).data
     root = request.getfixturevalue(name)
-    dataset = open_dataset(config.data.layout, root, config.data.plain)
-    settings, cache = Preprocessing.of(config), CaseCache(dataset, folder=tmp_path)
+    dataset = open_dataset(data.layout, root, data.plain)
+    settings, cache = data.preprocess, CaseCache(dataset, folder=tmp_path)
     cases = labelled_cases(dataset)
     loaded = {case.id: load_case(dataset, case) for case in cases[:: max(1, len(cases) // 40)]}
     told = []

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from invseg_jax import command, evaluate, predict
-from invseg_jax.configuration import Config, base_config, check_config
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Augmentation, Experiment, InferenceSettings, base_experiment
 from invseg_jax.inference.mirroring import (
     check_mirror,
     mean_over_mirrors,
@@ -23,8 +24,8 @@ from invseg_jax.inference.mirroring import (
     warning_of_sides,
 )
 from invseg_jax.inference.network import as_network, build_model
+from invseg_jax.inference.trained_run import DataDescription
 from invseg_jax.training import mesh
-from invseg_jax.training.run_folder import DataDescription
 
 SUBSETS = list(chain.from_iterable(combinations(range(3), k) for k in range(4)))
 
@@ -83,10 +84,11 @@ def test_memory_does_not_grow_with_the_axes():
 
 def test_a_network_is_evaluated_on_each_mirror_image():
     """One that gives regions, in the middle of its windows alone."""
-    config = base_config("CicekUNet3D")
-    config.model.settings.channels, config.data.patch = (4, 8), (20, 20, 18)
-    model = build_model(config, 2, 3)
-    plain = as_network(config, model, 3, mesh.make_mesh(1, 1), Regions.apart(3))
+    experiment = base_experiment("CicekUNet3D").changed(
+        {"model.settings.channels": (4, 8), "data.patch": (20, 20, 18)}
+    )
+    model = nnx.split(build_model(experiment, 2, 3))
+    plain = as_network(experiment, *model, 3, mesh.make_mesh(1, 1), Regions.apart(3))
     # As large as what the network gives, so that there is one window.
     image = random(4, 4, 2, 2)
     mirrored = replace(plain, mirrored=(0, 2)).probabilities(image)
@@ -115,19 +117,13 @@ def test_a_wrong_axis_is_one_line(module: Any, text: str, capsys: pytest.Capture
     assert said.count("\n") == 1 and f"--mirror is {text!r}; give axes" in said
 
 
-@pytest.mark.parametrize("mirror", [(True, False), (True, False, 2), ()])
-def test_a_wrong_setting_is_refused(mirror: tuple):
-    config = base_config()
-    config.inference.mirror = mirror
-    with pytest.raises(UserError, match=r"^config.inference.mirror is \(.*; give True or False"):
-        check_config(config)
+def mirrored(*axes: int) -> InferenceSettings:
+    return InferenceSettings(mirror=flags(axes))
 
 
-def trained(flip: tuple, mirror: tuple = (False, False, False), **preprocess: bool) -> Config:
-    config = base_config()
-    config.augment.flip, config.inference.mirror = flip, mirror
-    config.data.preprocess.update(preprocess)
-    return config
+def flipping(*flip: float) -> Augmentation:
+    d, h, w = flip
+    return Augmentation(flip=(d, h, w))
 
 
 def flags(axes: tuple[int, ...]) -> tuple[bool, bool, bool]:
@@ -137,54 +133,59 @@ def flags(axes: tuple[int, ...]) -> tuple[bool, bool, bool]:
 @pytest.mark.parametrize("learned", SUBSETS)
 @pytest.mark.parametrize("asked", SUBSETS)
 def test_axes_that_training_did_not_mirror_are_refused(learned: tuple, asked: tuple):
-    config = trained(tuple(0.25 * along for along in flags(learned)))
-    in_config = trained(config.augment.flip, flags(asked))
-    run = Path("RUN")
-    refuse_unlearned(run, config)
-    refuse_unlearned(run, in_config, flags(()))
+    augment = flipping(*(0.25 * along for along in flags(learned)))
+    run, plain, in_config = Path("RUN"), InferenceSettings(), mirrored(*asked)
+    refuse_unlearned(run, augment, plain)
+    refuse_unlearned(run, augment, in_config, flags(()))
     if set(asked) <= set(learned):
-        refuse_unlearned(run, config, flags(asked))
-        refuse_unlearned(run, in_config)
-        check_mirror(in_config)
+        refuse_unlearned(run, augment, plain, flags(asked))
+        refuse_unlearned(run, augment, in_config)
+        check_mirror(augment, in_config)
         return
     axes = ",".join(map(str, learned))
     give = f"give --mirror {axes} or --mirror none" if learned else "give --mirror none"
     with pytest.raises(UserError, match=f"^RUN was trained .* {give}$") as caught:
-        refuse_unlearned(run, config, flags(asked))
+        refuse_unlearned(run, augment, plain, flags(asked))
     assert f"--mirror {','.join(map(str, asked))} asks for" in str(caught.value)
     with pytest.raises(UserError, match=f"its config.inference.mirror asks for .*; {give}$"):
-        refuse_unlearned(run, in_config)
+        refuse_unlearned(run, augment, in_config)
     with pytest.raises(UserError, match="config.inference.mirror asks for .*; take") as caught:
-        check_mirror(in_config)
-    allowed = flags(tuple(set(asked) & set(learned)))
-    assert str(caught.value).endswith(f"take {allowed}")
-    check_mirror(trained(config.augment.flip, allowed))
+        check_mirror(augment, in_config)
+    allowed = set(asked) & set(learned)
+    assert str(caught.value).endswith(f"take {flags(tuple(allowed))}")
+    check_mirror(augment, mirrored(*allowed))
+
+
+def test_a_flip_that_is_left_open_allows_every_axis():
+    check_mirror(Augmentation(), mirrored(0, 1, 2))
+    refuse_unlearned(Path("RUN"), Augmentation(), mirrored(0, 1, 2))
 
 
 def test_the_refusal_in_words():
+    one, none = flipping(0.5, 0.0, 0.0), flipping(0, 0, 0)
     with pytest.raises(UserError) as caught:
-        refuse_unlearned(Path("RUN"), trained((0.5, 0.0, 0.0)), (True, True, True))
+        refuse_unlearned(Path("RUN"), one, InferenceSettings(), (True, True, True))
     assert str(caught.value) == (
         "RUN was trained with mirror images along axis 0 alone (config.augment.flip is "
         "(0.5, 0.0, 0.0)), and --mirror 0,1,2 asks for all axes; give --mirror 0 or --mirror none"
     )
     with pytest.raises(UserError) as caught:
-        refuse_unlearned(Path("RUN"), trained((0, 0, 0), (False, True, True)))
+        refuse_unlearned(Path("RUN"), none, mirrored(1, 2))
     assert str(caught.value) == (
         "RUN was trained without mirror images (config.augment.flip is (0.0, 0.0, 0.0)), and its "
         "config.inference.mirror asks for axes 1 and 2; give --mirror none"
     )
 
 
-def test_of_a_run_without_flips_nobody_knows():
-    """Of a version before there was augmentation, or a mirror."""
-    config = trained((0.5, 0.0, 0.0)).unlock()
-    del config.inference.mirror
-    refuse_unlearned(Path("RUN"), config)
-    with pytest.raises(UserError, match="--mirror 1 asks for axis 1"):
-        refuse_unlearned(Path("RUN"), config, (False, True, False))
-    del config.augment
-    refuse_unlearned(Path("RUN"), config, (True, True, True))
+def trained(*axes: int, canonical: bool = True) -> Experiment:
+    """Mirrored along each axis in training, and along these in inference."""
+    return base_experiment().changed(
+        {
+            "augment.flip": (0.5, 0.5, 0.5),
+            "inference.mirror": flags(axes),
+            "data.preprocess.canonical": canonical,
+        }
+    )
 
 
 def test_sides_that_are_mirrored_by_hand_are_told(tmp_path: Path):
@@ -192,14 +193,12 @@ def test_sides_that_are_mirrored_by_hand_are_told(tmp_path: Path):
         "msd", None, ("MR",), ("background", "Kidney (L)", "Kidney (R)"), (0, 1, 2), (), ()
     )
     apart = replace(twins, classes=("background", "anterior", "posterior"))
-    everywhere = (0.5, 0.5, 0.5)
-    config = trained(everywhere, (True, False, True))
-    warning = warning_of_sides(tmp_path, config, twins)
+    warning = warning_of_sides(tmp_path, trained(0, 2), twins)
     assert warning.startswith(f"warning: {tmp_path}: windows are mirrored along axis 0, which is")
     assert "Kidney (L) and Kidney (R)" in warning and "\n" not in warning
-    assert warning_of_sides(tmp_path, config, apart) == ""
-    assert warning_of_sides(tmp_path, trained(everywhere), twins) == ""
-    assert warning_of_sides(tmp_path, trained(everywhere, (False, True, True)), twins) == ""
+    assert warning_of_sides(tmp_path, trained(0, 2), apart) == ""
+    assert warning_of_sides(tmp_path, trained(), twins) == ""
+    assert warning_of_sides(tmp_path, trained(1, 2), twins) == ""
     # As the files have them, any axis may be it.
-    as_stored = trained(everywhere, (False, True, True), canonical=False)
+    as_stored = trained(1, 2, canonical=False)
     assert "axes 1 and 2" in warning_of_sides(tmp_path, as_stored, twins)

@@ -8,15 +8,16 @@ import grain
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError, UserNotice
+from invseg_jax.experiment import Experiment, base_experiment
 from invseg_jax.inference.network import Network, as_network, build_model, load_network
-from invseg_jax.json_values import json_checksum, plain
+from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
+from invseg_jax.json_values import json_checksum
 from invseg_jax.training import mesh, signed_json
 from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.run_folder import DataDescription, RunFolder
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
+from invseg_jax.training.state import first_state, make_optimiser
 
 DATA = DataDescription(
     layout="msd",
@@ -29,21 +30,23 @@ DATA = DataDescription(
 )
 
 
-def tiny_config() -> Config:
-    config = base_config("FullInvRes")
-    config.model.settings.channels = (4, 8)
-    config.model.settings.couplings = 1
-    config.model.settings.groups = 2
-    config.data.patch = (8, 8, 8)
-    config.inference.batch = 2
-    config.steps = 10
-    return config
+TINY = base_experiment("FullInvRes").changed(
+    {
+        "model.settings.channels": (4, 8),
+        "model.settings.couplings": 1,
+        "model.settings.groups": 2,
+        "data.patch": (8, 8, 8),
+        "inference.batch": 2,
+        "steps": 10,
+        "optimiser.warmup": 2,
+    }
+)
 
 
-def new_network(config: Config) -> Network:
-    model = build_model(config, len(DATA.modalities), len(DATA.classes))
-    devices = mesh.make_mesh(0, config.inference.batch)
-    return as_network(config, model, len(DATA.classes), devices)
+def new_network(experiment: Experiment) -> Network:
+    model = build_model(experiment, len(DATA.modalities), len(DATA.classes))
+    devices = mesh.make_mesh(0, experiment.inference.batch)
+    return as_network(experiment, *nnx.split(model), len(DATA.classes), devices)
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +57,15 @@ def image() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return new_network(tiny_config())
+    return new_network(TINY)
 
 
 @pytest.fixture(scope="module")
-def run(network: Network, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(network: Network, tmp_path_factory: pytest.TempPathFactory) -> SegmentationRun:
     """A run whose averaged parameters are not those of its last step."""
-    run = RunFolder(tmp_path_factory.mktemp("run"))
-    config = tiny_config()
-    run.write(config, DATA)
-    optimiser = make_optimiser(OptimiserSettings(**config.optimiser), config.steps)
+    run = SegmentationRun(tmp_path_factory.mktemp("run"))
+    run.write(TINY, DATA)
+    optimiser = make_optimiser(TINY.optimiser, TINY.steps)
     state = first_state(network.params, optimiser, seed=0)
     batches = iter(grain.MapDataset.source([0, 1]).to_iter_dataset())
     with Checkpoints(run.checkpoints) as checkpoints:
@@ -86,16 +88,15 @@ def test_probabilities_are_those_of_the_whole_image(network: Network, image: np.
 
 def test_windows_are_spread_over_the_devices(network: Network):
     assert network.placement.num_devices == 2
-    config = tiny_config()
-    config.inference.batch = 1
-    assert new_network(config).placement.num_devices == 1
+    alone = TINY.changed({"inference.batch": 1})
+    assert new_network(alone).placement.num_devices == 1
 
 
 def test_a_loaded_run_has_the_averaged_parameters_of_its_newest_checkpoint(
-    network: Network, run: RunFolder, image: np.ndarray
+    network: Network, run: SegmentationRun, image: np.ndarray
 ):
-    loaded, config, data = load_network(run.path)
-    assert config.to_dict() == tiny_config().to_dict()
+    loaded, experiment, data = load_network(run.path)
+    assert experiment == TINY
     assert data == DATA
     for found, first in zip(
         jax.tree.leaves(loaded.params), jax.tree.leaves(network.params), strict=True
@@ -107,18 +108,15 @@ def test_a_loaded_run_has_the_averaged_parameters_of_its_newest_checkpoint(
     assert np.abs(expected - network.probabilities(image)).max() > 1e-3
 
 
-def test_mirroring_is_as_the_run_says_or_as_asked_for(run: RunFolder, tmp_path: Path):
+def test_mirroring_is_as_the_run_says_or_as_asked_for(run: SegmentationRun, tmp_path: Path):
     assert load_network(run.path)[0].mirrored == ()
-    loaded, config, _ = load_network(run.path, (True, False, True))
+    loaded, experiment, _ = load_network(run.path, (True, False, True))
     assert loaded.mirrored == (0, 2)
-    assert config.inference.mirror == (True, False, True)
+    assert experiment.inference.mirror == (True, False, True)
     # A run that was asked to, and one of an earlier version.
     for mirror, axes in (((False, True, False), (1,)), (None, ())):
-        other = RunFolder(tmp_path / str(mirror))
-        config = tiny_config()
-        if mirror is not None:
-            config.inference.mirror = mirror
-        other.write(config, DATA)
+        other = SegmentationRun(tmp_path / str(mirror))
+        other.write(TINY if mirror is None else TINY.changed({"inference.mirror": mirror}), DATA)
         if mirror is None:
             written = json.loads((other.path / "config.json").read_text())
             del written["format"], written["digest"], written["inference"]["mirror"]
@@ -128,11 +126,10 @@ def test_mirroring_is_as_the_run_says_or_as_asked_for(run: RunFolder, tmp_path: 
     assert load_network(other.path, (True, True, True))[0].mirrored == (0, 1, 2)
 
 
-def test_mirror_images_that_a_run_has_not_learned_are_refused(run: RunFolder, tmp_path: Path):
-    other = RunFolder(tmp_path / "other")
-    config = tiny_config()
-    config.augment.flip, config.inference.mirror = (0.5, 0.0, 0.0), (True, True, False)
-    other.write(config, DATA)
+def test_mirror_images_that_a_run_has_not_learned_are_refused(run: SegmentationRun, tmp_path: Path):
+    other = SegmentationRun(tmp_path / "other")
+    changes = {"augment.flip": (0.5, 0.0, 0.0), "inference.mirror": (True, True, False)}
+    other.write(TINY.changed(changes), DATA)
     other.checkpoints.symlink_to(run.checkpoints)
     with pytest.raises(UserError, match=f"^{other.path} was trained with .* along axis 0 alone"):
         load_network(other.path)
@@ -142,7 +139,7 @@ def test_mirror_images_that_a_run_has_not_learned_are_refused(run: RunFolder, tm
     assert load_network(other.path, (False, False, False))[0].mirrored == ()
 
 
-def test_loading_changes_nothing(run: RunFolder):
+def test_loading_changes_nothing(run: SegmentationRun):
     # What a training that is still running has begun to write.
     begun = run.checkpoints / "15.orbax-checkpoint-tmp"
     begun.mkdir()
@@ -160,8 +157,8 @@ def test_a_folder_without_a_run(tmp_path: Path):
 
 
 def test_a_run_without_a_checkpoint(tmp_path: Path):
-    run = RunFolder(tmp_path)
-    run.write(tiny_config(), DATA)
+    run = SegmentationRun(tmp_path)
+    run.write(TINY, DATA)
     with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint yet"):
         load_network(tmp_path)
     assert not run.checkpoints.exists()
@@ -171,9 +168,9 @@ def test_a_run_without_a_checkpoint(tmp_path: Path):
 
 
 def test_a_damaged_checkpoint_gives_the_one_before_and_a_warning(
-    network: Network, run: RunFolder, tmp_path: Path
+    network: Network, run: SegmentationRun, tmp_path: Path
 ):
-    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    other = SegmentationRun(shutil.copytree(run.path, tmp_path / "run"))
     assert load_network(other.path)[0].step == 10
     (other.checkpoints / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
     before = {p: p.read_bytes() for p in other.path.rglob("*") if p.is_file()}
@@ -194,9 +191,9 @@ def test_a_damaged_checkpoint_gives_the_one_before_and_a_warning(
 
 
 def test_a_training_that_saves_meanwhile_does_not_disturb(
-    network: Network, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: Network, run: SegmentationRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    other = SegmentationRun(shutil.copytree(run.path, tmp_path / "run"))
     restored, seen = Checkpoints.restore_averaged, []
 
     def deleted_meanwhile(self: Checkpoints, step: int, like: Any, *, without: str) -> Any:
@@ -221,11 +218,9 @@ def renumber(checkpoint: Path) -> None:
     file.write_text(json.dumps(content | {"checksum": checksum}))
 
 
-def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
-    other = RunFolder(tmp_path)
-    config = tiny_config()
-    config.model.settings.couplings = 2
-    other.write(config, DATA)
+def test_a_checkpoint_of_another_network(run: SegmentationRun, tmp_path: Path):
+    other = SegmentationRun(tmp_path)
+    other.write(TINY.changed({"model.settings.couplings": 2}), DATA)
     other.checkpoints.symlink_to(run.checkpoints)
     with pytest.raises(UserError, match=r"checkpoints/10 is of another network: averaged\."):
         load_network(tmp_path)
@@ -234,28 +229,32 @@ def test_a_checkpoint_of_another_network(run: RunFolder, tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("inference.batch", 0, "config.inference: batch must be at least 1"),
-        ("inference.overlap", float("nan"), r"config.inference: .* overlap in \[0, 1\)"),
+        ("inference.batch", 0, "config.inference.batch is 0; it must be at least 1"),
+        (
+            "inference.overlap",
+            float("nan"),
+            "config.inference.overlap is nan; give a number from 0 to below 1",
+        ),
         ("seed", 2**64, "config.seed is 18446744073709551616; give a number from 0 to 4294967295"),
         ("seed", -1, "config.seed is -1; give a number from 0"),
         ("model.settings.convolutions", 10**30, "config.model: "),
     ],
 )
 def test_a_configuration_that_was_edited_is_checked(
-    run: RunFolder, tmp_path: Path, key: str, value: float, said: str
+    run: SegmentationRun, tmp_path: Path, key: str, value: float, said: str
 ):
-    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
-    config = other.read_config()
-    config.update_from_flattened_dict({key: value})
-    sign(other, config)
+    other = SegmentationRun(shutil.copytree(run.path, tmp_path / "run"))
+    values = other.read_config().to_json()
+    *sections, name = key.split(".")
+    inside = values
+    for section in sections:
+        inside = inside[section]
+    inside[name] = value
+    # As if a user had edited the file and put in its digest.
+    (other.path / "config.json").write_text(signed_json.to_text(values))
     with pytest.raises(UserError, match=said) as caught:
         load_network(other.path)
     assert "\n" not in str(caught.value)
-
-
-def sign(run: RunFolder, config: Config) -> None:
-    """Writes a configuration as if a user had edited the file and put in its digest."""
-    (run.path / "config.json").write_text(signed_json.to_text(plain(config.to_dict())))
 
 
 def test_no_numbers_are_no_background(network: Network, image: np.ndarray):

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from invseg_jax import predict as command
-from invseg_jax.configuration import base_config
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import Region
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Preprocessing, base_experiment
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter, segment
-from invseg_jax.training.run_folder import DataDescription
+from invseg_jax.inference.trained_run import DataDescription
 
 
 class Bright:
@@ -121,7 +120,7 @@ def test_the_mean_of_several_networks_counts(scan: nib.Nifti1Image) -> None:
 def run_of(settings: Preprocessing, network: Bright):
     """What `load_segmenter` gives of a run on one modality and two classes."""
     data = DataDescription("msd", None, ("CT",), ("background", "organ"), (0, 7), (), ())
-    return Segmenter(network, settings), base_config(), data
+    return Segmenter(network, settings), base_experiment(), data
 
 
 def test_predict_writes_the_label_map_on_the_grid_of_the_file(
@@ -172,8 +171,8 @@ def test_runs_on_different_grids_cannot_be_averaged(
     with pytest.raises(UserError, match="b and .*a differ in what config.data.preprocess"):
         command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
     # What is resampled onto a reference, and how it is written where it overlaps.
-    segmenter, config, data = run_of(Preprocessing(interpolation="cubic"), Bright())
-    runs["b"] = segmenter, config, dataclasses.replace(data, reference=0)
+    segmenter, experiment, data = run_of(Preprocessing(interpolation="cubic"), Bright())
+    runs["b"] = segmenter, experiment, dataclasses.replace(data, reference=0)
     runs["a"] = *runs["a"][:2], dataclasses.replace(data, reference=0)
     with pytest.raises(UserError, match="interpolation=cubic, a with linear; they cannot be"):
         command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from invseg_jax.configuration import base_config
+from invseg_jax.experiment import base_experiment
 from invseg_jax.inference.network import build_model
 from invseg_jax.planning.kept import kept_bytes, trunk_activations
 
@@ -30,14 +30,12 @@ def test_what_differentiation_keeps(f, count: int):
 
 
 def trunk(network: str, memory: str, couplings: int = 2, patch=(16, 16, 16)) -> int:
-    config = base_config(network)
-    config.model.memory = memory
-    config.data.patch = patch
-    config.model.settings.channels = (8, 16, 32)
+    changes = {"model.memory": memory, "data.patch": patch, "model.settings.channels": (8, 16, 32)}
     if network != "UNet3D":
-        config.model.settings.couplings = couplings
-    model = nnx.eval_shape(lambda: build_model(config, 2, 3))
-    return trunk_activations(config, model, 2)
+        changes["model.settings.couplings"] = couplings
+    experiment = base_experiment(network).changed(changes)
+    model = nnx.eval_shape(lambda: build_model(experiment, 2, 3))
+    return trunk_activations(experiment, model, 2)
 
 
 ACTIVATION = 4 * 2 * 8 * 16**3  # float32, batch 2, 8 channels

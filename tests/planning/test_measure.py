@@ -6,27 +6,38 @@ import jax
 import pytest
 from flax import nnx
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import Experiment, base_experiment
 from invseg_jax.inference.network import build_model
-from invseg_jax.planning import measure as module
 from invseg_jax.planning.measure import measure
 from invseg_jax.planning.platform import Platform
+from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.training.compiled import compiled_bytes
 from invseg_jax.training.program import TrainingProgram
 
 CPU = Platform("cpu")
 
 
-def tiny(batch: int = 1, memory: str = "reversible") -> Config:
-    config = base_config("FullInvRes")
-    config.model.memory = memory
-    config.model.settings.channels = (8,)
-    config.model.settings.couplings = 1
-    config.model.settings.auxiliary = 0
-    config.data.patch = (8, 8, 8)
-    config.data.batch = batch
-    config.augment.affine_probability = 0.0
-    return config
+def tiny(batch: int = 1) -> Experiment:
+    return base_experiment("FullInvRes").changed(
+        {
+            "model.settings.channels": (8,),
+            "model.settings.couplings": 1,
+            "model.settings.auxiliary": 0,
+            "data.patch": (8, 8, 8),
+            "data.batch": batch,
+            "augment.affine_probability": 0.0,
+        }
+    )
+
+
+def program() -> TrainingProgram:
+    """The whole step, as `train` builds it."""
+    experiment = tiny()
+    graph, params = nnx.split(nnx.eval_shape(lambda: build_model(experiment, 2, 3)))
+    objective = SegmentationObjective.build(experiment, graph, 2)
+    devices = CPU.mesh(0, 1)
+    return TrainingProgram.build(objective, params, experiment, experiment.optimiser, devices)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +74,8 @@ def test_a_step_fits_or_does_not(one):
 
 
 def test_the_quick_compilation_gives_the_same_memory(one):
-    model = nnx.eval_shape(lambda: build_model(tiny(), 2, 3))
-    devices = CPU.mesh(tiny())
-    whole = TrainingProgram.build(tiny(), model, 2, devices).compile()
-    assert module.compiled_bytes(whole, devices) == one.rows.total
+    whole = program()
+    assert compiled_bytes(whole.compile(), whole.devices) == one.rows.total
 
 
 @pytest.mark.parametrize(
@@ -96,10 +105,8 @@ def test_a_program_that_the_compiler_refuses(
     assert measured.refused == message.partition("\n")[0]
     assert measured.rows.total == max(size, measured.rows.total - measured.rows.workspace)
     assert not measured.fits(2**40)
-    devices = CPU.mesh(tiny())
-    program = TrainingProgram.build(tiny(), build_model(tiny(), 2, 3), 2, devices)
     with pytest.raises(UserError, match="too large for cpu: RESOURCE.* invseg_jax.plan") as caught:
-        program.compile()
+        program().compile()
     assert "\n" not in str(caught.value)
 
 
@@ -110,11 +117,3 @@ def test_a_fault_of_the_compiler_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="a fault"):
         measure(tiny(), CPU, 2, 3)
-
-
-@pytest.mark.parametrize("patch", [(8, 8), (0, 8, 8)])
-def test_a_patch_that_is_none_is_an_error_of_the_user(patch):
-    config = tiny()
-    config.data.patch = patch
-    with pytest.raises(UserError, match="config.data.patch is"):
-        measure(config, CPU, 2, 3)

@@ -1,7 +1,6 @@
 import jax
 import pytest
 
-from invseg_jax.configuration import base_config
 from invseg_jax.errors import UserError
 from invseg_jax.planning import platform as platforms
 from invseg_jax.planning.platform import Platform
@@ -10,22 +9,18 @@ from invseg_jax.training import mesh
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 def test_devices_here_are_taken_as_train_takes_them(batch: int):
-    config = base_config()
-    config.data.batch = batch
     platform = Platform("cpu")
-    assert platform.mesh(config) == mesh.make_mesh(0, batch)
+    assert platform.mesh(0, batch) == mesh.make_mesh(0, batch)
     assert Platform().name == platform.name == "cpu"
     assert platform.shared
 
 
 def test_other_devices_are_spread_over_in_the_same_way(monkeypatch: pytest.MonkeyPatch):
     platform = Platform("cpu")
-    config = base_config()
     # As if they were not the default ones: a TPU's.
     monkeypatch.setattr(jax, "devices", lambda: [])
     for batch, wanted, size in ((2, 0, 2), (3, 0, 1), (4, 0, 2), (4, 1, 1), (2, 2, 2)):
-        config.data.batch, config.devices = batch, wanted
-        made = platform.mesh(config)
+        made = platform.mesh(wanted, batch)
         assert made.size == size
         assert (made.axis_names, made.axis_types) == (("data",), (jax.sharding.AxisType.Auto,))
     for batch, wanted, said in (
@@ -33,9 +28,8 @@ def test_other_devices_are_spread_over_in_the_same_way(monkeypatch: pytest.Monke
         (4, 4, "config.devices is 4, but there are 2"),
         (0, 0, "a batch of at least 1"),
     ):
-        config.data.batch, config.devices = batch, wanted
         with pytest.raises(UserError, match=said):
-            platform.mesh(config)
+            platform.mesh(wanted, batch)
 
 
 def test_memory_is_shared_among_a_cpu_s_devices_alone():
@@ -86,9 +80,7 @@ def test_slices(name: str, topology: str | None, chips: int):
     platform = Platform(name, topology)
     assert len(platform.devices) == chips
     assert {device.platform for device in platform.devices} == {"tpu"}
-    config = base_config()
-    config.data.batch = 8
-    assert platform.mesh(config).size == chips
+    assert platform.mesh(0, 8).size == chips
 
 
 @pytest.mark.tpu_backend

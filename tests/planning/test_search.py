@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from invseg_jax.configuration import base_config
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import base_experiment
 from invseg_jax.planning.choice import Choice
 from invseg_jax.planning.measure import Measured, Rows
 from invseg_jax.planning.search import search
@@ -39,7 +39,7 @@ def formula(choice: Choice, bend: float = 0.0, free: bool = True) -> Measured:
 
 
 def find(budget: int, measure=formula, network: str = "FullInvRes", **changes):
-    config = base_config(network)
+    config = base_experiment(network)
     given: dict[str, Any] = dict(devices=1, shared=False, multiple=8) | changes
     return search(config, budget, measure, **given)
 
@@ -72,10 +72,9 @@ def test_patch_then_batch_then_width_then_depth():
 
 
 def test_depth_that_is_not_free_is_not_taken():
-    config = base_config("FullInvRes")
-    config.model.memory = "plain"
+    experiment = base_experiment("FullInvRes").changed({"model.memory": "plain"})
     found = search(
-        config,
+        experiment,
         2 * GIB,
         lambda c: formula(c, free=False),
         devices=1,
@@ -89,7 +88,7 @@ def test_depth_that_is_not_free_is_not_taken():
 
 def test_what_is_not_varied_stays():
     found = find(GIB, vary=["batch"]).choice
-    config = Choice.of(base_config("FullInvRes"))
+    config = Choice.of(base_experiment("FullInvRes"))
     assert (found.patch, found.channels, found.couplings) == (
         config.patch,
         config.channels,
@@ -122,7 +121,7 @@ def on_cores(cores: int, choice: Choice, once: int = 0) -> Measured:
 
 
 def starting(**changes: Any) -> Choice:
-    return replace(Choice.of(base_config("FullInvRes")), **changes)
+    return replace(Choice.of(base_experiment("FullInvRes")), **changes)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 6, 8, 16])
@@ -157,10 +156,9 @@ def test_a_batch_on_fewer_devices_may_fit_where_a_smaller_one_does_not():
 
 
 def test_devices_that_are_fixed_are_all_used_on_a_cpu():
-    config = base_config("FullInvRes")
-    config.devices = 3
+    experiment = base_experiment("FullInvRes").changed({"devices": 3})
     found = search(
-        config,
+        experiment,
         1000 * GIB,
         lambda c: on_cores(3, c),
         devices=8,
@@ -182,7 +180,7 @@ def test_patches_that_cannot_be_are_left_out():
     assert sum(fits.choice.patch) % 3 == 0
     # Where none of those that are looked at can be, the configuration's own is taken.
     own = find(1000 * GIB, possible=lambda c: False, vary=["patch"]).choice.patch
-    assert own == tuple(base_config().data.patch)
+    assert own == tuple(base_experiment().data.patch)
 
 
 def test_a_network_without_couplings():

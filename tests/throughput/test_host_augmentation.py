@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.data.augment import augment
+from invseg_jax.experiment import Augmentation
 from invseg_jax.throughput.host_augmentation import augment_on_host
 
 OFF = Augmentation.off()

@@ -10,9 +10,6 @@ from invseg_jax import benchmark
 from invseg_jax.inference.network import build_model
 from invseg_jax.throughput import pipeline
 
-# ml_collections loads configurations by it.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 @pytest.fixture
 def ended(capsys, monkeypatch):
@@ -89,11 +86,10 @@ def quick(config: str) -> argparse.Namespace:
     "text, said",
     [
         (
-            "from invseg_jax.configuration import base_config\n"
+            "from invseg_jax.experiment import base_experiment\n"
             "def get_config():\n"
-            "    config = base_config()\n"
-            "    config.stepz = 3\n",
-            'Did you mean "steps" instead of "stepz"?',
+            "    return base_experiment().changed({'stepz': 3})\n",
+            'config: Did you mean "steps" instead of "stepz"?',
         ),
         ("# A page\n\nSome prose.\n", "invalid syntax (mine.py, line 3)"),
         ("def get_config():\n    return bare_config()\n", "name 'bare_config' is not defined"),
@@ -119,25 +115,23 @@ def test_the_configuration_s_own_refusal_stays_as_it_is(ended, repository):
     "name", ["brats.py", "brugger.py", "cicek.py", "hippocampus.py:cpu-vae", "sarcoma.py"]
 )
 def test_quick_makes_a_small_network_of_every_configuration(repository, name: str):
-    config = pipeline.read_config(quick(str(repository / "configs" / name)))
-    model = nnx.eval_shape(lambda: build_model(config, 1, 3))
+    experiment = pipeline.read_settings(quick(str(repository / "configs" / name)))
+    model = nnx.eval_shape(lambda: build_model(experiment, 1, 3))
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model))) < 20_000
-    assert tuple(config.data.patch) == (8, 8, 8)
+    assert experiment.data.patch == (8, 8, 8)
 
 
 def test_quick_takes_couplings_of_one_level(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from invseg_jax.configuration import base_config\n"
+        "from invseg_jax.experiment import base_experiment\n"
         "def get_config():\n"
-        "    config = base_config('PartialInvRes')\n"
-        "    with config.ignore_type():\n"
-        "        config.model.settings.couplings = (1, 2, 3, 4)\n"
-        "    return config\n"
+        "    experiment = base_experiment('PartialInvRes')\n"
+        "    return experiment.changed({'model.settings.couplings': (1, 2, 3, 4)})\n"
     )
-    config = pipeline.read_config(quick(str(file)))
-    assert config.model.settings.couplings == (1,)
-    nnx.eval_shape(lambda: build_model(config, 1, 3))
+    experiment = pipeline.read_settings(quick(str(file)))
+    assert experiment.model.network("couplings") == (1,)
+    nnx.eval_shape(lambda: build_model(experiment, 1, 3))
 
 
 def test_help_says_which_data_are_taken(capsys):

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.data.augment import augment
+from invseg_jax.experiment import Augmentation
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

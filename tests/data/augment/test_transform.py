@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from invseg_jax.data.augment import Augmentation, augment
+from invseg_jax.data.augment import augment
 from invseg_jax.data.augment.intensity import CHANGES
 from invseg_jax.data.layouts.case import IGNORED
+from invseg_jax.experiment import Augmentation
 
 OFF = Augmentation.off()
 PROBABILITIES = [f.name for f in dataclasses.fields(OFF) if f.name.endswith("_probability")]

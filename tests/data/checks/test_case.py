@@ -16,12 +16,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data.checks.case import check_case, shown_from
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings
 from tests.data.checks.damages import (
     AFFINE,
     BAD,
@@ -79,7 +79,7 @@ def test_training_refuses(write: Callable[..., Dataset], name: str) -> None:
     kind, text, damage = BAD[name]
     dataset = write({"sound": GOOD["nothing_at_all"], name: damage})
     with pytest.raises(UserError) as caught:
-        refuse_faults(base_config(), dataset, labelled_cases(dataset), lambda _: None)
+        refuse_faults(DataSettings(), dataset, labelled_cases(dataset), lambda _: None)
     said = str(caught.value)
     assert said.startswith(f"a fault in the data, the first: case {name}: ")
     assert text in said

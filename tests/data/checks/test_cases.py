@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import file_times, shortage
 from invseg_jax.data import nifti as volumes
 from invseg_jax.data.checks import cases as checks
@@ -21,6 +21,7 @@ from invseg_jax.data.content import volume_content
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, Preprocessing
 from tests.nifti_bytes import affine, nifti, phantom, save
 
 Write = Callable[..., Path]
@@ -227,36 +228,38 @@ def test_a_memory_that_cannot_be_written_costs_a_second_check(
 
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DataSettings:
     """Of a training that remembers nothing yet."""
     monkeypatch.setenv("INVSEG_CACHE", str(tmp_path / "cache"))
-    return base_config()
+    return DataSettings()
 
 
-def test_training_counts_the_faults_and_names_the_first(config: Config, dataset: Dataset) -> None:
+def test_training_counts_the_faults_and_names_the_first(
+    settings: DataSettings, dataset: Dataset
+) -> None:
     said: list[str] = []
-    refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+    refuse_faults(settings, dataset, labelled_cases(dataset), said.append)
     assert said == ["checking case organ_1 (1 of 3)"]
     assert dataset.cases[1].label
     dataset.cases[1].label.unlink()
     dataset.cases[2].images[0].write_bytes(b"")
     with pytest.raises(UserError, match="^2 faults in the data, the first: case organ_2: labels"):
-        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
-    config.data.layout = "plain"
+        refuse_faults(settings, dataset, labelled_cases(dataset), said.append)
     with pytest.raises(UserError, match="--layout plain --data .* --config FILE` shows them all"):
-        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+        plain = dataclasses.replace(settings, layout="plain")
+        refuse_faults(plain, dataset, labelled_cases(dataset), said.append)
     # Without the configuration, check_data would not know how much memory this asks for.
-    config.data.layout, config.data.preprocess.spacing = "msd", (1e-4, 1e-4, 1e-4)
+    fine = dataclasses.replace(settings, preprocess=Preprocessing(spacing=(1e-4, 1e-4, 1e-4)))
     with pytest.raises(UserError, match="--layout msd --data .* --config FILE` shows them all"):
-        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+        refuse_faults(fine, dataset, labelled_cases(dataset), said.append)
 
 
-def test_training_checks_what_it_reads(config: Config, write_iseg: Write) -> None:
+def test_training_checks_what_it_reads(settings: DataSettings, write_iseg: Write) -> None:
     root = write_iseg(labelled=(1, 2), unlabelled=(3,))
     (root / "subject-3-T1.img").unlink()
     dataset = open_dataset("iseg", root)
     assert len(check_cases(dataset, dataset.cases)) == 1
-    refuse_faults(config, dataset, labelled_cases(dataset), lambda _: None)
+    refuse_faults(settings, dataset, labelled_cases(dataset), lambda _: None)
 
 
 def test_the_limit_of_a_volume(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data import content, file_times
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.checks.sound import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, Preprocessing
 from tests.nifti_bytes import Write, affine, nifti, phantom, save, write_cases
 
 SOUND = affine()
@@ -160,19 +159,14 @@ def test_of_several_modalities_those_are_named(tmp_path: Path) -> None:
         ]
 
 
-@pytest.fixture
-def config() -> Config:
-    return base_config()
-
-
-def test_training_tells_how_many_the_first_and_the_command(tmp_path: Path, config: Config) -> None:
+def test_training_tells_how_many_the_first_and_the_command(tmp_path: Path) -> None:
     def image(number: int, array: np.ndarray) -> bytes:
         return nifti(array - 70, SOUND, qform=1, qoff=(0, 3 * (number % 2), 4 * (number % 2)))
 
     dataset = written(tmp_path / "my data", image=image)
     for _ in range(2):
         said: list[str] = []
-        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+        refuse_faults(DataSettings(), dataset, labelled_cases(dataset), said.append)
         warnings = [line for line in said if not line.startswith("checking")]
         assert len(warnings) == 2
         assert warnings[0].startswith(
@@ -180,13 +174,13 @@ def test_training_tells_how_many_the_first_and_the_command(tmp_path: Path, confi
         )
         assert warnings[0].endswith(f"--layout msd --data '{dataset.root}'` shows them all")
         assert warnings[1].startswith("warning: modality MR: values below 0 in 4 of 4 cases")
-    config.data.preprocess.normalisation = ("z_score",)
+    settings = DataSettings(preprocess=Preprocessing(normalisation=("z_score",)))
     said = []
-    refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+    refuse_faults(settings, dataset, labelled_cases(dataset), said.append)
     assert [line[:10] for line in said] == ["2 warnings"]
     # A fault is a fault all the same, and counts alone.
     labels = [case.label for case in dataset.cases]
     assert labels[3] is not None
     labels[3].unlink()
     with pytest.raises(UserError, match="^a fault in the data, the first: case c3: "):
-        refuse_faults(config, dataset, labelled_cases(dataset), said.append)
+        refuse_faults(settings, dataset, labelled_cases(dataset), said.append)

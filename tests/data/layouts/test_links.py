@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,15 +14,13 @@ from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import PlainSettings
 from tests.nifti_bytes import affine, nifti, phantom, save, write_cases
 
 Write = Callable[..., Path]
-PLAIN: dict[str, Any] = {
-    "images": (("mr", "*/mr.nii"),),
-    "label": "*/seg.nii",
-    "classes": (("bright", 1), ("dark", 2)),
-    "reference": "",
-}
+PLAIN = PlainSettings(
+    images=(("mr", "*/mr.nii"),), label="*/seg.nii", classes=(("bright", 1), ("dark", 2))
+)
 
 
 def annex(file: Path) -> None:
@@ -33,7 +31,9 @@ def annex(file: Path) -> None:
     file.symlink_to(f"../.git/annex/objects/aa/bb/{key}/{key}")
 
 
-def missing(layout: str, root: Path, settings: Any = None) -> list[tuple[str, str]]:
+def missing(
+    layout: str, root: Path, settings: PlainSettings | None = None
+) -> list[tuple[str, str]]:
     """The case and the file of each fault; each fault says how to fetch the file."""
     dataset = open_dataset(layout, root, settings)
     faults = check_cases(dataset, dataset.cases)
@@ -88,7 +88,7 @@ def test_a_link_in_the_place_of_a_folder(tmp_path: Path, pattern: str) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).touch()
     (tmp_path / "b").symlink_to("../gone")
-    settings = PLAIN | {"images": (("mr", pattern),), "label": ""}
+    settings = replace(PLAIN, images=(("mr", pattern),), label="")
     cases = open_dataset("plain", tmp_path, settings).cases
     assert [(case.id, case.images) for case in cases] == [
         ("a", (tmp_path / file,)),
@@ -107,10 +107,10 @@ def test_a_folder_before_the_first_star(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/a.nii").touch()
     (tmp_path / "labels").symlink_to("/gone/labels")
-    settings = PLAIN | {"images": (("mr", "images/*.nii"),), "label": ""}
+    settings = replace(PLAIN, images=(("mr", "images/*.nii"),), label="")
     with pytest.raises(UserError, match=r"matches images/\*\.nii .*images: missing, a link "):
         open_dataset("plain", tmp_path, settings)
-    settings = PLAIN | {"images": (("mr", "scans/*.nii"),), "label": "labels/*.nii"}
+    settings = replace(PLAIN, images=(("mr", "scans/*.nii"),), label="labels/*.nii")
     (fault,) = open_dataset("plain", tmp_path, settings).faults
     assert "matches labels/*.nii" in fault and "labels: missing, a link that leads nowhere" in fault
 
