@@ -16,8 +16,8 @@ import jax
 import numpy as np
 import pytest
 
-from invseg_jax.train import train
 from tests.tiny_run import tiny_config, write_balls
+from tests.trained import train
 
 # Two devices show whether code takes `jax.devices()` for one. A test that needs more (a mesh)
 # starts a process of its own, since the number is fixed once a backend is up.

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from invseg_jax.configuration import Config, base_config
+from invseg_jax.experiment import Experiment, base_experiment
 
 CLASSES = {"0": "background", "1": "ball", "2": "shell"}
 
@@ -26,13 +26,12 @@ TINY = {
     "save_every": 2,
     "eval_every": 4,
     "inference.batch": 1,
+    "optimiser.warmup": 1,
 }
 
 
-def tiny_config() -> Config:
-    config = base_config("FullInvRes")
-    config.update_from_flattened_dict(TINY)
-    return config
+def tiny_config() -> Experiment:
+    return base_experiment("FullInvRes").changed(TINY)
 
 
 def load(path: Path) -> nibabel.Nifti1Image:
