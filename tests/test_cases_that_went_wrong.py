@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from invseg_jax.check_data import check_data
-from invseg_jax.configuration import Config, base_config
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.loaded_case import load_case
+from invseg_jax.experiment import DataSettings, PlainSettings
 from tests.nifti_bytes import phantom
 
 
@@ -36,21 +36,19 @@ def inputs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def checked(root: Path, output: Path, config: Config | None = None) -> dict[str, Any]:
+def checked(root: Path, output: Path, settings: DataSettings | None = None) -> dict[str, Any]:
     """What check_data writes as JSON."""
-    if config is None:
-        config = base_config()
-    check_data(config, root, output)
+    check_data(settings or DataSettings(), root, output)
     return json.loads(output.read_text())
 
 
-def plain_config() -> Config:
-    config = base_config()
-    config.data.layout = "plain"
-    config.data.plain.images = (("mr", "*/mr.nii"),)
-    config.data.plain.label = "*/seg.nii"
-    config.data.plain.classes = (("bright", 1), ("dark", 2))
-    return config
+def plain_settings() -> DataSettings:
+    files = PlainSettings(
+        images=(("mr", "*/mr.nii"),),
+        label="*/seg.nii",
+        classes=(("bright", 1), ("dark", 2)),
+    )
+    return DataSettings(layout="plain", plain=files)
 
 
 # Of each input: the kind of the faults, in how many cases, and the kind of the warnings.
@@ -104,7 +102,7 @@ def test_what_is_sound_is_read_right(inputs: Path, name: str) -> None:
 
 
 def test_links_that_were_never_fetched_are_missing(inputs: Path, tmp_path: Path) -> None:
-    found = checked(inputs / "K25-links", tmp_path / "found.json", plain_config())
+    found = checked(inputs / "K25-links", tmp_path / "found.json", plain_settings())
     assert found["cases"] == found["labelled"] == 4
     assert sorted({fault["case"] for fault in found["faults"]}) == ["sub-2", "sub-3"]
     assert len(found["faults"]) == 4

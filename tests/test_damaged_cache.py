@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.train import train
 from invseg_jax.training.log import TrainingLog
 from tests.tiny_run import parameters, tiny_config
+from tests.trained import train
 
 
 def test_bits_flipped_in_the_course_of_a_training_change_nothing(

@@ -21,6 +21,7 @@ from invseg_jax.figure import FigureCanvasAgg
 from invseg_jax.printable import escape_unencodable, printable
 from invseg_jax.training.log import TrainingLog
 from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.training.task import Validation
 from tests.tiny_run import TINY, ball, load
 
 ODD = "\x1b[31mred\r\u202eright\n\x9btwo\udcff"
@@ -125,9 +126,9 @@ def test_tables_show_names_in_one_line(tmp_path: Path):
 
 
 def test_a_log_shows_names_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
-    with TrainingLog(RunFolder(tmp_path), first=0, steps=2) as log:
+    with TrainingLog(RunFolder(tmp_path), first=0, steps=2, shown={"dice": "Dice"}) as log:
         log.training(1, {"loss": 1.0, "dice": 0.5})
-        log.validation(1, {ODD: 0.75})
+        log.validation(1, Validation(f"held-out Dice: {ODD} 0.750", {f"dice/{ODD}": 0.75}))
         log.draw(tmp_path / "progress.png")
     said = capsys.readouterr().out
     assert f"held-out Dice: {ESCAPED} 0.750" in said and controls(said) == []
@@ -199,11 +200,9 @@ def test_odd_names_stop_no_command(tmp_path: Path, repository: Path):
 
     config = tmp_path / "config.py"
     config.write_text(
-        "from invseg_jax.configuration import base_config\n\n"
+        "from invseg_jax.experiment import base_experiment\n\n"
         "def get_config():\n"
-        "    config = base_config('FullInvRes')\n"
-        f"    config.update_from_flattened_dict({TINY!r})\n"
-        "    return config\n"
+        f"    return base_experiment('FullInvRes').changed({TINY!r})\n"
     )
     said = run(
         "invseg_jax.train",

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config
-from invseg_jax.data.preprocess import Preprocessing
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.experiment import Experiment, Preprocessing
 from invseg_jax.inference import segmentation
 from invseg_jax.inference.segmentation import Segmenter
+from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.plan import Images, read_images
 from invseg_jax.predict import predict
-from invseg_jax.train import train
+from invseg_jax.segmentation.task import SegmentationTask
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.program import TrainingProgram
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.training.trainer import Trainer
 from tests.nifti_bytes import affine, nifti, save
 from tests.tiny_run import tiny_config
+from tests.trained import train
 from tests.twins import twins, write_description, write_twins
 
 SIDES = "the classes left_kidney and right_kidney differ only in their side"
@@ -43,26 +44,32 @@ def kidneys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config, Path, Path], None]:
+def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Experiment, Path, Path], None]:
     """Trains as far as to the first step, all files of the run but a checkpoint are there."""
 
-    def stop(program: TrainingProgram) -> None:
-        raise Stopped(program.flip)
+    fit: Callable = Trainer.fit
+    trained: list[SegmentationTask] = []
 
-    def begin(config: Config, run: Path, root: Path) -> None:
-        with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+    def fit_and_tell(trainer: Trainer, task: SegmentationTask) -> None:
+        trained.append(task)
+        fit(trainer, task)
+
+    def stop(program: TrainingProgram) -> None:
+        raise Stopped
+
+    def begin(config: Experiment, run: Path, root: Path) -> None:
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(Trainer, "fit", fit_and_tell)
             patch.setattr(TrainingProgram, "compile", stop)
             train(config, run, str(root))
         # What is compiled is what is written.
-        assert list(caught.value.args[0]) == flip_of(run)
+        assert list(trained.pop().objective.augment.flip_probabilities) == flip_of(run)
 
     return begin
 
 
-def config_of(flip: tuple | None, mirror: tuple = (False, False, False)) -> Config:
-    config = tiny_config()
-    config.augment.flip, config.inference.mirror = flip, mirror
-    return config
+def config_of(flip: tuple | None, mirror: tuple = (False, False, False)) -> Experiment:
+    return tiny_config().changed({"augment.flip": flip, "inference.mirror": mirror})
 
 
 def flip_of(run: Path) -> list[float]:
@@ -122,9 +129,11 @@ def test_by_hand_it_is_with_a_warning(
             return np.concatenate([image < 1, image >= 1, image > 99], axis=-1).astype(np.float32)
 
     def load(workdir: Path, mirror: tuple | None = None) -> tuple:
-        config = RunFolder(workdir).read_config()
-        config.inference.mirror = config.inference.mirror if mirror is None else mirror
-        return Segmenter(Bright(), Preprocessing()), config, RunFolder(workdir).read_data()
+        run = SegmentationRun(workdir)
+        config = run.read_config()
+        if mirror is not None:
+            config = config.changed({"inference.mirror": mirror})
+        return Segmenter(Bright(), Preprocessing()), config, run.read_data()
 
     monkeypatch.setattr(segmentation, "load_segmenter", load)
     image = kidneys / "imagesTr" / "c0.nii.gz"
@@ -173,12 +182,11 @@ def test_the_axis_is_that_of_the_images_where_they_stay_as_they_are(
             matrix = affine()[:, [2, 1, 0, 3]]
             save(root / folder / f"c{number}.nii.gz", nifti(array.T, matrix))
     write_description(root, [f"c{number}.nii.gz" for number in range(3)])
-    config = config_of(None, (True, True, False))
-    config.data.preprocess.canonical = False
+    config = config_of(None, (True, True, False)).changed({"data.preprocess.canonical": False})
     begin(config, tmp_path / "run", root)
     assert flip_of(tmp_path / "run") == [0.5, 0.5, 0]
     assert len(said(capsys, "mirroring is off along axis 2 (left-right)")) == 1
-    config.inference.mirror = (False, False, True)
+    config = config.changed({"inference.mirror": (False, False, True)})
     with pytest.raises(UserError, match="config.inference.mirror asks for axis 2, along which"):
         train(config, tmp_path / "other", str(root))
 
@@ -253,13 +261,17 @@ def test_every_run_must_have_learned_the_mirror_images(
 @pytest.mark.slow
 def test_both_sides_are_told_apart_by_default(tmp_path: Path):
     root = write_twins(tmp_path / "data", 12)
-    config = config_of(None)
-    config.model.settings.channels = (8, 16, 32)
-    config.data.patch = (22, 18, 16)
-    config.steps = config.eval_every = config.save_every = 300
-    config.optimiser.learning_rate, config.optimiser.warmup = 1e-2, 10
-    config.optimiser.average = 0.9
-    config.augment.affine_probability = 0.0
+    config = config_of(None).changed(
+        {
+            "model.settings.channels": (8, 16, 32),
+            "data.patch": (22, 18, 16),
+            **dict.fromkeys(("steps", "eval_every", "save_every"), 300),
+            "optimiser.learning_rate": 1e-2,
+            "optimiser.warmup": 10,
+            "optimiser.average": 0.9,
+            "augment.affine_probability": 0.0,
+        }
+    )
     train(config, tmp_path / "run", str(root))
     summary = evaluate(tmp_path / "run", tmp_path / "eval")
     assert len(summary["cases"]) == 4
