@@ -17,7 +17,7 @@ from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.evaluate import evaluate
-from invseg_jax.experiment import base_experiment
+from invseg_jax.experiment import Augmentation, base_experiment
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.checkpoints import Checkpoints
@@ -26,6 +26,12 @@ from invseg_jax.training.program import TrainingProgram
 from tests.tiny_run import TINY, ball, command, load, parameters, tiny_config
 from tests.trained import train
 
+# Where any network would do: one that compiles in a moment.
+SMALLEST = {
+    "model.settings.channels": (4,),
+    "model.settings.auxiliary": 0,
+    "augment": Augmentation.off(),
+}
 # What data.json of an earlier version holds.
 DESCRIBED_BEFORE = (
     "layout",
@@ -152,7 +158,8 @@ def test_a_run_of_an_earlier_version_knows_its_cases_by_files(
 def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
     balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = tiny_config().changed({"vae.latent": 3, "save_every": 1})
+    changes = {"vae.latent": 3, "save_every": 1, "augment": Augmentation.off()}
+    config = tiny_config().changed(changes)
     train(config, tmp_path / "whole", str(balls))
 
     class Stopped(Exception):
@@ -212,14 +219,15 @@ def test_a_finished_run_is_left_alone(balls: Path, trained_run: Path):
 
 
 def test_an_overflow_of_the_fixed_point_stream_stops_the_run(balls: Path, tmp_path: Path):
-    config = tiny_config().changed({"model.stream": "fixed", "model.fraction_bits": 29})
+    fixed = {"model.stream": "fixed", "model.fraction_bits": 29}
+    config = tiny_config().changed({**SMALLEST, **fixed})
     with pytest.raises(UserError, match=r"loss is nan at step 1; .* range of \+-4: take fewer"):
         train(config, tmp_path / "run", str(balls))
     assert not any((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path: Path):
-    config = tiny_config().changed({"optimiser.learning_rate": 1e38, "log_every": 100})
+    config = tiny_config().changed({**SMALLEST, "optimiser.learning_rate": 1e38, "log_every": 100})
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*nothing was saved"):
         train(config, tmp_path / "run", str(balls))
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
@@ -227,7 +235,8 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path
 
 def test_a_state_that_is_no_number_is_not_saved_though_the_loss_is_one(balls: Path, tmp_path: Path):
     # The last update makes the parameters infinite: of loss and gradient it has no influence.
-    config = tiny_config().changed({"steps": 1, "optimiser.learning_rate": 3.4e38})
+    rate = {"optimiser.learning_rate": 3.4e38, "optimiser.warmup": 0}
+    config = tiny_config().changed({**SMALLEST, "steps": 1, **rate})
     expected = r"parameters are not finite after step 1; lower .*; nothing was saved$"
     with pytest.raises(UserError, match=expected):
         train(config, tmp_path / "run", str(balls))
@@ -247,7 +256,7 @@ def test_compiling_does_not_count_in_the_first_line(
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + spent[0])
     monkeypatch.setattr(TrainingProgram, "compile", compile_for_hours)
-    train(tiny_config().changed({"steps": 1}), tmp_path / "run", str(balls))
+    train(tiny_config(), tmp_path / "run", str(balls))
     assert spent == [1e6]
     first = (tmp_path / "run" / "history.jsonl").read_text().splitlines()[0]
     assert json.loads(first)["train/steps_per_second"] > 1e-5
