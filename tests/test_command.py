@@ -1,15 +1,14 @@
 import importlib
 import signal
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
 from invseg_jax import command
 from invseg_jax.errors import SomeFailed, UserError, UserNotice
+from invseg_jax.segmentation.task import SegmentationTask
 from invseg_jax.training import compilation_cache
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -161,37 +160,39 @@ def test_other_ends_keep_their_status(values, capsys):
 
 
 CONFIG = """
-from invseg_jax.configuration import base_config
+from invseg_jax.experiment import base_experiment
 
 def get_config():
-    config = base_config()
-    {line}
-    return config
+    return base_experiment().changed({changes})
 """
 
 
-# ml_collections loads the file so.
-@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+def read(values: flags.FlagValues) -> None:
+    """A command that needs its configuration."""
+    experiment = command.read_config(values)
+    command.say(f"{experiment.steps} {experiment.data.patch} {experiment.data.cases}")
+
+
 @pytest.mark.parametrize(
-    "line, override, said",
+    "changes, override, said",
     [
-        ("", "--config.augment.flp=1", 'Did you mean "flip" instead of "flp"?'),
-        ("", "--config.stepz=1", 'Did you mean "steps" instead of "stepz"?'),
-        ("", "--config.steps=many", "'many'"),
-        ("config.optimiser.warmpu = 3", "--config.steps=1", 'Did you mean "warmup"'),
-        ("config.steps = 'many'", "--config.seed=1", "steps"),
+        ({}, "--config.augment.flp=1", 'Did you mean "flip" instead of "flp"?'),
+        ({}, "--config.stepz=1", 'Did you mean "steps" instead of "stepz"?'),
+        ({}, "--config.steps=many", "'many'"),
+        ({}, "--config.steps", "--config.steps needs a value: --config.steps=VALUE"),
+        ({}, "--config.=3", 'there is no ""'),
+        ({}, "--confg.steps=3", "Unknown command line flag 'confg.steps'"),
+        ({"optimiser.warmpu": 3}, "--config.steps=1", 'Did you mean "warmup"'),
+        ({"steps": "many"}, "--config.seed=1", "steps"),
     ],
 )
 def test_a_wrong_key_of_a_config_is_one_line(
-    values, capsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line, override, said
+    values, capsys, tmp_path: Path, changes: dict, override: str, said: str
 ):
     file = tmp_path / "config.py"
-    file.write_text(CONFIG.format(line=line))
-    config_flags.DEFINE_config_file("config", None, "The configuration.", flag_values=values)
-    arguments = ["--workdir=RUN", f"--config={file}", override]
-    # Overrides are looked for in the process's own arguments.
-    monkeypatch.setattr(sys, "argv", ["thing", *arguments])
-    ended = Ended(capsys, never, values, *arguments)
+    file.write_text(CONFIG.format(changes=changes))
+    command.define_config(values)
+    ended = Ended(capsys, read, values, "--workdir=RUN", f"--config={file}", override)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
@@ -199,7 +200,30 @@ def test_a_wrong_key_of_a_config_is_one_line(
     assert "\\" not in ended.err
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--config.steps=70", "--config.data.patch=(8, 9, 10)", "--config.data.cases=007"),
+        ("--config.steps", "70", "-config.data.patch", "8,9,10", "--config.data.cases", "007"),
+        ("--config.steps=90", "--config.data.cases=007", "--config.data.patch=[8,9,10]")
+        + ("--config.steps=70",),
+    ],
+)
+def test_values_of_a_config_can_be_changed(values, capsys, tmp_path: Path, arguments):
+    file = tmp_path / "config.py"
+    file.write_text(CONFIG.format(changes={}))
+    command.define_config(values)
+    ended = Ended(capsys, read, values, "--workdir=RUN", f"--config={file}", *arguments)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out == "70 (8, 9, 10) ('007',)\n"
+
+
+def test_a_command_needs_its_configuration(values, capsys):
+    command.define_config(values)
+    ended = Ended(capsys, never, values, "--workdir=RUN")
+    assert ended.status == 2 and "--config" in ended.err and ended.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "text, said",
     [
@@ -217,20 +241,19 @@ def test_a_file_that_is_no_configuration_is_one_line(values, capsys, tmp_path: P
     file = tmp_path / "page.md"
     file.write_text(text)
     arguments = ["--workdir=RUN", f"--config={file}"]
-    command.define_config(values, argv=arguments)
-    ended = Ended(capsys, never, values, *arguments)
+    command.define_config(values)
+    ended = Ended(capsys, read, values, *arguments)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"error: --config cannot be loaded: {tmp_path}")
     assert ended.err.count("\n") == 1
     assert said in ended.err
-    with_traceback = Ended(capsys, never, values, *arguments, "--debug")
+    with_traceback = Ended(capsys, read, values, *arguments, "--debug")
     assert with_traceback.status == 2
     assert "Traceback" in with_traceback.err
     with pytest.raises(UserError, match="cannot be loaded"):
         command.load_config(str(file), [])
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("content", [b"a\0b", b"\x89PNG\r\n", b"\x1f\x8b\x08"])
 def test_a_file_that_is_no_text_is_no_configuration(tmp_path: Path, content: bytes):
     file = tmp_path / "image.png"
@@ -240,8 +263,6 @@ def test_a_file_that_is_no_text_is_no_configuration(tmp_path: Path, content: byt
     assert "\n" not in str(caught.value) and "None" not in str(caught.value)
 
 
-# ml_collections reads the file of a configuration in a way that is gone from Python 3.12.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("arguments, wanted", [((), True), (("--nocompilation_cache",), False)])
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
 def test_the_commands_that_compile_keep_their_programs(
@@ -255,7 +276,14 @@ def test_the_commands_that_compile_keep_their_programs(
     }[name]
     calls = []
     monkeypatch.setattr(compilation_cache, "enable", lambda on, say: calls.append(("cache", on)))
-    monkeypatch.setattr(module, name, lambda *_, **__: calls.append((name, True)))
+
+    def do(*_, **__) -> None:
+        calls.append((name, True))
+        raise SystemExit(0)
+
+    # The first thing that each does with its settings.
+    place = (SegmentationTask, "open") if name == "train" else (module, name)
+    monkeypatch.setattr(*place, do)
     with pytest.raises(SystemExit) as caught:
         command.run(module.main, module.FLAGS, DOC, [name, *own, *arguments])
     assert caught.value.code == 0

@@ -1,6 +1,5 @@
 """Configurations made small, trained, scored and used on data made in their own layout."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,13 +7,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import Config
 from invseg_jax.data.nifti import read_volume
 from invseg_jax.errors import UserError
 from invseg_jax.evaluate import evaluate
+from invseg_jax.experiment import Experiment, read_experiment
 from invseg_jax.predict import predict
-from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
+from tests.trained import train
 
 SMALL = {
     "model.settings.channels": (4, 8),
@@ -28,6 +27,7 @@ SMALL = {
     "save_every": 2,
     "eval_every": 2,
     "inference.batch": 1,
+    "optimiser.warmup": 1,
 }
 
 
@@ -37,15 +37,8 @@ def compiled_once(cache_folder: Path) -> None:
     compilation_cache.enable()
 
 
-def small(repository: Path, name: str, variant: str) -> Config:
-    file = repository / "configs" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"small_{name}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(variant)
-    config.update_from_flattened_dict(SMALL)
-    return config
+def small(repository: Path, name: str, variant: str) -> Experiment:
+    return read_experiment(f"{repository / 'configs' / name}.py:{variant}", SMALL)
 
 
 def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
@@ -53,7 +46,7 @@ def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
     nibabel.Nifti1Image(array, affine).to_filename(path)
 
 
-def whole_run(config: Config, root: Path, folder: Path, values: set[int]) -> None:
+def whole_run(config: Experiment, root: Path, folder: Path, values: set[int]) -> None:
     """Trains, scores the held-out cases, and segments all of them on their own grids."""
     train(config, folder / "run", str(root))
     summary = evaluate(folder / "run", folder / "eval")
@@ -130,10 +123,11 @@ def test_sparse_annotation(repository: Path, tmp_path: Path, variant: str):
     described = {"modality": {"0": "MRI"}, "labels": {"0": "no", "1": "front", "2": "back"}}
     (root / "dataset.json").write_text(json.dumps(described | {"training": entries}))
 
-    config, run = small(repository, "hippocampus", variant), tmp_path / "run"
-    semi = variant == "semi"
-    config.data.folds = 1 if semi else 4
-    config.data.cases = ("hippocampus_001", "hippocampus_003") if semi else ()
+    run, semi = tmp_path / "run", variant == "semi"
+    chosen = ("hippocampus_001", "hippocampus_003") if semi else ()
+    config = small(repository, "hippocampus", variant).changed(
+        {"data.folds": 1 if semi else 4, "data.cases": chosen}
+    )
     train(config, run, str(root))
     summary = evaluate(run, tmp_path / "eval", split="train" if semi else "val")
     # Of 3 to 9, 3 to 11 and 2 to 8, three slices of each: 3 x 5 x 3 of 6 x 8 x 6 are left.

@@ -126,7 +126,7 @@ def test_tables_show_names_in_one_line(tmp_path: Path):
 
 
 def test_a_log_shows_names_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
-    with TrainingLog(RunFolder(tmp_path), first=0, steps=2) as log:
+    with TrainingLog(RunFolder(tmp_path), first=0, steps=2, shown={"dice": "Dice"}) as log:
         log.training(1, {"loss": 1.0, "dice": 0.5})
         log.validation(1, Validation(f"held-out Dice: {ODD} 0.750", {f"dice/{ODD}": 0.75}))
         log.draw(tmp_path / "progress.png")

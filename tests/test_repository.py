@@ -21,7 +21,6 @@ LOCK = ROOT / "requirements" / "py311.lock.txt"
 # A room may import itself and the rooms before it.
 ROOMS = (
     "errors",
-    "configuration",
     "atomic_file",
     "folder_lock",
     "main_memory",
@@ -35,21 +34,22 @@ ROOMS = (
     "models",
     "benchmarks",
     "benchmark",
+    "experiment",
     "figure",
     "data",
     "training",
     "inference",
+    "evaluation",
+    "segmentation",
     "planning",
     "throughput",
     "damage",
-    "evaluation",
     "comparison",
     "interactive",
 )
 # What the rooms that run on a bare GPU machine may import besides the standard library.
 FOREIGN = {
     "errors": frozenset[str](),
-    "configuration": frozenset({"ml_collections"}),
     "atomic_file": frozenset[str](),
     "folder_lock": frozenset[str](),
     "main_memory": frozenset[str](),

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.evaluation import validate
-from invseg_jax.train import train
+from invseg_jax.segmentation import task
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
 from tests.tiny_run import TINY, command, parameters, tiny_config
+from tests.trained import train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,9 +79,8 @@ def test_a_run_stopped_while_it_validates_is_saved(
         os.kill(os.getpid(), signal.SIGTERM)
         return {"ball": 0.5, "shell": 0.5, "mean": 0.5}
 
-    monkeypatch.setattr(validate, "mean_dice", stopped_meanwhile)
-    config = tiny_config()
-    config.eval_every, config.save_every = 1, 100
+    monkeypatch.setattr(task, "mean_dice", stopped_meanwhile)
+    config = tiny_config().changed({"eval_every": 1, "save_every": 100})
     with pytest.raises(SystemExit) as caught:
         train(config, tmp_path / "run", str(balls))
     assert caught.value.code == 143
@@ -94,7 +93,7 @@ def test_a_run_stopped_while_it_validates_is_saved(
 
     assert validated() == [1]
     # Its own is made up for, once.
-    monkeypatch.setattr(validate, "mean_dice", lambda *_: {"mean": 0.5})
+    monkeypatch.setattr(task, "mean_dice", lambda *_: {"mean": 0.5})
     for _ in range(2):
         train(config, tmp_path / "run", str(balls))
         assert validated() == list(range(1, config.steps + 1))

@@ -12,20 +12,26 @@ import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.configuration import base_config
 from invseg_jax.data import file_times, nifti
 from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.evaluate import evaluate
+from invseg_jax.experiment import Augmentation, base_experiment
 from invseg_jax.models.vae import VAEBranch
-from invseg_jax.train import train
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
 from invseg_jax.training.program import TrainingProgram
 from tests.tiny_run import TINY, ball, command, load, parameters, tiny_config
+from tests.trained import train
 
+# Where any network would do: one that compiles in a moment.
+SMALLEST = {
+    "model.settings.channels": (4,),
+    "model.settings.auxiliary": 0,
+    "augment": Augmentation.off(),
+}
 # What data.json of an earlier version holds.
 DESCRIBED_BEFORE = (
     "layout",
@@ -152,8 +158,8 @@ def test_a_run_of_an_earlier_version_knows_its_cases_by_files(
 def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
     balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = tiny_config()
-    config.vae.latent, config.save_every = 3, 1
+    changes = {"vae.latent": 3, "save_every": 1, "augment": Augmentation.off()}
+    config = tiny_config().changed(changes)
     train(config, tmp_path / "whole", str(balls))
 
     class Stopped(Exception):
@@ -192,16 +198,14 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
 def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
     balls: Path, tmp_path: Path
 ):
-    config = base_config("CicekUNet3D")
     tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
-    config.update_from_flattened_dict(tiny)
+    config = base_experiment("CicekUNet3D").changed(tiny)
     with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
         train(config, tmp_path / "run", str(balls))
-    config.data.patch = (20, 20, 18)
-    config.inference.batch = 2
+    config = config.changed({"data.patch": (20, 20, 18), "inference.batch": 2})
     with pytest.raises(UserError, match="config.inference.batch is 2: CicekUNet3D normalises by"):
         train(config, tmp_path / "run", str(balls))
-    config.inference.batch = 1
+    config = config.changed({"inference.batch": 1})
     train(config, tmp_path / "run", str(balls))
     for case in evaluate(tmp_path / "run", tmp_path / "eval")["cases"]:
         label_map = load(tmp_path / "eval" / f"{case['id']}.nii.gz")
@@ -215,26 +219,24 @@ def test_a_finished_run_is_left_alone(balls: Path, trained_run: Path):
 
 
 def test_an_overflow_of_the_fixed_point_stream_stops_the_run(balls: Path, tmp_path: Path):
-    config = tiny_config()
-    config.model.stream, config.model.fraction_bits = "fixed", 29
+    fixed = {"model.stream": "fixed", "model.fraction_bits": 29}
+    config = tiny_config().changed({**SMALLEST, **fixed})
     with pytest.raises(UserError, match=r"loss is nan at step 1; .* range of \+-4: take fewer"):
         train(config, tmp_path / "run", str(balls))
     assert not any((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(balls: Path, tmp_path: Path):
-    config = tiny_config()
-    config.optimiser.learning_rate = 1e38
-    config.log_every = 100
+    config = tiny_config().changed({**SMALLEST, "optimiser.learning_rate": 1e38, "log_every": 100})
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2; .*nothing was saved"):
         train(config, tmp_path / "run", str(balls))
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 
 def test_a_state_that_is_no_number_is_not_saved_though_the_loss_is_one(balls: Path, tmp_path: Path):
-    config = tiny_config()
     # The last update makes the parameters infinite: of loss and gradient it has no influence.
-    config.steps, config.optimiser.learning_rate = 1, 3.4e38
+    rate = {"optimiser.learning_rate": 3.4e38, "optimiser.warmup": 0}
+    config = tiny_config().changed({**SMALLEST, "steps": 1, **rate})
     expected = r"parameters are not finite after step 1; lower .*; nothing was saved$"
     with pytest.raises(UserError, match=expected):
         train(config, tmp_path / "run", str(balls))
@@ -254,9 +256,7 @@ def test_compiling_does_not_count_in_the_first_line(
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + spent[0])
     monkeypatch.setattr(TrainingProgram, "compile", compile_for_hours)
-    config = tiny_config()
-    config.steps = 1
-    train(config, tmp_path / "run", str(balls))
+    train(tiny_config(), tmp_path / "run", str(balls))
     assert spent == [1e6]
     first = (tmp_path / "run" / "history.jsonl").read_text().splitlines()[0]
     assert json.loads(first)["train/steps_per_second"] > 1e-5
@@ -304,8 +304,7 @@ def test_where_all_checkpoints_are_damaged_no_training_begins(
 
 def test_a_run_of_another_network_is_not_touched(balls: Path, trained_run: Path):
     before = {p: p.read_bytes() for p in trained_run.rglob("*") if p.is_file()}
-    other = tiny_config()
-    other.model.settings.channels = (8, 8)
+    other = tiny_config().changed({"model.settings.channels": (8, 8)})
     with pytest.raises(UserError, match=r"model\.settings\.channels \(\[4, 8\], now \[8, 8\]\)"):
         train(other, trained_run, str(balls))
     assert {p: p.read_bytes() for p in trained_run.rglob("*") if p.is_file()} == before
@@ -341,13 +340,13 @@ def test_patients_on_both_sides_are_told(
     (line,) = told()
     assert line.startswith("warning: ") and "patients with several scans, by their ids" in line
     assert "config.data.group='(.+?)([_.-](visit)[_-]?[0-9]*)?$' keeps the scans" in line
-    config.data.group = r"(p\d)_"
+    config = config.changed({"data.group": r"(p\d)_"})
     assert told() == []
-    config.data.group = "(p"
+    config = config.changed({"data.group": "(p"})
     with pytest.raises(UserError, match="config.data.group: .* is no regular expression"):
         train(config, tmp_path / "run", str(root))
     # A split file is told too: it may tear patients apart, and leave cases out.
-    config.data.group, config.data.split = "", str(tmp_path / "splits.json")
+    config = config.changed({"data.group": "", "data.split": str(tmp_path / "splits.json")})
     entry = {"train": ["p0_visit0", "p1_visit0"], "val": ["p0_visit1", "p1_visit1"]}
     (tmp_path / "splits.json").write_text(json.dumps([entry]))
     left_out, line = told()

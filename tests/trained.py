@@ -4,10 +4,11 @@ import gc
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from invseg_jax import command
-from invseg_jax import train as module
 from invseg_jax.experiment import Experiment
+from invseg_jax.train import main
 
 
 def train(
@@ -24,14 +25,13 @@ def train(
     Raises:
         UserError, SystemExit: as the command.
     """
-    values = module.FLAGS.__class__()  # flags of its own: the command's are parsed once a process
-    arguments = {"workdir": str(workdir), "data": root, "profile": profile}
-    for name, value in arguments.items():
-        module.flags.DEFINE_string(name, value, "", flag_values=values)
+    values = flags.FlagValues()  # the command's own are parsed once a process
+    for name, value in {"workdir": str(workdir), "data": root, "profile": profile}.items():
+        flags.DEFINE_string(name, value, "", flag_values=values)
     values.mark_as_parsed()
     with pytest.MonkeyPatch.context() as patch:
-        # The cache of programs and the garbage collector are the test session's own.
         patch.setattr(command, "read_config", lambda _: experiment)
+        # The cache of programs and the garbage collector are the test session's.
         patch.setattr(command, "enable_compilation_cache", lambda _: None)
         patch.setattr(gc, "set_threshold", lambda _: None)
-        module.main(values)
+        main(values)

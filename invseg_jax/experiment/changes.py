@@ -45,6 +45,8 @@ def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
             inside = inside.setdefault(section, {})
             if not isinstance(inside, dict):
                 raise UserError(f"config.{key} and a section that holds it are both given")
+        if name in inside:
+            raise UserError(f"config.{key} and a setting in it are both given")
         inside[name] = _Given(value)
     return tree
 

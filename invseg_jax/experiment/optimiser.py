@@ -52,7 +52,7 @@ class OptimiserSettings(Section):
         self.at_least(0, *numbers, "average")
         self.at_least(1, "accumulate")
         if self.clip == 0:
-            raise self.wrong("clip", "which stops all training; inf is no limit")
+            raise self.wrong("clip", "it stops all training, and inf is no limit")
         for name in ("average", "momentum"):
             if not getattr(self, name) < 1:
                 raise self.wrong(name, "it must be below 1")

@@ -7,9 +7,11 @@ from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
-from invseg_jax.experiment.model import ModelSettings
 from invseg_jax.experiment.values import annotations, fitted, shown
 from invseg_jax.models import NetworkSettings, find
+
+# Every version wrote them, and no default stands for what a run was.
+_ALWAYS_THERE = ("config.model", "config.model.name")
 
 
 def to_json(value: Any) -> Any:
@@ -27,7 +29,7 @@ def from_json(values: Any, *, complete: bool = True) -> Experiment:
     Args:
         values: what `Experiment.to_json` gave.
         complete: whether every key must be there. Runs of earlier versions lack some; what is
-            missing has its default.
+            missing has its default, but for the network's name.
 
     Raises:
         UserError: a key is missing or unknown, or a value has the wrong type or is out of range.
@@ -46,7 +48,7 @@ def _section(cls: type, values: Any, where: str, complete: bool) -> Any:
     for field in fields(typing.cast(Any, cls)):
         full = f"{where}.{field.name}"
         if field.name not in values:
-            if complete or field.default is MISSING or (cls is ModelSettings and not found):
+            if complete or field.default is MISSING or full in _ALWAYS_THERE:
                 raise UserError(f"{full} is missing")
             continue
         value = values[field.name]

@@ -1,6 +1,6 @@
 """The curves of a training run, as a PNG file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +10,35 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from invseg_jax.figure import DPI, add_legend, class_colours, save_png
 
+# The metrics with a panel of their own where a task names none.
+SHOWN = {"dice": "Dice"}
 
-def draw_curves(path: str | Path, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    """Draws the course of a training run: loss, Dice of each class, reconstruction, learning rate.
+
+def draw_curves(
+    path: str | Path,
+    history: Mapping[str, Sequence[tuple[int, float]]],
+    shown: Mapping[str, str] = SHOWN,
+) -> None:
+    """Draws the course of a training run: loss, the task's own metrics, learning rate.
 
     Args:
         path: PNG file to write, atomically.
         history: (step, value) pairs of each series, by name. A name that ends in "loss" belongs to
-            the loss, one with a part "dice" to the Dice ("val/dice/CSF", "val/dice/mean",
-            "train/dice"), one that ends in "reconstruction" to the VAE branch's error, one that
-            ends in "learning_rate" to the learning rate; others are left out. Values that are not
-            finite leave a gap.
+            the loss, one with a part that is a metric of `shown` to that metric ("val/dice/CSF",
+            "val/dice/mean" and "train/dice" to "dice"), one that ends in "reconstruction" to the
+            VAE branch's error, one that ends in "learning_rate" to the learning rate; others are
+            left out. Values that are not finite leave a gap.
+        shown: metrics with a panel of their own, and their titles; "Dice" goes from 0 to 1.
 
     Raises:
         UserError: The file cannot be written.
     """
     kept = {name: points for name, points in history.items() if len(points)}
-    groups = {
-        "loss": {n: p for n, p in kept.items() if n.endswith("loss")},
-        "Dice": {n: p for n, p in kept.items() if "dice" in n.split("/")},
-        "reconstruction": {n: p for n, p in kept.items() if n.endswith("reconstruction")},
-        "learning rate": {n: p for n, p in kept.items() if n.endswith("learning_rate")},
-    }
-    groups = {title: series for title, series in groups.items() if series}
+    groups: dict[str, dict[str, Sequence[tuple[int, float]]]] = {}
+    for name, points in kept.items():
+        groups.setdefault(_title(name, shown), {})[name] = points
+    order = ("loss", *shown.values(), "reconstruction", "learning rate")
+    groups = {title: groups[title] for title in dict.fromkeys(order) if title in groups}
     figure = Figure(figsize=(8, 1 + 2.7 * max(1, len(groups))), dpi=DPI, layout="constrained")
     if not groups:
         figure.text(0.5, 0.5, "nothing has been logged yet", ha="center", va="center")
@@ -43,13 +49,27 @@ def draw_curves(path: str | Path, history: Mapping[str, Sequence[tuple[int, floa
         len(groups), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios}
     )
     for axes, (title, series) in zip(panels[:, 0], groups.items(), strict=True):
-        _panel(axes, title, series)
+        _panel(axes, title, series, {"loss", "reconstruction", *shown})
     panels[-1, 0].set_xlabel("step")
     panels[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     save_png(figure, path)
 
 
-def _panel(axes: Axes, title: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _title(name: str, shown: Mapping[str, str]) -> str:
+    """The panel to which a series belongs; "" for none."""
+    for part in name.split("/"):
+        if part in shown:
+            return shown[part]
+    endings = {"loss": "loss", "reconstruction": "reconstruction", "learning_rate": "learning rate"}
+    return next((title for ending, title in endings.items() if name.endswith(ending)), "")
+
+
+def _panel(
+    axes: Axes,
+    title: str,
+    series: Mapping[str, Sequence[tuple[int, float]]],
+    said: Collection[str],
+) -> None:
     classes = [n for n in series if n.startswith("val/dice/") and n != "val/dice/mean"]
     colours = dict(zip(classes, class_colours(len(classes)), strict=True))
     plain = iter(class_colours(len(series)))
@@ -72,7 +92,7 @@ def _panel(axes: Axes, title: str, series: Mapping[str, Sequence[tuple[int, floa
         lines += axes.plot(
             steps, smooth, color=colour, linestyle=style, linewidth=1.6, marker=marker, markersize=3
         )
-        labels.append(_label(name, value, title))
+        labels.append(_label(name, value, title, said))
     finite = np.concatenate(values)
     finite = finite[np.isfinite(finite)]
     if title == "Dice":
@@ -91,9 +111,8 @@ def _panel(axes: Axes, title: str, series: Mapping[str, Sequence[tuple[int, floa
         add_legend(axes, lines, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
 
 
-def _label(name: str, value: np.ndarray, title: str) -> str:
+def _label(name: str, value: np.ndarray, title: str, said: Collection[str]) -> str:
     """Name without what the axis says already, and the last value: "val CSF  0.931"."""
-    said = ("dice", "loss", "reconstruction")
     short = " ".join(part for part in name.split("/") if part not in said) or name
     finite = value[np.isfinite(value)]
     if finite.size == 0:

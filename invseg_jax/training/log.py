@@ -136,7 +136,7 @@ class TrainingLog:
             for name, value in row.items():
                 if name != "step":
                     history.setdefault(name, []).append((int(row["step"]), value))
-        draw_curves(path, history)
+        draw_curves(path, history, self._shown)
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:
         row = {"step": step, **scalars}

@@ -19,7 +19,8 @@ def experiment_of(run: Path) -> Experiment:
     """
     stored = _read(run, "config.json")
     try:
-        return from_json(upgraded(stored.values, stored.form), complete=stored.complete)
+        # Those with a format have had the same keys ever since, or are given them here.
+        return from_json(upgraded(stored.values, stored.form), complete=stored.form is not None)
     except UserError as error:
         raise signed_json.unreadable(run / "config.json", str(error)) from error
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.pipeline import training_batches
-from invseg_jax.training.state import OptimiserSettings, TrainState, first_state, make_optimiser
+from invseg_jax.experiment import DataSettings, OptimiserSettings
+from invseg_jax.training.state import TrainState, first_state, make_optimiser
 
 OPTIMISER = make_optimiser(OptimiserSettings(), 10)
 
@@ -29,9 +30,8 @@ def some_state(features: int = 4, seed: int = 5) -> TrainState:
 
 
 def new_batches(cases: list[CachedCase], threads: int = 0) -> Any:
-    return training_batches(
-        cases, patch=(4, 4, 4), batch=2, foreground=0.0, seed=1, threads=threads
-    )
+    settings = DataSettings(patch=(4, 4, 4), batch=2, foreground=0.0, threads=threads)
+    return training_batches(cases, settings, seed=1)
 
 
 def assert_same_bits(a: Any, b: Any) -> None:

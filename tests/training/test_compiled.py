@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from invseg_jax.training import compiled as module
-from invseg_jax.training.compiled import compiled_bytes, copies, device_bytes, shortage
 from invseg_jax.training import mesh
+from invseg_jax.training.compiled import compiled_bytes, copies, device_bytes, shortage
 
 ROWS = 64
 

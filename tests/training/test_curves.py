@@ -36,6 +36,22 @@ def test_each_kind_of_series_has_a_panel(tmp_path):
     np.testing.assert_array_equal(other, none)  # both say that nothing has been logged
 
 
+def test_each_metric_that_a_task_shows_has_a_panel(tmp_path):
+    series = {f"{of}/error": [(1, 0.5), (2, 0.25)] for of in ("train", "val")}
+    both = {"train/loss": [(1, 1.0), (2, 0.5)]} | series
+    draw_curves(tmp_path / "loss.png", both)
+    draw_curves(tmp_path / "both.png", both, {"error": "error in mm"})
+    draw_curves(tmp_path / "error.png", series, {"error": "error in mm", "other": "other"})
+    height = {n: imread(tmp_path / f"{n}.png").shape[0] for n in ("loss", "both", "error")}
+    assert height["error"] == height["loss"] < height["both"]
+
+
+def test_dice_is_drawn_the_same_whether_it_is_named_or_not(tmp_path):
+    draw_curves(tmp_path / "a.png", history(200))
+    draw_curves(tmp_path / "b.png", history(200), {"dice": "Dice"})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     "series",
     [

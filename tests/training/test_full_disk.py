@@ -15,16 +15,16 @@ import numpy as np
 from invseg_jax.data.cache import CachedCase
 from invseg_jax.data.pipeline import training_batches
 from invseg_jax.errors import UserError
+from invseg_jax.experiment import DataSettings, OptimiserSettings
 from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
+from invseg_jax.training.state import first_state, make_optimiser
 
 here = Path(sys.argv[1])
 np.save(here / "image.npy", np.zeros((6, 5, 4, 1), np.float32))
 np.save(here / "label.npy", np.zeros((6, 5, 4), np.uint8))
 case = CachedCase("case", here, (6, 5, 4), 2)
-batches = training_batches(
-    [case], patch=(4, 4, 4), batch=1, foreground=0.0, seed=1, threads=0
-)
+settings = DataSettings(patch=(4, 4, 4), batch=1, foreground=0.0, threads=0)
+batches = training_batches([case], settings, seed=1)
 params = {name: jnp.ones(50) for name in "abc"}
 state = first_state(params, make_optimiser(OptimiserSettings(), 10), 5)
 

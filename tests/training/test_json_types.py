@@ -1,14 +1,10 @@
 import json
-import runpy
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from invseg_jax.configuration import base_config
-from invseg_jax.models import MODELS
-from invseg_jax.training.json_types import config_fault, fields_fault
+from invseg_jax.training.json_types import fields_fault
 
 
 @dataclass(frozen=True)
@@ -67,83 +63,3 @@ def test_only_an_earlier_version_may_lack_what_has_a_default():
         assert fields_fault(Outer, less, complete=True) == f"{name} is missing"
         has_default = name in ("choice", "by_name")
         assert (fields_fault(Outer, less, complete=False) is None) == has_default
-
-
-def values_of(network: str = "FullInvRes", **options: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(base_config(network, **options).to_dict()))
-
-
-@pytest.mark.parametrize("network", sorted(MODELS))
-def test_every_network_s_configuration_is_right(network: str):
-    for vae in (False, True):
-        assert config_fault(values_of(network, vae=vae), complete=True) is None
-
-
-def test_the_configurations_of_the_checkout_are_right(repository: Path):
-    files = sorted((repository / "configs").glob("*.py"))
-    assert len(files) > 3
-    for file in files:
-        config = runpy.run_path(str(file))["get_config"]()
-        values = json.loads(json.dumps(config.to_dict()))
-        assert config_fault(values, complete=True) is None, file
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    values = values_of()
-    *sections, key = path.split(".")
-    section = values
-    for name in sections:
-        section = section[name]
-    section[key] = value
-    return values
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("data.preprocess.spacing", [1.0, 1, 2.5]),
-        ("augment.scale", [1, 2]),
-        ("optimiser.learning_rate", 1),
-        ("optimiser.clip", float("inf")),
-        ("data.cases", ["a", "b"]),
-        ("data.plain.images", [["mr", "*.nii"], ["pet", "*.nii"]]),
-        ("model.settings.channels", [4, 8]),
-    ],
-)
-def test_other_values_of_the_same_type_are_right(path: str, value: Any):
-    assert config_fault(changed(path, value), complete=True) is None
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "fault"),
-    [
-        ("steps", "many", "config.steps is 'many', not a whole number"),
-        ("steps", 2.5, "config.steps is 2.5, not a whole number"),
-        ("steps", True, "config.steps is True, not a whole number"),
-        ("optimiser.clip", None, "config.optimiser.clip is None, not a number"),
-        ("optimiser.nesterov", 1, "config.optimiser.nesterov is 1, not true or false"),
-        ("data.preprocess.spacing", 1.0, "config.data.preprocess.spacing is 1.0, not a list"),
-        ("data.preprocess", [], "config.data.preprocess is [], not an object"),
-        ("data.patch", [8, 8, 8.5], "config.data.patch[2] is 8.5, not a whole number"),
-        ("data.cases", [{}], "config.data.cases is [{}], not a list of"),
-        ("inference.mirror", [0, 0, 1], "config.inference.mirror[0] is 0, not true or false"),
-        ("model.name", "Nothing", "config.model.name is 'Nothing', and there is no such network"),
-        ("model.name", ["x"], "config.model.name is ['x'], and there is no such network"),
-        ("model", 3, "config.model is 3, not an object"),
-        ("model.settings.width", 3, "config.model.settings.width is unknown"),
-        ("data.embedded", {"subjects": 3}, "config.data.embedded.seed is missing"),
-    ],
-)
-def test_the_setting_with_a_fault_is_named(path: str, value: Any, fault: str):
-    found = config_fault(changed(path, value), complete=True)
-    assert found is not None and found.startswith(fault)
-
-
-def test_an_earlier_version_lacks_keys_but_not_its_network():
-    values = values_of()
-    del values["loss"], values["inference"]["mirror"]
-    assert config_fault(values, complete=False) is None
-    assert config_fault(values, complete=True) == "config.loss is missing"
-    del values["model"]["name"]
-    assert config_fault(values, complete=False) == "config.model.name is missing"
-    assert config_fault({}, complete=False) == "config.model is missing"

@@ -13,9 +13,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  (
 from invseg_jax.errors import UserError
 from invseg_jax.training.log import TrainingLog
 from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.training.task import Validation
 
 # Whatever is written there does not fit, as on a full disk, once it leaves the process's memory.
 FULL = Path("/dev/full")
+SHOWN = {"dice": "Dice"}
 on_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="Linux has /dev/full")
 
 
@@ -30,10 +32,11 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(run: RunFolder, first: int, last: int, steps: int = 40) -> None:
-    with TrainingLog(run, first=first, steps=steps) as log:
+    with TrainingLog(run, first=first, steps=steps, shown=SHOWN) as log:
         for step in range(first + 1, last + 1):
             log.training(step, {"loss": 1 / step, "dice": 0.5})
-        log.validation(last, {"CSF": 0.75, "white matter": 0.5})
+        scores = {"dice/CSF": 0.75, "dice/white matter": 0.5}
+        log.validation(last, Validation("held-out Dice: fine", scores))
 
 
 def events(run: RunFolder) -> list[Event]:
@@ -95,7 +98,7 @@ def test_a_running_training_can_be_looked_at(run: RunFolder):
 
 
 def test_a_step_without_a_dice(run: RunFolder, capsys: pytest.CaptureFixture):
-    with TrainingLog(run, first=0, steps=9) as log:
+    with TrainingLog(run, first=0, steps=9, shown=SHOWN) as log:
         log.training(1, {"loss": 1.0, "dice": float("nan")})
         log.training(2, {"loss": 1.0, "dice": 0.5})
         log.draw(run.path / "progress.png")

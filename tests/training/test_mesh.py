@@ -5,18 +5,19 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
-from invseg_jax import models
-from invseg_jax.data.augment import Augmentation
 from invseg_jax.errors import UserError
+from invseg_jax.models import FullInvRes, build
 from invseg_jax.training import mesh
+from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.state import first_state
-from invseg_jax.training.step import make_step
+from invseg_jax.training.step import Loss, make_step
 
 pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="needs the conftest's 2 devices")
 
@@ -60,11 +61,22 @@ def test_placement():
     assert mesh.spread(devices, 3) == mesh.replicated(devices)
 
 
+def loss_of(graph: nnx.GraphDef) -> Loss:
+    """The default loss of a network, without augmentation."""
+
+    def loss(params, batch, key):
+        outputs = nnx.merge(graph, params).outputs(batch["image"], key)
+        value, dice = deeply_supervised(outputs, batch["label"])
+        return value, {"dice": jnp.mean(dice)}
+
+    return loss
+
+
 def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
     """Gradients accumulated over two parts: no image leaves its device, and one device agrees."""
     graph, params = nnx.split(pointwise())
     optimiser = optax.sgd(1.0)
-    step = make_step(graph, optimiser, Augmentation.off(), average=0.9, accumulate=2)
+    step = make_step(loss_of(graph), optimiser, average=0.9, accumulate=2)
     four = {name: np.concatenate([a, a[::-1, ::-1]]) for name, a in batch.items()}
     results = []
     for count in (1, 2):
@@ -81,11 +93,11 @@ def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
 
 
 def test_a_batch_spread_over_two_devices_gives_the_step_of_one(batch):
-    settings = {"channels": (4,), "couplings": 1, "groups": 2}
-    graph, params = nnx.split(models.build("FullInvRes", 1, 3, settings, seed=0))
+    settings = FullInvRes.Settings(channels=(4,), couplings=1, groups=2)
+    graph, params = nnx.split(build("FullInvRes", 1, 3, settings, seed=0))
     # Plain descent: what is compared is the gradient, which Adam would divide by its own size.
     optimiser = optax.sgd(1.0)
-    step = make_step(graph, optimiser, Augmentation.off(), average=0.9)
+    step = make_step(loss_of(graph), optimiser, average=0.9)
     results = []
     for count in (1, 2):
         devices = mesh.make_mesh(count, 2)

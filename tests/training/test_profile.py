@@ -172,18 +172,20 @@ def test_a_profile_that_cannot_be_written_does_not_stop_the_run(
 def test_the_step_is_named_in_parts(repository: Path):
     # A process of its own: this needs no devices, and the names only show in the lowered text.
     code = """
-import jax, numpy as np, re
+import jax, re
 from flax import nnx
-from invseg_jax.data.augment import Augmentation
+from invseg_jax.experiment import base_experiment
 from invseg_jax.models import UNet3D
-from invseg_jax.training.state import OptimiserSettings, first_state, make_optimiser
+from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.training.state import first_state, make_optimiser
 from invseg_jax.training.step import make_step
+experiment = base_experiment().changed({"data.patch": (8, 8, 8)})
 graph, params = nnx.split(UNet3D(1, 2, channels=(4, 8), rngs=nnx.Rngs(0)))
-optimiser = make_optimiser(OptimiserSettings(), 10)
-step = make_step(graph, optimiser, Augmentation(), average=0.9)
-state = first_state(params, optimiser, 0)
-batch = {"image": np.zeros((2, 8, 8, 8, 1), np.float32), "label": np.zeros((2, 8, 8, 8), np.int32)}
-text = jax.jit(step).lower(state, batch).as_text(debug_info=True)
+objective = SegmentationObjective.build(experiment, graph, 1)
+optimiser = make_optimiser(experiment.optimiser, 10)
+step = make_step(objective.loss, optimiser, average=0.9)
+state = jax.eval_shape(lambda: first_state(params, optimiser, 0))
+text = jax.jit(step).lower(state, dict(objective.batch)).as_text(debug_info=True)
 for name in ("augmentation", "jvp(network)", "jvp(loss)", "transpose(jvp(network))",
              "optimiser", "average"):
     assert re.search(r'"jit\\(step\\)/' + re.escape(name) + "/", text), name

@@ -26,11 +26,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(file: Path):
-    values, complete = signed_json.read(file)
-    assert values == VALUES and complete
+    stored = signed_json.read(file)
+    values = stored.values
+    assert values == VALUES and stored.complete and stored.form == 3
     assert list(values) == list(VALUES)
     first, second = file.read_text().splitlines()[1:3]
-    assert first == ' "format": 2,' and second.startswith(' "digest": "crc32:')
+    assert first == ' "format": 3,' and second.startswith(' "digest": "crc32:')
 
 
 def test_the_digest_is_of_the_values_and_not_of_their_layout(file: Path):
@@ -52,14 +53,16 @@ def test_without_the_digest_line_a_change_is_meant(file: Path):
     content = json.loads(file.read_text())
     del content["digest"]
     file.write_text(json.dumps(content | {"nothing": 3}))
-    values, complete = signed_json.read(file)
-    assert values == VALUES | {"nothing": 3} and complete
+    stored = signed_json.read(file)
+    assert stored.values == VALUES | {"nothing": 3} and stored.complete
 
 
 def test_a_file_of_an_earlier_version(file: Path):
-    file.write_text(json.dumps(VALUES))
-    values, complete = signed_json.read(file)
-    assert values == VALUES and not complete
+    for form in (None, 2):
+        content = VALUES if form is None else {"format": form, **VALUES}
+        file.write_text(json.dumps(content))
+        stored = signed_json.read(file)
+        assert stored.values == VALUES and stored.form == form and not stored.complete
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,12 @@ def test_a_file_of_an_earlier_version(file: Path):
         (b"[" * 100_000, "recursion"),
         (b'{"digest": "crc32:00000000"}', "does not fit its digest"),
         (b'{"digest": 5, "format": 2}', "does not fit its digest"),
-        (b'{"format": 3}', "it has the format 3, and this version reads 2"),
-        (b'{"format": "2"}', "it has the format '2', and this version reads 2"),
+        (
+            b'{"format": 4}',
+            "it has the format 4, and this version reads up to 3; use the",
+        ),
+        (b'{"format": 1}', "it has the format 1, and this version reads up to 3"),
+        (b'{"format": "2"}', "it has the format '2', and this version reads up to 3"),
         (b'{"format": true}', "it has the format True"),
     ],
 )

@@ -9,15 +9,9 @@ import optax
 import pytest
 from flax import nnx
 
-from invseg_jax.errors import UserError
+from invseg_jax.experiment import OptimiserSettings
 from invseg_jax.models import FullInvRes
-from invseg_jax.training.state import (
-    OptimiserSettings,
-    finite_parts,
-    first_state,
-    make_optimiser,
-    schedule,
-)
+from invseg_jax.training.state import finite_parts, first_state, make_optimiser, schedule
 
 SETTINGS = OptimiserSettings(learning_rate=0.1, warmup=10)
 
@@ -54,9 +48,18 @@ def test_the_polynomial_decay_after_the_warm_up(power: float):
 
 
 @pytest.mark.parametrize("decay", ["cosine", "polynomial"])
-@pytest.mark.parametrize("steps", [0, 1, 2, 5, 19])
-def test_a_run_that_is_shorter_than_its_warm_up(steps: int, decay: str):
-    rate = rates(replace(SETTINGS, warmup=1000, schedule=decay), steps)
+@pytest.mark.parametrize("steps", [1, 2, 5, 19])
+def test_a_run_that_is_all_warm_up(steps: int, decay: str):
+    """An experiment refuses a warm-up that is longer."""
+    rate = rates(replace(SETTINGS, warmup=steps, schedule=decay), steps)
+    rising = [0.1 * (step + 1) / (steps + 1) for step in range(steps + 1)]
+    assert rate == pytest.approx(rising)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "polynomial"])
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_short_runs_reach_the_peak_and_end_at_zero(warmup: int, decay: str):
+    rate = rates(replace(SETTINGS, warmup=warmup, schedule=decay), warmup + 1)
     assert max(rate) == pytest.approx(0.1)
     assert rate[-1] == pytest.approx(0, abs=1e-8)
     assert min(rate[:-1]) > 0
@@ -138,31 +141,6 @@ def test_gradient_descent_written_out(nesterov: bool):
     np.testing.assert_allclose(found, x, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("name", "adam"),
-        ("schedule", "linear"),
-        ("power", -0.9),
-        ("momentum", 1.0),
-        ("accumulate", 0),
-        ("learning_rate", -1e-3),
-        ("learning_rate", math.nan),
-        ("warmup", -1),
-        ("weight_decay", -0.1),
-        ("clip", -1.0),
-        ("clip", 0.0),
-        ("average", -0.1),
-        ("average", 1.0),
-        ("average", 1.5),
-        ("average", math.nan),
-    ],
-)
-def test_settings_out_of_range(name: str, value: float):
-    with pytest.raises(UserError, match=f"config.optimiser.{name} is "):
-        replace(SETTINGS, **{name: value})
-
-
 def test_settings_at_the_ends_of_their_ranges():
     ends = OptimiserSettings(learning_rate=0, warmup=0, weight_decay=0, clip=math.inf, average=0)
     params = {"w": jnp.ones((2, 2))}
@@ -186,11 +164,19 @@ def test_the_first_state():
 
 
 def test_scales_of_stacked_couplings_do_not_decay_either():
-    model = FullInvRes(1, 2, channels=(4,), couplings=3, rngs=nnx.Rngs(0))
-    params = nnx.state(model, nnx.Param)
+    # Their shapes, and ones in them: to draw the weights takes longest.
+    model: Any = nnx.eval_shape(
+        lambda: FullInvRes(1, 2, channels=(4,), couplings=3, rngs=nnx.Rngs(0))
+    )
+    params = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), nnx.state(model, nnx.Param))
     optimiser = make_optimiser(replace(SETTINGS, warmup=0, weight_decay=0.5), 100)
-    still = jax.tree.map(jnp.zeros_like, params)
-    updates: Any = update(optimiser, still, optimiser.init(params), params)[0]
+
+    @jax.jit
+    def update_of_nothing(params: Any) -> Any:
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        return update(optimiser, nothing, optimiser.init(params), params)[0]
+
+    updates: Any = update_of_nothing(params)
     moved = {(path[-1], bool(jnp.any(leaf[...] != 0))) for path, leaf in nnx.to_flat_state(updates)}
     assert moved == {("kernel", True), ("scale", False), ("offset", False), ("bias", False)}
 

@@ -1,4 +1,3 @@
-from functools import partial
 from typing import Any
 
 import jax
@@ -8,11 +7,12 @@ import optax
 import pytest
 from flax import nnx
 
-from invseg_jax import models
-from invseg_jax.data.augment import Augmentation
 from invseg_jax.data.layouts.case import IGNORED
-from invseg_jax.training.losses import LossSettings, deeply_supervised
-from invseg_jax.training.state import OptimiserSettings, TrainState, first_state, make_optimiser
+from invseg_jax.experiment import Augmentation, BranchSettings, LossSettings, OptimiserSettings
+from invseg_jax.models import FullInvRes, build
+from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.training.losses import deeply_supervised
+from invseg_jax.training.state import TrainState, first_state, make_optimiser
 from invseg_jax.training.step import make_step
 
 
@@ -21,11 +21,19 @@ def start(
     optimiser: optax.GradientTransformation,
     augmentation: Augmentation | None = None,
     average: float = 0.9,
-    **more: Any,
+    loss: LossSettings | None = None,
+    accumulate: int = 1,
 ) -> tuple[Any, TrainState]:
     graph, params = nnx.split(model)
-    augmentation = augmentation or Augmentation.off()
-    step = make_step(graph, optimiser, augmentation, average=average, **more)
+    objective = SegmentationObjective(
+        graph,
+        augmentation or Augmentation.off(),
+        loss or LossSettings(),
+        BranchSettings(),
+        regions=None,
+        batch={},
+    )
+    step = make_step(objective.loss, optimiser, average=average, accumulate=accumulate)
     # What it computes is the same; it compiles in half the time.
     quickly = {"xla_backend_optimization_level": 0}
     return jax.jit(step, compiler_options=quickly), first_state(params, optimiser, seed=3)
@@ -43,8 +51,8 @@ def leaves(tree: Any) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def full_invres() -> tuple[Any, TrainState]:
-    settings = {"channels": (4, 8), "couplings": 1, "groups": 2, "auxiliary": 1}
-    model = models.build("FullInvRes", 1, 3, settings, seed=0)
+    settings = FullInvRes.Settings(channels=(4, 8), couplings=1, groups=2, auxiliary=1)
+    model = build("FullInvRes", 1, 3, settings, seed=0)
     optimiser = make_optimiser(OptimiserSettings(learning_rate=5e-2, warmup=0), 30)
     return start(model, optimiser)
 
@@ -139,7 +147,7 @@ def test_the_parts_of_a_batch_give_the_gradient_of_the_whole(pointwise, parts: i
     label = rng.integers(0, 3, (8, 4, 4, 4)).astype(np.int32)
     image = (label - 1.0)[..., None] + rng.normal(0, 0.3, (*label.shape, 1))
     batch = {"image": image.astype(np.float32), "label": label}
-    loss = partial(deeply_supervised, settings=LossSettings(per_sample=True))
+    loss = LossSettings(per_sample=True)
     results = []
     for count in (parts, 1):
         step, state = start(pointwise(), optax.sgd(0.5), loss=loss, accumulate=count)
