@@ -137,9 +137,7 @@ def _generate(app: Sphinx, config: object) -> None:
     docs = Path(app.srcdir)
     folder = docs / "reference" / "generated"
     pages = module_pages()
-    written = {
-        f"modules/{name}.md": text for name, text in pages.items()
-    }
+    written = {f"modules/{name}.md": text for name, text in pages.items()}
     ordered = sorted(pages, key=_rank)
     written["modules.md"] = "\n".join(
         ["# Modules", "", "Every public name, room by room; a room builds on those above it.", ""]
@@ -163,8 +161,6 @@ def _settings() -> str:
     except ModuleNotFoundError:
         return ""
     return settings_page(reference.rows())
-
-
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
