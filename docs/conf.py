@@ -35,7 +35,7 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!invseg_jax\.).*")]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_block"]
 myst_heading_anchors = 3
-# The tests run the notebooks (tests/docs/test_notebooks.py).
+# The tests run the notebooks (tests/docs/test_notebooks.py); what they print stands in their text.
 nb_execution_mode = "off"
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
