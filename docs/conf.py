@@ -33,7 +33,7 @@ exclude_patterns = ["_build", "extensions", "**/.ipynb_checkpoints"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!invseg_jax\.).*")]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_block"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # The tests run the notebooks (tests/docs/test_notebooks.py); what they print stands in their text.
 nb_execution_mode = "off"

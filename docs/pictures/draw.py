@@ -240,7 +240,7 @@ def main(folder: Path) -> None:
     for name, draw in PICTURES.items():
         figure = draw()
         path = folder / f"{name}.svg"
-        figure.savefig(path, facecolor="white", metadata={"Date": None})
+        figure.savefig(path, facecolor="white", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
 
 
