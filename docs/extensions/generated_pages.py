@@ -6,6 +6,7 @@ They are written below docs/reference/generated, which git ignores, before Sphin
 import importlib
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -49,22 +50,34 @@ def settings_page(rows: Iterable[Sequence[object]]) -> str:
     """The table of all settings, a section of them at a time.
 
     Args:
-        rows: of each setting its key, type, default and meaning.
+        rows: of each setting its key, type, default and meaning. A setting of one network's own
+            has the network in brackets behind its key.
     """
     sections: dict[str, list[Sequence[object]]] = defaultdict(list)
-    for row in rows:
-        sections[str(row[0]).rpartition(".")[0]].append(row)
+    for full, *others in rows:
+        key, _, network = str(full).partition(" ")
+        section = key.rpartition(".")[0]
+        title = f"`{section}`" if section else "The run"
+        title += f" of {network.strip('()')}" if network else ""
+        sections[title].append((key, *others))
     parts = []
-    for section, members in sections.items():
-        parts += [f"## {f'`{section}`' if section else 'The run'}", "", ":::{list-table}"]
+    for title, members in sections.items():
+        parts += [f"## {title}", "", ":::{list-table}"]
         parts += [":header-rows: 1", ":widths: 30 20 50", ":class: settings", ""]
         parts += ["* - key", "  - type and default", "  - meaning"]
         for key, kind, default, meaning in members:
             parts.append(f"* - `{key}`")
-            parts.append(f"  - {_code(kind)}<br>{_code(default)}")
-            parts.append("  - " + " ".join(str(meaning).split()))
+            parts.append(f"  - {_code(kind)}, by default {_code(default)}")
+            parts.append("  - " + _running_text(str(meaning)))
         parts += [":::", ""]
     return "\n".join(parts)
+
+
+def _running_text(text: str) -> str:
+    """Plain text as Markdown: nothing but single backticks means anything."""
+    parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    parts[::2] = [re.sub(r"([\\*_<>\[\]$|#])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _code(value: object) -> str:

@@ -95,16 +95,19 @@ def test_settings_page(extensions: None) -> None:
         [
             ("seed", int, 0, "of the weights"),
             ("data.patch", "tuple[int, int, int]", (64, 64, 64), "voxels\nof a patch"),
-            ("data.plain.label", str, "", "pattern of the label maps"),
+            ("data.plain.label", str, "", "pattern, as */label.nii.gz or `*.nii`"),
+            ("model.settings.channels (UNet3D)", "(int, ...)", "(24, 48)", "at each level"),
         ]
     )
     assert [line for line in page.splitlines() if line.startswith("## ")] == [
         "## The run",
         "## `data`",
         "## `data.plain`",
+        "## `model.settings` of UNet3D",
     ]
     assert "* - `data.patch`" in page and "  - voxels of a patch" in page
-    assert '`""`' in page
+    assert "* - `model.settings.channels`" in page
+    assert '`""`' in page and "as \\*/label.nii.gz or `*.nii`" in page
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
