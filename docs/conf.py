@@ -46,7 +46,8 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+# Counted with the modules of the types, which are not shown.
+python_maximum_signature_line_length = 160
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"

@@ -126,7 +126,9 @@ def _imported(name: str) -> ModuleType | None:
 
 
 def _package_page(package: str, modules: list[str]) -> str:
-    title = package if package == PACKAGE else package.removeprefix(f"{PACKAGE}.")
+    title = package.removeprefix(f"{PACKAGE}.")
+    if package == PACKAGE:
+        title = "commands, and what serves several rooms"
     parts = [f"# {title}", ""]
     for name in modules:
         if name == package:
