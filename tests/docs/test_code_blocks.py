@@ -64,12 +64,23 @@ def folder(tmp_path: Path, balls: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def small_run(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps."""
+    if not hasattr(invseg_jax, "read_experiment"):
+        pytest.skip("invseg_jax has no read_experiment")
+    workdir = tmp_path_factory.mktemp("docs") / "run"
+    experiment = invseg_jax.read_experiment("hippocampus:cpu", TINY)
+    invseg_jax.train(experiment, workdir, str(balls))
+    return workdir
+
+
 def run_block(block: Block, names: dict, request: pytest.FixtureRequest, place: str) -> None:
     name = block.word("needs")
     if name is not None and not hasattr(invseg_jax, name):
         pytest.skip(f"invseg_jax has no {name}")
     if block.word("trained") is not None and not Path("runs/hippocampus").exists():
-        shutil.copytree(request.getfixturevalue("trained_run"), "runs/hippocampus")
+        shutil.copytree(request.getfixturevalue("small_run"), "runs/hippocampus")
     if (file := block.word("file")) is not None:
         Path(file).write_text(block.code, encoding="utf-8")
     elif block.language == "python":
