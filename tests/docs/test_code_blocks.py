@@ -35,6 +35,7 @@ TINY = {
     "log_every": 1,
     "save_every": 2,
     "eval_every": 2,
+    "optimiser.warmup": 0,
     "inference.batch": 1,
 }
 FLAGS = " ".join(f"--config.{key}={str(value).replace(' ', '')!r}" for key, value in TINY.items())
