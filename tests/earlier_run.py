@@ -1,70 +1,31 @@
-"""A run by a version whose trunks numbered their layers, packed into one file.
+"""A run by a version whose trunks numbered their layers; tests/fixtures/make_odd_run.py made it."""
 
-Made once, at the last commit before layers had names, by
-
-    python -m tests.earlier_run
-
-`FILE` holds the run's folder as it was after 2 of its 4 steps ("run/"), the parameters after all 4
-by their earlier names ("after.npz"), and the label map that the run at 2 steps predicts for the
-first case ("predicted.npy").
-"""
-
-import io
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.configuration import Config
-from invseg_jax.predict import predict
-from invseg_jax.train import train
-from tests.tiny_run import load, parameters, tiny_config, write_balls
+from invseg_jax.experiment import Experiment
+from tests.tiny_run import tiny_config
 
 FILE = Path(__file__).parent / "fixtures" / "earlier_run.zip"
 
 
-def config() -> Config:
+def config() -> Experiment:
     """Odd and even channels, whose couplings are a chain and a loop; and an auxiliary head."""
-    config = tiny_config()
-    config.update_from_flattened_dict(
-        {"model.settings.channels": (5, 8), "model.settings.couplings": 2}
-    )
-    return config
+    odd = {"model.settings.channels": (5, 8), "model.settings.couplings": 2}
+    # What that version did: voxels counted as cubes of 1 mm, and a warm-up of half the steps.
+    as_then = {"augment.spacing": (1.0, 1.0, 1.0), "optimiser.warmup": 2}
+    return tiny_config().changed(odd | as_then)
 
 
 def unpack(folder: Path) -> tuple[Path, dict[str, np.ndarray], np.ndarray]:
-    """The run's folder below `folder`, the parameters after 4 steps, and the label map."""
+    """The run's folder, the parameters after 4 steps, and the label map after 2 steps.
+
+    Args:
+        folder: receives the files.
+    """
     with zipfile.ZipFile(FILE) as packed:
         packed.extractall(folder)
     with np.load(folder / "after.npz") as after:
         return folder / "run", dict(after), np.load(folder / "predicted.npy")
-
-
-def _pack() -> None:
-    root, run = Path(tempfile.gettempdir()) / "balls", Path(tempfile.mkdtemp()) / "run"
-    write_balls(root)
-    train(config(), run, str(root))
-    after = {name: a for name, a in parameters(run).items() if name.startswith("params.")}
-    shutil.rmtree(run / "checkpoints" / "4")
-    (target,) = predict([run], root / "imagesTr" / "ball_000.nii.gz", run.parent / "maps")
-    with zipfile.ZipFile(FILE, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
-        for path in sorted(run.rglob("*")):
-            where = path.relative_to(run.parent)
-            if path.is_file() and "tensorboard" not in where.parts and path.suffix != ".png":
-                packed.write(path, where)
-        _write(packed, "after.npz", lambda file: np.savez(file, allow_pickle=False, **after))
-        labels = np.asarray(load(target).dataobj)
-        _write(packed, "predicted.npy", lambda file: np.save(file, labels))
-
-
-def _write(packed: zipfile.ZipFile, name: str, save: Callable[[io.BytesIO], None]) -> None:
-    content = io.BytesIO()
-    save(content)
-    packed.writestr(name, content.getvalue())
-
-
-if __name__ == "__main__":
-    _pack()

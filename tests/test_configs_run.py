@@ -9,9 +9,9 @@ import pytest
 
 from invseg_jax.data.nifti import read_volume
 from invseg_jax.errors import UserError
-from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation.prediction import predict
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment, read_experiment
-from invseg_jax.predict import predict
 from invseg_jax.training import compilation_cache
 from tests.trained import train
 

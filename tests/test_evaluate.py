@@ -16,11 +16,11 @@ from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import IGNORED, Dataset
 from invseg_jax.errors import UserError
-from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation import scoring
 from invseg_jax.evaluation.metrics import confusion
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Preprocessing, base_experiment
-from invseg_jax.inference import segmentation
-from invseg_jax.inference.segmentation import Segmenter
+from invseg_jax.inference.segmentation import TrainedNetwork
 from invseg_jax.inference.trained_run import DataDescription
 from tests.nifti_bytes import nifti, save
 from tests.tiny_run import load
@@ -77,17 +77,17 @@ def workdir(
         known_by=known_by,
     )
     settings = Preprocessing(spacing=(0.5, 0.75, 0.8), crop=True)
-    run = Segmenter(Bright(), settings), base_experiment(), data
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror=None: run)
+    run = TrainedNetwork(Bright(), settings), base_experiment(), data
+    monkeypatch.setattr(scoring, "load_trained_network", lambda workdir, mirror=None: run)
     return tmp_path / "run"
 
 
 @pytest.fixture
 def sparse(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same run, as if of its cases only some slices had been annotated."""
-    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    segmenter, experiment, data = scoring.load_trained_network(workdir)
     experiment = experiment.changed({"data.annotated_slices": (1, 0, 2)})
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, experiment, data))
+    monkeypatch.setattr(scoring, "load_trained_network", lambda *_: (segmenter, experiment, data))
     return workdir
 
 
@@ -133,13 +133,13 @@ def test_a_case_is_known_by_its_content_or_in_its_own_data_by_its_name(
     assert summary["scored"] == {"split": "val", "data": str(other)}
     page = (tmp_path / "c" / "report.html").read_text()
     assert "2 cases the network was not trained on" in page and str(other) in page
-    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    segmenter, experiment, data = scoring.load_trained_network(workdir)
     earlier = segmenter, experiment, replace(data, images=())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: earlier)
+    monkeypatch.setattr(scoring, "load_trained_network", lambda *_: earlier)
     assert ids(evaluate(workdir, tmp_path / "d", root=str(other)))[0] == "block_0"
     # The embedded cohort has no folder that could be the one at hand.
     embedded = segmenter, experiment, replace(data, root=None, images=())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: embedded)
+    monkeypatch.setattr(scoring, "load_trained_network", lambda *_: embedded)
     monkeypatch.chdir(other)
     assert ids(evaluate(workdir, tmp_path / "e", root="."))[0] == "block_0"
 
@@ -259,7 +259,7 @@ def test_the_data_are_never_written_over(dataset: Dataset, workdir: Path, tmp_pa
 
 
 def test_modalities_in_another_order_are_refused(dataset: Dataset, workdir: Path) -> None:
-    _, _, data = segmentation.load_segmenter(workdir)
+    _, _, data = scoring.load_trained_network(workdir)
     object.__setattr__(data, "modalities", ("T1", "T2"))
     described = json.loads((dataset.root / "dataset.json").read_text())
     described["modality"] = {"0": "T2", "1": "T1"}
@@ -270,10 +270,10 @@ def test_modalities_in_another_order_are_refused(dataset: Dataset, workdir: Path
 
 def chosen_by(monkeypatch: pytest.MonkeyPatch, workdir: Path, **keys: str) -> None:
     """The same run, which held out block_2 alone, as if a pattern or a file had said so."""
-    segmenter, experiment, data = segmentation.load_segmenter(workdir)
+    segmenter, experiment, data = scoring.load_trained_network(workdir)
     experiment = experiment.changed({f"data.{key}": value for key, value in keys.items()})
     data = replace(data, held_out=data.held_out[:1])
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda *_: (segmenter, experiment, data))
+    monkeypatch.setattr(scoring, "load_trained_network", lambda *_: (segmenter, experiment, data))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from invseg_jax.data import loaded_case, shortage
 from invseg_jax.data import nifti as nifti_reader
 from invseg_jax.errors import SomeFailed, UserError
-from invseg_jax.evaluate import evaluate
 from invseg_jax.evaluation import case_files
-from invseg_jax.predict import predict
+from invseg_jax.evaluation.prediction import predict
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.training import compilation_cache
 from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
 from tests.tiny_run import ball, load, tiny_config

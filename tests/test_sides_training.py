@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation import prediction
+from invseg_jax.evaluation.prediction import predict
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment, Preprocessing
-from invseg_jax.inference import segmentation
-from invseg_jax.inference.segmentation import Segmenter
+from invseg_jax.inference.segmentation import TrainedNetwork
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.plan import Images, read_images
-from invseg_jax.predict import predict
 from invseg_jax.segmentation.task import SegmentationTask
 from invseg_jax.training import compilation_cache
 from invseg_jax.training.program import TrainingProgram
@@ -132,9 +132,9 @@ def test_by_hand_it_is_with_a_warning(
         experiment = run.read_config()
         if mirror is not None:
             experiment = experiment.changed({"inference.mirror": mirror})
-        return Segmenter(Bright(), Preprocessing()), experiment, run.read_data()
+        return TrainedNetwork(Bright(), Preprocessing()), experiment, run.read_data()
 
-    monkeypatch.setattr(segmentation, "load_segmenter", load)
+    monkeypatch.setattr(prediction, "load_trained_network", load)
     image = kidneys / "imagesTr" / "c0.nii.gz"
     for mirror, warned in ((None, True), ((True, True, False), True), ((False, True, True), False)):
         predict([run], image, tmp_path / "maps", mirror=mirror)

@@ -16,7 +16,7 @@ from invseg_jax.data import file_times, nifti
 from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.errors import UserError, UserNotice
-from invseg_jax.evaluate import evaluate
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Augmentation, base_experiment
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.training import compilation_cache

@@ -13,7 +13,7 @@ from invseg_jax.data.loaded_case import load_case
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.preprocess import prepare
 from invseg_jax.experiment import Preprocessing
-from invseg_jax.inference.segmentation import Segmenter, segment
+from invseg_jax.inference.segmentation import TrainedNetwork, segment
 from invseg_jax.inference.sliding_window import sliding_window
 from tests.nifti_bytes import affine, nifti, save
 
@@ -147,7 +147,7 @@ def test_a_case_takes_what_its_headers_foretell(name: str, write):
             windows.outputs, (24, 24, 24), windows.margin, windows.batch, windows.networks
         )
     intensities = (Intensities(500.0, 100.0, 500.0, 0.0, 1000.0),) * len(dataset.modalities)
-    segmenter = Segmenter(Predictor(windows), settings, intensities)
+    segmenter = TrainedNetwork(Predictor(windows), settings, intensities)
     tracemalloc.start()
     try:
         loaded = load_case(dataset, case, settings.interpolation)

@@ -1,7 +1,7 @@
 """README and docs: every block that is marked runnable runs, and the others are not out of date."""
 
 import ast
-import importlib
+import importlib.util
 import os
 import re
 import shutil

@@ -318,7 +318,7 @@ def drill(folder: Path, count: int, every: int = 100) -> tuple[list[str], Watch,
     Returns:
         What went wrong, none where all is well; the watch; and the cases, see `write_files`.
     """
-    from invseg_jax.predict import predict
+    from invseg_jax.evaluation.prediction import predict
 
     run = write_run(folder)
     cases = write_files(folder / "files", count)

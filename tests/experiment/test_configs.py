@@ -15,7 +15,7 @@ from invseg_jax.data.layouts import LAYOUTS
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment, ModelSettings, base_experiment, read_experiment
 from invseg_jax.experiment.stored import from_json
-from invseg_jax.experiment.variants import SHORT_NAMES
+from invseg_jax.experiment.variants import short_names
 from invseg_jax.inference.network import build_model
 from invseg_jax.models import MODELS
 
@@ -34,7 +34,7 @@ VARIANTS = [
     for name, places in PLACES.items()
     for place in places
     for ending in ("",)
-    + (() if name in ONE_NETWORK else ("-vae", *(f"-{short}" for short in SHORT_NAMES)))
+    + (() if name in ONE_NETWORK else ("-vae", *(f"-{short}" for short in short_names())))
 ]
 
 
@@ -56,14 +56,14 @@ def parameters(experiment: Experiment, modalities: int = 2, classes: int = 4) ->
 
 
 def test_every_network_has_defaults_and_a_short_name():
-    assert set(SHORT_NAMES.values()) == set(MODELS) - {"CicekUNet3D"}
+    assert set(short_names().values()) == set(MODELS) - {"CicekUNet3D"}
     for network in MODELS:
         assert base_experiment(network).model.name == network
         assert parameters_of(ModelSettings(network), 2, 4) > 100_000
 
 
 def test_the_three_networks_have_equally_many_parameters():
-    counts = [parameters(base_experiment(network)) for network in SHORT_NAMES.values()]
+    counts = [parameters(base_experiment(network)) for network in short_names().values()]
     assert len(counts) == 3
     assert max(counts) < 1.02 * min(counts)
 
@@ -83,8 +83,8 @@ def test_every_variant_is_a_whole_experiment(name: str, variant: str):
     assert 0 < config.save_every <= config.steps
     assert variant == "tiny" or parameters(config) > 100_000
     short = variant.partition("-")[2]
-    if short in SHORT_NAMES:
-        assert config.model.name == SHORT_NAMES[short]
+    if short in short_names():
+        assert config.model.name == short_names()[short]
 
 
 @pytest.mark.parametrize("name", sorted(set(PLACES) - set(ONE_NETWORK)))
@@ -114,7 +114,7 @@ def test_a_wrong_variant_is_answered_with_the_right_ones(name: str, variant: str
     with pytest.raises(UserError, match=f"variant {variant!r}") as caught:
         get_config(name, variant)
     assert all(place in str(caught.value) for place in PLACES[name])
-    endings = () if name in ONE_NETWORK else (*SHORT_NAMES, "vae")
+    endings = () if name in ONE_NETWORK else (*short_names(), "vae")
     assert all(f"-{ending}" in str(caught.value) for ending in endings)
 
 

@@ -1,12 +1,12 @@
 """Settings of the network and of the branch: defaults, what a network can do, ranges."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import BranchSettings, ModelSettings
-from invseg_jax.models import MODELS, FullInvRes, UNet3D
+from invseg_jax.models import MODELS, FullInvResSettings, UNet3D
 
 
 @pytest.mark.parametrize("network", MODELS)
@@ -38,7 +38,7 @@ def test_other_settings_of_the_network_s_own():
 
 
 def test_settings_of_another_network_are_refused():
-    assert ModelSettings(settings=FullInvRes.Settings(channels=(8,))).channels == (8,)
+    assert ModelSettings(settings=FullInvResSettings(channels=(8,))).channels == (8,)
     with pytest.raises(UserError, match="UNet3DSettings; FullInvRes takes FullInvResSettings"):
         ModelSettings("FullInvRes", settings=UNet3D.Settings())
 
@@ -75,7 +75,7 @@ def test_how_layers_are_evaluated():
 @pytest.mark.parametrize("name", ["kl", "reconstruction"])
 def test_weights_of_the_branch_out_of_range_are_refused(name: str, value: float):
     with pytest.raises(UserError, match=rf"^config.vae.{name} is .*; give a number of at least 0$"):
-        BranchSettings(**{name: value})
+        replace(BranchSettings(), **{name: value})
 
 
 def test_the_branch_has_no_negative_size():

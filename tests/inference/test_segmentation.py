@@ -7,16 +7,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax import predict as command
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import Region
 from invseg_jax.data.loaded_case import LoadedCase, load_case
 from invseg_jax.data.normalise import Intensities
 from invseg_jax.data.regions import Regions
 from invseg_jax.errors import UserError
+from invseg_jax.evaluation import prediction
 from invseg_jax.experiment import Preprocessing, base_experiment
-from invseg_jax.inference import segmentation
-from invseg_jax.inference.segmentation import Segmenter, segment
+from invseg_jax.inference.segmentation import TrainedNetwork, segment
 from invseg_jax.inference.trained_run import DataDescription
 
 
@@ -56,7 +55,7 @@ def loaded(image: nib.Nifti1Image) -> LoadedCase:
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "SAR", "PIL", "IRA"])
 def test_the_way_a_scan_is_stored_does_not_matter(scan: nib.Nifti1Image, orientation: str) -> None:
     network = Bright()
-    one = Segmenter(network, Preprocessing(crop=True))
+    one = TrainedNetwork(network, Preprocessing(crop=True))
     expected = segment(loaded(scan), [one])
     np.testing.assert_array_equal(expected, scan.get_fdata() == 300)
     turn = nib.orientations.ornt_transform(
@@ -81,19 +80,21 @@ def test_regions_are_decided_upon_on_the_grid_of_the_file(scan: nib.Nifti1Image,
 
     regions = Regions(("whole", "ball"), ((1, 2), (2,)), (1, 2))
     settings = Preprocessing(spacing=spacing, normalisation=("z_score",))
-    one = Segmenter(Nested(), settings, regions=regions)
+    one = TrainedNetwork(Nested(), settings, regions=regions)
     found, image = segment(loaded(scan), [one, one]), scan.get_fdata()
     expected = np.where(image == 300, 2, np.where(image > 0, 1, 0))
     assert (found == expected).mean() > (0.9999 if spacing is None else 0.95)
     assert set(np.unique(found)) == {0, 1, 2}
     with pytest.raises(ValueError, match="the same regions"):
-        segment(loaded(scan), [one, Segmenter(Nested(), settings)])
+        segment(loaded(scan), [one, TrainedNetwork(Nested(), settings)])
 
 
 @pytest.mark.parametrize("spacing, least", [((1.0, 1.0, 1.0), 0.98), ((2.0, 2.0, 2.0), 0.97)])
 def test_on_another_spacing_it_stands_where_it_stood(scan, spacing, least: float) -> None:
     network = Bright()
-    found = segment(loaded(scan), [Segmenter(network, Preprocessing(spacing=spacing, crop=True))])
+    found = segment(
+        loaded(scan), [TrainedNetwork(network, Preprocessing(spacing=spacing, crop=True))]
+    )
     assert network.seen[0].shape[:3] != scan.shape
     assert found.shape == scan.shape
     ball = scan.get_fdata() == 300
@@ -108,28 +109,28 @@ def test_the_mean_of_several_networks_counts(scan: nib.Nifti1Image) -> None:
     low = Intensities(mean=150.0, std=50.0, median=0.0, low=0.0, high=400.0)
     high = dataclasses.replace(low, mean=500.0)
     # Each with the scale of its own training cases: +3 and -4 in the ball, which is background.
-    pair = [Segmenter(Bright(), settings, (low,)), Segmenter(Bright(), settings, (high,))]
+    pair = [TrainedNetwork(Bright(), settings, (low,)), TrainedNetwork(Bright(), settings, (high,))]
     assert segment(loaded(scan), pair[:1]).any()
     assert not segment(loaded(scan), pair).any()
-    nearly = Segmenter(Bright(), settings, (dataclasses.replace(low, mean=400.0),))
+    nearly = TrainedNetwork(Bright(), settings, (dataclasses.replace(low, mean=400.0),))
     assert segment(loaded(scan), [pair[0], nearly]).any()
     with pytest.raises(ValueError, match="the same grid"):
-        segment(loaded(scan), [pair[0], Segmenter(Bright(), Preprocessing(canonical=False))])
+        segment(loaded(scan), [pair[0], TrainedNetwork(Bright(), Preprocessing(canonical=False))])
 
 
 def run_of(settings: Preprocessing, network: Bright):
-    """What `load_segmenter` gives of a run on one modality and two classes."""
+    """What `load_trained_network` gives of a run on one modality and two classes."""
     data = DataDescription("msd", None, ("CT",), ("background", "organ"), (0, 7), (), ())
-    return Segmenter(network, settings), base_experiment(), data
+    return TrainedNetwork(network, settings), base_experiment(), data
 
 
 def test_predict_writes_the_label_map_on_the_grid_of_the_file(
     scan: nib.Nifti1Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(Preprocessing(crop=True, spacing=(1.5, 2.0, 0.9)), Bright())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
+    monkeypatch.setattr(prediction, "load_trained_network", lambda workdir, mirror: run)
     scan.to_filename(tmp_path / "scan.nii.gz")
-    (target,) = command.predict([tmp_path], tmp_path / "scan.nii.gz", tmp_path / "maps")
+    (target,) = prediction.predict([tmp_path], tmp_path / "scan.nii.gz", tmp_path / "maps")
     found = nib.Nifti1Image.from_filename(target)
     assert found.shape == scan.shape
     np.testing.assert_allclose(np.asarray(found.affine), AFFINE, atol=1e-6)
@@ -151,8 +152,8 @@ def test_an_affine_that_only_a_quaternion_holds(
     image.set_qform(affine, code=1)
     image.to_filename(tmp_path / "scan.nii")
     run = run_of(Preprocessing(), Bright())
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: run)
-    (target,) = command.predict([tmp_path], tmp_path / "scan.nii", tmp_path / "maps")
+    monkeypatch.setattr(prediction, "load_trained_network", lambda workdir, mirror: run)
+    (target,) = prediction.predict([tmp_path], tmp_path / "scan.nii", tmp_path / "maps")
     before = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "scan.nii").affine)
     after = np.asarray(nib.Nifti1Image.from_filename(target).affine)
     np.testing.assert_allclose(before, affine, atol=1e-3)
@@ -166,16 +167,18 @@ def test_runs_on_different_grids_cannot_be_averaged(
         "a": run_of(Preprocessing(), Bright()),
         "b": run_of(Preprocessing(spacing=(1, 1, 1)), Bright()),
     }
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda workdir, mirror: runs[workdir.name])
+    monkeypatch.setattr(
+        prediction, "load_trained_network", lambda workdir, mirror: runs[workdir.name]
+    )
     scan.to_filename(tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match="b and .*a differ in what config.data.preprocess"):
-        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+        prediction.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
     # What is resampled onto a reference, and how it is written where it overlaps.
     segmenter, experiment, data = run_of(Preprocessing(interpolation="cubic"), Bright())
     runs["b"] = segmenter, experiment, dataclasses.replace(data, reference=0)
     runs["a"] = *runs["a"][:2], dataclasses.replace(data, reference=0)
     with pytest.raises(UserError, match="interpolation=cubic, a with linear; they cannot be"):
-        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+        prediction.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
     for name, written in (("a", 1), ("b", 0)):
         region = Region("whole", data.values[1:], written)
         runs[name] = (
@@ -183,7 +186,7 @@ def test_runs_on_different_grids_cannot_be_averaged(
             dataclasses.replace(data, regions=(region,)),
         )
     with pytest.raises(UserError, match="or with other values; they cannot be averaged"):
-        command.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
+        prediction.predict([Path("a"), Path("b")], tmp_path / "scan.nii.gz", tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
 
 
@@ -193,7 +196,7 @@ def test_real_cases_on_another_grid(hippocampus: Path) -> None:
     for case in dataset.cases[::70]:
         scan = load_case(dataset, case)
         plain, fine = (
-            segment(scan, [Segmenter(Bright(1.0), Preprocessing(spacing=spacing))])
+            segment(scan, [TrainedNetwork(Bright(1.0), Preprocessing(spacing=spacing))])
             for spacing in (None, (0.8, 0.8, 0.8))
         )
         assert plain.shape == fine.shape == scan.image.shape[:3] and plain.any()

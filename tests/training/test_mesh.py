@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from invseg_jax.errors import UserError
-from invseg_jax.models import FullInvRes, build
+from invseg_jax.models import FullInvResSettings, build
 from invseg_jax.training import mesh
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.state import first_state
@@ -93,7 +93,7 @@ def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
 
 
 def test_a_batch_spread_over_two_devices_gives_the_step_of_one(batch):
-    settings = FullInvRes.Settings(channels=(4,), couplings=1, groups=2)
+    settings = FullInvResSettings(channels=(4,), couplings=1, groups=2)
     graph, params = nnx.split(build("FullInvRes", 1, 3, settings, seed=0))
     # Plain descent: what is compared is the gradient, which Adam would divide by its own size.
     optimiser = optax.sgd(1.0)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from invseg_jax.errors import UserError
+from invseg_jax.evaluation.prediction import predict
 from invseg_jax.inference.network import load_network
-from invseg_jax.predict import predict
-from invseg_jax.train import train
 from invseg_jax.training.parameter_names import earlier_names
 from tests import earlier_run
 from tests.tiny_run import load, parameters
+from tests.trained import train
 
 TURNS = "trunk.params.{}.turns.0"
 KERNEL = "mu.encoder.1.params.{}.convs.0.kernel"
@@ -78,7 +78,6 @@ def test_an_earlier_run_is_resumed_as_if_nothing_had_changed(unpacked, balls: Pa
 
 def test_a_checkpoint_of_another_network_is_still_refused(unpacked, balls: Path):
     run, *_ = unpacked
-    config = earlier_run.config()
-    config.model.settings.couplings = 1
+    config = earlier_run.config().changed({"model.settings.couplings": 1})
     with pytest.raises(UserError, match=r"another config\.model\.settings\.couplings"):
         train(config, run, str(balls))

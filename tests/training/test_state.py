@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from invseg_jax.experiment import OptimiserSettings
-from invseg_jax.models import FullInvRes
+from invseg_jax.models import FullInvRes, FullInvResSettings
 from invseg_jax.training.state import finite_parts, first_state, make_optimiser, schedule
 
 SETTINGS = OptimiserSettings(learning_rate=0.1, warmup=10)
@@ -165,9 +165,8 @@ def test_the_first_state():
 
 def test_scales_of_stacked_couplings_do_not_decay_either():
     # Their shapes, and ones in them: to draw the weights takes longest.
-    model: Any = nnx.eval_shape(
-        lambda: FullInvRes(1, 2, channels=(4,), couplings=3, rngs=nnx.Rngs(0))
-    )
+    settings = FullInvResSettings(channels=(4,), couplings=3, auxiliary=0)
+    model: Any = nnx.eval_shape(lambda: FullInvRes(1, 2, settings, rngs=nnx.Rngs(0)))
     params = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), nnx.state(model, nnx.Param))
     optimiser = make_optimiser(replace(SETTINGS, warmup=0, weight_decay=0.5), 100)
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.experiment import Augmentation, BranchSettings, LossSettings, OptimiserSettings
-from invseg_jax.models import FullInvRes, build
+from invseg_jax.models import FullInvResSettings, build
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.state import TrainState, first_state, make_optimiser
@@ -51,7 +51,7 @@ def leaves(tree: Any) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def full_invres() -> tuple[Any, TrainState]:
-    settings = FullInvRes.Settings(channels=(4, 8), couplings=1, groups=2, auxiliary=1)
+    settings = FullInvResSettings(channels=(4, 8), couplings=1, groups=2, auxiliary=1)
     model = build("FullInvRes", 1, 3, settings, seed=0)
     optimiser = make_optimiser(OptimiserSettings(learning_rate=5e-2, warmup=0), 30)
     return start(model, optimiser)
