@@ -75,7 +75,10 @@ def test_docstrings_are_translated(extensions: None) -> None:
 def test_docstrings_of_the_package_become_valid_text(extensions: None) -> None:
     from docutils.core import publish_doctree
     from plain_docstrings import translated  # pyright: ignore[reportMissingImports]
-    from sphinx.ext.napoleon import Config, GoogleDocstring
+    from sphinx.ext.napoleon import (  # pyright: ignore[reportMissingImports]
+        Config,
+        GoogleDocstring,
+    )
 
     from invseg_jax.reversible import AdditiveCoupling, Chain, u_shape
 
