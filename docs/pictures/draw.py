@@ -13,7 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from memory_count import invertible, unet
@@ -62,7 +63,7 @@ def bare(axes: Axes, width: float, height: float) -> None:
     axes.axis("off")
 
 
-def coupling() -> plt.Figure:
+def coupling() -> Figure:
     """A coupling and its inverse."""
     figure, pair = plt.subplots(1, 2, figsize=(9, 3.3))
     for axes, back in zip(pair, (False, True), strict=True):
@@ -86,7 +87,7 @@ def coupling() -> plt.Figure:
         box(axes, right, 0.9, names[3], TEAL)
         box(axes, 3, 1.9, "F", ORANGE, 1.0, 0.6)
         axes.text(3, 3.1, sign, ha="center", va="center", fontsize=17)
-        axes.add_patch(plt.Circle((3, 3.1), 0.26, fill=False, edgecolor=INK, linewidth=1.5))
+        axes.add_patch(Circle((3, 3.1), 0.26, fill=False, edgecolor=INK, linewidth=1.5))
         arrow(axes, (left + 0.47, 3.1), (2.72, 3.1))
         arrow(axes, (3.28, 3.1), (right - 0.47, 3.1))
         arrow(axes, (left + 0.47, 0.9), (right - 0.47, 0.9))
@@ -96,7 +97,7 @@ def coupling() -> plt.Figure:
     return figure
 
 
-def gradient() -> plt.Figure:
+def gradient() -> Figure:
     """What is alive in memory during a step of six layers: plain and reversible."""
     layers = 6
     figure, pair = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
@@ -125,7 +126,7 @@ def gradient() -> plt.Figure:
     return figure
 
 
-def u_shape() -> plt.Figure:
+def u_shape() -> Figure:
     """The streams of FullInvRes with channels 32, 64, 128 and 256."""
     figure, axes = plt.subplots(figsize=(9, 5.4))
     bare(axes, 14.4, 8.6)
@@ -159,7 +160,7 @@ def u_shape() -> plt.Figure:
     return figure
 
 
-def levels() -> plt.Figure:
+def levels() -> Figure:
     """What a U-Net and the invertible trunk keep at each level, by count."""
     figure, axes = plt.subplots(figsize=(9, 3.8))
     wide, narrow = (32, 64, 128, 256), (24, 48, 72, 112)
@@ -182,7 +183,7 @@ def levels() -> plt.Figure:
     return figure
 
 
-def depth() -> plt.Figure:
+def depth() -> Figure:
     """Measured memory over depth: `benchmark memory`, see docs/measurements/memory.md."""
     figure, axes = plt.subplots(figsize=(7.5, 3.9))
     couplings = (2, 8, 30)
@@ -207,7 +208,7 @@ def depth() -> plt.Figure:
     return figure
 
 
-def trade() -> plt.Figure:
+def trade() -> Figure:
     """Measured score over memory: the hippocampus, see docs/measurements/segmentation.md."""
     figure, axes = plt.subplots(figsize=(7.5, 3.4))
     rows = (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,9 +71,10 @@ def small_run(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
     if not hasattr(invseg_jax, "read_experiment"):
         pytest.skip("invseg_jax has no read_experiment")
+    iv: Any = invseg_jax
     workdir = tmp_path_factory.mktemp("docs") / "run"
-    experiment = invseg_jax.read_experiment("hippocampus:cpu", TINY)
-    invseg_jax.train(experiment, workdir, str(balls))
+    experiment = iv.read_experiment("hippocampus:cpu", TINY)
+    iv.train(experiment, workdir, str(balls))
     return workdir
 
 
