@@ -14,6 +14,8 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment import Augmentation, Experiment, base_experiment
 from invseg_jax.experiment.changes import changed_by_text
 from invseg_jax.plan import Images, plan, read_images
+from invseg_jax.planning import measure as measuring
+from invseg_jax.planning.measure import Measured, Rows
 from invseg_jax.training import compiled as memory
 from invseg_jax.training.program import TrainingProgram
 from tests.trained import train
@@ -24,7 +26,8 @@ IMAGES = Images(modalities=1, classes=3)
 def tiny_experiment() -> Experiment:
     return base_experiment("FullInvRes").changed(
         {
-            "model.settings.channels": (8, 16),
+            "model.settings.channels": (8,),
+            "model.settings.auxiliary": 0,
             "model.settings.couplings": 1,
             "data.folds": 3,
             "data.patch": (8, 8, 8),
@@ -37,14 +40,8 @@ def tiny_experiment() -> Experiment:
 
 
 def quick_experiment() -> Experiment:
-    """One level and nothing drawn at random: compiled sooner."""
-    return tiny_experiment().changed(
-        {
-            "model.settings.channels": (8,),
-            "model.settings.auxiliary": 0,
-            "augment": Augmentation.off(),
-        }
-    )
+    """Nothing is drawn at random: compiled sooner."""
+    return tiny_experiment().changed({"augment": Augmentation.off()})
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +174,12 @@ def test_a_damaged_header_is_named(data: Path, tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
+def test_a_plan_that_cannot_be_written_is_an_error_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "file").write_text("")
+    small = Measured(Rows(1, 1, 1, 1, 1, 1, 1), devices=1, count=1, seconds=0.0)
+    monkeypatch.setattr(measuring, "measure", lambda *_: small)
     with pytest.raises(UserError, match="cannot write"):
         plan(
             quick_experiment(),

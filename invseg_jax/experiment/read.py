@@ -108,4 +108,5 @@ def _place_and_message(error: BaseException, file: Path) -> str:
         own = [frame for frame in frames if frame.filename == str(file)]
         where, line = str(file), own[-1].lineno if own else None
     # A binary file has no lines.
-    return f"{where}: {name}: {said}" if line is None else f"{where}, line {line}: {name}: {said}"
+    place = where if line is None else f"{where}, line {line}"
+    return f"{place}: {name}: {said}" if said else f"{place}: {name}"

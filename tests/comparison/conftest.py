@@ -15,7 +15,7 @@ from invseg_jax.experiment import Experiment, base_experiment
 def load(file: str, changes: Sequence[str]) -> Experiment:
     """An experiment whose file's name is that of its network; KEY=NUMBER changes it."""
     experiment = base_experiment("UNet3D" if "unet" in file else "FullInvRes")
-    values: dict[str, Any] = {"steps": 40, "optimiser.warmup": 10}
+    values: dict[str, Any] = {"steps": 40, "optimiser.warmup": 0}
     for change in changes:
         key, _, value = change.partition("=")
         values[key] = json.loads(value)
