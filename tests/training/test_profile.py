@@ -186,7 +186,7 @@ optimiser = make_optimiser(experiment.optimiser, 10)
 step = make_step(objective.loss, optimiser, average=0.9)
 state = jax.eval_shape(lambda: first_state(params, optimiser, 0))
 text = jax.jit(step).lower(state, dict(objective.batch)).as_text(debug_info=True)
-for name in ("augmentation", "jvp(network)", "jvp(loss)", "transpose(jvp(network))",
+for name in ("jvp(augmentation)", "jvp(network)", "jvp(loss)", "transpose(jvp(network))",
              "optimiser", "average"):
     assert re.search(r'"jit\\(step\\)/' + re.escape(name) + "/", text), name
 """
