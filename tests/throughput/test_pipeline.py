@@ -107,7 +107,7 @@ def quick(config: str) -> argparse.Namespace:
         ("def get_config():\n    raise KeyError('a')\n", "FILE, line 2: KeyError: 'a'"),
         (
             "def get_config():\n    raise NotImplementedError\n",
-            "FILE, line 2: NotImplementedError: ",
+            "FILE, line 2: NotImplementedError",
         ),
     ],
 )
