@@ -175,12 +175,13 @@ def test_the_step_is_named_in_parts(repository: Path):
 import jax, re
 from flax import nnx
 from invseg_jax.experiment import base_experiment
-from invseg_jax.models import UNet3D
+from invseg_jax.models import UNet3DSettings, build
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.state import first_state, make_optimiser
 from invseg_jax.training.step import make_step
 experiment = base_experiment().changed({"data.patch": (8, 8, 8)})
-graph, params = nnx.split(UNet3D(1, 2, channels=(4, 8), rngs=nnx.Rngs(0)))
+settings = UNet3DSettings(channels=(4, 8), auxiliary=0)
+graph, params = nnx.split(build("UNet3D", 1, 2, settings, 0))
 objective = SegmentationObjective.build(experiment, graph, 1)
 optimiser = make_optimiser(experiment.optimiser, 10)
 step = make_step(objective.loss, optimiser, average=0.9)
