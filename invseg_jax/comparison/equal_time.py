@@ -92,5 +92,11 @@ class EqualTime:
         if not seconds > 0:
             raise UserError(f"its probe of {self.probe_steps} steps logged no rate: {workdir}")
         steps = max(1, int(float(f"{60 * self.minutes / seconds:.2e}")))
+        warmup = run.row.experiment.optimiser.warmup
+        if steps < warmup:
+            raise UserError(
+                f"{self.minutes:g} minutes are {steps} steps here, fewer than the warm-up of {warmup}; "
+                "give more --minutes, or --set optimiser.warmup"
+            )
         self._kept.put(run.row, {"minutes": self.minutes, "step_seconds": seconds, "steps": steps})
         return steps
