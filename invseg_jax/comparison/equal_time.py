@@ -95,8 +95,8 @@ class EqualTime:
         warmup = run.row.experiment.optimiser.warmup
         if steps < warmup:
             raise UserError(
-                f"{self.minutes:g} minutes are {steps} steps here, fewer than the warm-up of {warmup}; "
-                "give more --minutes, or --set optimiser.warmup"
+                f"{self.minutes:g} minutes are {steps} steps here, fewer than the warm-up of "
+                f"{warmup}; give more --minutes, or --set optimiser.warmup"
             )
         self._kept.put(run.row, {"minutes": self.minutes, "step_seconds": seconds, "steps": steps})
         return steps
