@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from invseg_jax.errors import UserError
-from invseg_jax.printable import escape_unencodable, printable
+from invseg_jax.files.printable import escape_unencodable, printable
 
 # NAME, and what stands in the help. Each is a module in `benchmarks`, or where MODULES says.
 BENCHMARKS = {
@@ -35,8 +35,11 @@ BENCHMARKS = {
     "damage": "bits flipped, files cut or edited: what is found, and what is silently wrong",
     "volume": "whole brain volumes at full width: peak memory and time, PyTorch beside it",
 }
-# `benchmarks` runs on a bare GPU machine; these look at data and training, below it.
-MODULES = {"pipeline": "invseg_jax.throughput.pipeline", "damage": "invseg_jax.damage.drill"}
+# Where that is not a file of the name in `benchmarks`.
+MODULES = {
+    "pipeline": "invseg_jax.benchmarks.pipeline",
+    "damage": "invseg_jax.benchmarks.damage.drill",
+}
 USER_ERROR = 2
 
 
@@ -110,8 +113,8 @@ def _run(arguments: list[str]) -> None:
     if hasattr(module, "prepare"):
         module.prepare(options)
 
-    from invseg_jax.atomic_file import write_atomically
     from invseg_jax.benchmarks.environment import environment, heading
+    from invseg_jax.files.atomic_file import write_atomically
 
     where = environment()
     result = {

@@ -104,12 +104,12 @@ def check_data(
 
     from rich.console import Console
 
-    from invseg_jax.atomic_file import write_atomically
     from invseg_jax.data.checks.case import Fault
     from invseg_jax.data.checks.cases import check_cases
     from invseg_jax.data.checks.report import as_json, summary, table
     from invseg_jax.data.layouts import find_layout
-    from invseg_jax.data.nifti import limit_volumes
+    from invseg_jax.data.volumes.nifti import limit_volumes
+    from invseg_jax.files.atomic_file import write_atomically
 
     limit_volumes(settings.max_bytes)
     open_folder = find_layout(settings.layout, root, settings.plain)
@@ -147,8 +147,8 @@ def _progress(count: int) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
+    from invseg_jax.data.batches.source import now_and_then
     from invseg_jax.data.layouts import Case
-    from invseg_jax.data.source import now_and_then
 
     console, tell = Console(highlight=False), now_and_then(command.say)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:

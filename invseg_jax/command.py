@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import flags
 
 from invseg_jax.errors import UserError, UserNotice
-from invseg_jax.printable import escape_unencodable, printable
+from invseg_jax.files.printable import escape_unencodable, printable
 
 if TYPE_CHECKING:
     from invseg_jax.experiment import Experiment
@@ -93,7 +93,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
 
 
 def define_compilation_cache(values: flags.FlagValues) -> None:
-    """Adds the flag of the commands that compile; see `training/compilation_cache.py`."""
+    """Adds the flag of the commands that compile; see `devices/compilation_cache.py`."""
     flags.DEFINE_bool(
         "compilation_cache",
         True,
@@ -105,7 +105,7 @@ def define_compilation_cache(values: flags.FlagValues) -> None:
 
 def enable_compilation_cache(values: flags.FlagValues) -> None:
     """Does what the flag says; imports JAX, so only once the command is known to run."""
-    from invseg_jax.training import compilation_cache
+    from invseg_jax.devices import compilation_cache
 
     compilation_cache.enable(values.compilation_cache, say)
 
@@ -116,8 +116,8 @@ def prepare_devices(workdirs: Sequence[Path]) -> None:
     Args:
         workdirs: folders of runs; the first one counts. What is wrong with it is told later.
     """
+    from invseg_jax.devices import mesh
     from invseg_jax.inference.trained_run import SegmentationRun
-    from invseg_jax.training import mesh
 
     with contextlib.suppress(UserError):
         mesh.prepare_devices(0, SegmentationRun(workdirs[0]).read_config().inference.batch)
@@ -167,7 +167,7 @@ def read_max_bytes(values: flags.FlagValues) -> int | None:
     """
     if values.max_bytes is None:
         return None
-    from invseg_jax.byte_size import parse_size
+    from invseg_jax.files.byte_size import parse_size
 
     return parse_size(values.max_bytes)
 

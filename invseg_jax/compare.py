@@ -67,9 +67,9 @@ def main(values: flags.FlagValues) -> None:
     """Runs the command line's comparison."""
     from rich.console import Console
 
-    from invseg_jax.comparison.comparison import Comparison
-    from invseg_jax.comparison.grid import Grid, Vary
-    from invseg_jax.comparison.table import terminal
+    from invseg_jax.sweep.comparison import Comparison
+    from invseg_jax.sweep.grid import Grid, Vary
+    from invseg_jax.sweep.table import terminal
 
     vary = None if values.vary is None else Vary.parse(values.vary)
     changes = values.set or []

@@ -29,7 +29,7 @@ from absl import flags
 from invseg_jax import command
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment
-from invseg_jax.planning.choice import AXES
+from invseg_jax.memory_plan.choice import AXES
 
 FLAGS = command.new_flags()
 command.define_config(FLAGS)
@@ -89,7 +89,7 @@ class Images:
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
     experiment = command.read_config(values)
-    from invseg_jax.byte_size import parse_size
+    from invseg_jax.files.byte_size import parse_size
 
     budget = None if values.memory is None else parse_size(values.memory)
     command.enable_compilation_cache(values)
@@ -115,9 +115,9 @@ def read_images(
     """
     size = flip = None
     if root is not None:
-        from invseg_jax.data.flips import choose_flips
-        from invseg_jax.data.regions import regions_to_segment
-        from invseg_jax.planning.cases import median_size
+        from invseg_jax.data.batches.flips import choose_flips
+        from invseg_jax.data.batches.regions import regions_to_segment
+        from invseg_jax.memory_plan.cases import median_size
 
         found, size = median_size(experiment.data, root, command.say)
         modalities = modalities or len(found.modalities)
@@ -172,12 +172,12 @@ def plan(
         UserError: a fault of the configuration, no such platform, nothing that fits, or a file that
             cannot be written.
     """
-    from invseg_jax.byte_size import show_size
+    from invseg_jax.files.byte_size import show_size
+    from invseg_jax.memory_plan import platform as platforms
+    from invseg_jax.memory_plan.choice import Choice
+    from invseg_jax.memory_plan.measure import Measured, measure
+    from invseg_jax.memory_plan.report import as_json
     from invseg_jax.models import find
-    from invseg_jax.planning import platform as platforms
-    from invseg_jax.planning.choice import Choice
-    from invseg_jax.planning.measure import Measured, measure
-    from invseg_jax.planning.report import as_json
 
     if unknown := set(vary) - set(AXES):
         raise UserError(f"--vary {', '.join(sorted(unknown))}: there are {', '.join(AXES)}")
@@ -224,8 +224,8 @@ def _search(
     from flax import nnx
 
     from invseg_jax.inference.network import build_model
-    from invseg_jax.planning.choice import Choice
-    from invseg_jax.planning.search import search
+    from invseg_jax.memory_plan.choice import Choice
+    from invseg_jax.memory_plan.search import search
 
     @cache
     def build(choice: Choice) -> Any:
@@ -257,9 +257,9 @@ def _search(
 def _show(experiment: Experiment, images: Images, where, choice, modes) -> None:
     from rich.console import Console
 
-    from invseg_jax.byte_size import show_size
-    from invseg_jax.planning import report
-    from invseg_jax.training.compiled import device_bytes
+    from invseg_jax.devices.compiled_memory import device_bytes
+    from invseg_jax.files.byte_size import show_size
+    from invseg_jax.memory_plan import report
 
     console = Console(highlight=False)
     first = next(iter(modes.values()))
@@ -303,7 +303,7 @@ def _progress(text: str) -> Iterator[None]:
 
 
 def _write(output: Path, result: dict[str, Any]) -> None:
-    from invseg_jax.atomic_file import write_atomically
+    from invseg_jax.files.atomic_file import write_atomically
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -40,9 +40,9 @@ def main(values: flags.FlagValues) -> None:
     experiment = command.read_config(values)
     command.enable_compilation_cache(values)
     gc.set_threshold(50_000)  # tracing makes a million objects that stay; 700 is a tenth of a start
+    from invseg_jax.devices import mesh
     from invseg_jax.inference.trained_run import SegmentationRun
     from invseg_jax.segmentation.task import SegmentationTask
-    from invseg_jax.training import mesh
     from invseg_jax.training.preemption import StopRequest
     from invseg_jax.training.profile import parse_window
     from invseg_jax.training.trainer import Trainer

@@ -18,7 +18,7 @@ import pytest
 
 from invseg_jax.check_data import check_data
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.loaded_case import load_case
+from invseg_jax.data.prepare.loaded_case import load_case
 from invseg_jax.experiment import DataSettings, PlainSettings
 from tests.nifti_bytes import phantom
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from invseg_jax import command
-from invseg_jax.data import nifti as volumes
+from invseg_jax.data.volumes import nifti as volumes
 from tests.nifti_bytes import nifti, save
 
 

@@ -7,9 +7,9 @@ import pytest
 from absl import flags
 
 from invseg_jax import command
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError, UserNotice
 from invseg_jax.segmentation.task import SegmentationTask
-from invseg_jax.training import compilation_cache
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

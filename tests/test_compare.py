@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from invseg_jax import command, compare
-from invseg_jax.comparison import comparison
+from invseg_jax.sweep import comparison
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = f"--config={ROOT / 'configs' / 'iseg.py:quick'}"

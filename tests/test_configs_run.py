@@ -7,12 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.data.nifti import read_volume
+from invseg_jax.data.volumes.nifti import read_volume
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment, read_experiment
-from invseg_jax.training import compilation_cache
 from tests.trained import train
 
 SMALL = {

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.inference.network import load_network
 from invseg_jax.inference.trained_run import SegmentationRun
-from invseg_jax.training import compilation_cache
 from tests.tiny_run import load, tiny_config
 from tests.trained import train
 

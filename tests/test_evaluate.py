@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import IGNORED, Dataset
+from invseg_jax.data.prepare.content import case_digest, images_digest
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation import scoring
 from invseg_jax.evaluation.metrics import confusion

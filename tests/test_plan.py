@@ -10,13 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compiled_memory as memory
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Augmentation, Experiment, base_experiment
 from invseg_jax.experiment.changes import changed_by_text
+from invseg_jax.memory_plan import measure as measuring
+from invseg_jax.memory_plan.measure import Measured, Rows
 from invseg_jax.plan import Images, plan, read_images
-from invseg_jax.planning import measure as measuring
-from invseg_jax.planning.measure import Measured, Rows
-from invseg_jax.training import compiled as memory
 from invseg_jax.training.program import TrainingProgram
 from tests.trained import train
 

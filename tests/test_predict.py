@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from invseg_jax.data import loaded_case, shortage
-from invseg_jax.data import nifti as nifti_reader
+from invseg_jax.data.prepare import loaded_case, shortage
+from invseg_jax.data.volumes import nifti as nifti_reader
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluation import case_files
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
-from invseg_jax.training import compilation_cache
 from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
 from tests.tiny_run import ball, load, tiny_config
 from tests.trained import train

@@ -9,11 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Augmentation, Experiment, base_experiment
-from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
 from tests.trained import train
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation import prediction
 from invseg_jax.evaluation.prediction import predict
@@ -18,7 +19,6 @@ from invseg_jax.inference.segmentation import TrainedNetwork
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.plan import Images, read_images
 from invseg_jax.segmentation.task import SegmentationTask
-from invseg_jax.training import compilation_cache
 from invseg_jax.training.program import TrainingProgram
 from tests.nifti_bytes import affine, nifti, save
 from tests.tiny_run import tiny_config

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compilation_cache
 from invseg_jax.segmentation import task
-from invseg_jax.training import compilation_cache
 from invseg_jax.training.log import TrainingLog
 from tests.tiny_run import TINY, command, parameters, tiny_config
 from tests.trained import train

@@ -12,15 +12,16 @@ import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.data import file_times, nifti
-from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts import open_dataset
+from invseg_jax.data.prepare.content import case_digest, images_digest
+from invseg_jax.data.volumes import nifti
+from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Augmentation, base_experiment
+from invseg_jax.files import file_times
 from invseg_jax.models.vae import VAEBranch
-from invseg_jax.training import compilation_cache
-from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.training.log import TrainingLog
 from invseg_jax.training.program import TrainingProgram
 from tests.tiny_run import TINY, ball, command, load, parameters, tiny_config

@@ -11,8 +11,8 @@ from invseg_jax.benchmarks.alternatives import Group, Way
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers, Worker
+from invseg_jax.devices.topology import Device
 from invseg_jax.layers.execution import Execution
-from invseg_jax.topology import Device
 
 # On CPUs memory is laid out before machine code is made: quickly made code has the same buffers.
 BUFFERS_ONLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

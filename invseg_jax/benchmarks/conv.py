@@ -25,8 +25,8 @@ from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import Timed, alternate, medians, timed
 from invseg_jax.benchmarks.worker import Worker
+from invseg_jax.devices.virtual_devices import cores
 from invseg_jax.layers.conv import conv3x3x3
-from invseg_jax.virtual_devices import cores
 
 SHAPES = ((48, 16), (32, 32), (24, 64))  # voxels along an edge, channels
 COLUMNS = (

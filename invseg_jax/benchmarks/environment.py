@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from invseg_jax import __version__
-from invseg_jax.virtual_devices import cores
+from invseg_jax.devices.virtual_devices import cores
 
 
 def environment() -> dict[str, str | int | None]:

@@ -12,8 +12,8 @@ from invseg_jax import models
 from invseg_jax.benchmarks import resident, spread
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers
+from invseg_jax.devices.main_memory import give_back
 from invseg_jax.layers.execution import Execution
-from invseg_jax.main_memory import give_back
 
 
 def network(settings: Mapping[str, Any]) -> Answers:

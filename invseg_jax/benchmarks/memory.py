@@ -32,9 +32,9 @@ from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.worker import WorkerError, reason
+from invseg_jax.devices.topology import TPU_TOPOLOGIES, Device, tpu_devices
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution, Precision
-from invseg_jax.topology import TPU_TOPOLOGIES, Device, tpu_devices
 
 MIB = 2**20
 SQRT = "sqrt-remat"

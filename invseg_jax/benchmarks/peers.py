@@ -22,8 +22,8 @@ from importlib.util import find_spec
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.processes import JAX, TORCH, in_processes
 from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.devices.virtual_devices import cores
 from invseg_jax.errors import UserError
-from invseg_jax.virtual_devices import cores
 
 PACKAGES = ("torch", "iunets", "memcnn")
 OURS = "ours"

@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-from invseg_jax.main_memory import give_back
+from invseg_jax.devices.main_memory import give_back
 
 STATUS = Path("/proc/self/status")
 

@@ -21,9 +21,9 @@ from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
 from invseg_jax.benchmarks.worker import WorkerError
+from invseg_jax.devices.topology import Device
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution
-from invseg_jax.topology import Device
 
 MIB = 2**20
 FLOOR = 4.0  # activations

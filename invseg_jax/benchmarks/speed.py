@@ -31,9 +31,9 @@ from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.table import Bound, Column, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
+from invseg_jax.devices.virtual_devices import cores
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution, Loop, Precision
-from invseg_jax.virtual_devices import cores
 
 MIB = 2**20
 REMAT_LAX = "remat, lax"

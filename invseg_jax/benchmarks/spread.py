@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from invseg_jax.devices.virtual_devices import largest_divisor, split_cpu
 from invseg_jax.errors import UserError
 from invseg_jax.reversible.layer import Array
-from invseg_jax.virtual_devices import largest_divisor, split_cpu
 
 
 def prepare(batch: int, threads: int) -> None:

@@ -16,12 +16,12 @@ from jax import stages
 from jax.sharding import SingleDeviceSharding
 
 from invseg_jax.benchmarks.alternatives import Way
+from invseg_jax.devices.topology import Device
 from invseg_jax.layers import invertible
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.models import FullInvRes, FullInvResSettings
 from invseg_jax.reversible.layer import Array
-from invseg_jax.topology import Device
 
 Kind = Literal["chain", "FullInvRes"]
 

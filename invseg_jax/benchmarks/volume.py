@@ -24,8 +24,8 @@ from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.peers import missing_packages
 from invseg_jax.benchmarks.processes import JAX, TORCH, Candidates, in_processes
 from invseg_jax.benchmarks.table import Column, Table
+from invseg_jax.devices.virtual_devices import cores
 from invseg_jax.errors import UserError
-from invseg_jax.virtual_devices import cores
 
 OURS = "ours, reversible"
 WAYS: dict[str, dict[str, Any]] = {

@@ -8,8 +8,8 @@ import numpy as np
 
 from invseg_jax.data.layouts.case import IGNORED, Case
 from invseg_jax.data.layouts.names import composed
-from invseg_jax.data.nifti import write_label_map
-from invseg_jax.data.placement import Placement
+from invseg_jax.data.volumes.nifti import write_label_map
+from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.pictures import overlay
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import nan_std
-from invseg_jax.printable import printable
+from invseg_jax.files.printable import printable
 
 # Of what the scores are, in words: those of cases trained on must not pass for others.
 _SPLITS = {

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from nibabel.orientations import apply_orientation, io_orientation
 
-from invseg_jax.figure import DPI, add_legend, class_colours, save_png
-from invseg_jax.printable import printable
+from invseg_jax.files.printable import printable
+from invseg_jax.runs.figure import DPI, add_legend, class_colours, save_png
 
 _GROUND, _INK = "black", "#dddddd"
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from invseg_jax.data.layouts import Dataset
-from invseg_jax.data.loaded_case import load_case
-from invseg_jax.data.nifti import limit_volumes
-from invseg_jax.data.shortage import one_line_for_memory, ran_out
+from invseg_jax.data.prepare.loaded_case import load_case
+from invseg_jax.data.prepare.shortage import one_line_for_memory, ran_out
+from invseg_jax.data.volumes.nifti import limit_volumes
 from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 from invseg_jax.inference.inputs import cases_around, find_inputs, refuse_missing_input

@@ -16,8 +16,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from invseg_jax.atomic_file import write_atomically
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import (
     confusion,
@@ -26,7 +25,8 @@ from invseg_jax.evaluation.metrics import (
     nan_mean,
 )
 from invseg_jax.evaluation.page import report_page
-from invseg_jax.printable import printable
+from invseg_jax.files.atomic_file import write_atomically
+from invseg_jax.files.printable import printable
 
 # What is averaged: its key in summary.json to the names of its columns and a row a case.
 Scores = dict[str, tuple[list[str], np.ndarray]]

@@ -8,16 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
+from invseg_jax.data.batches.regions import Regions
+from invseg_jax.data.batches.source import chosen_cases, labelled_cases, open_source
+from invseg_jax.data.batches.sparse_annotation import leave_out_slices
+from invseg_jax.data.batches.split import unfair_to_score
 from invseg_jax.data.checks.case import TOLERABLE
 from invseg_jax.data.checks.cases import refuse_faults
-from invseg_jax.data.content import case_digest, images_digest
 from invseg_jax.data.layouts.case import Case, refuse_repeated_ids, some
-from invseg_jax.data.loaded_case import load_case
-from invseg_jax.data.regions import Regions
-from invseg_jax.data.shortage import one_line_for_memory
-from invseg_jax.data.source import chosen_cases, labelled_cases, open_source
-from invseg_jax.data.sparse_annotation import leave_out_slices
-from invseg_jax.data.split import unfair_to_score
+from invseg_jax.data.prepare.content import case_digest, images_digest
+from invseg_jax.data.prepare.loaded_case import load_case
+from invseg_jax.data.prepare.shortage import one_line_for_memory
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 from invseg_jax.evaluation.report import CaseResult, tables, write_report

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from invseg_jax.data.cache import CachedCase
-from invseg_jax.data.crops import centred_start, crop
+from invseg_jax.data.batches.crops import centred_start, crop
+from invseg_jax.data.prepare.cache import CachedCase
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import confusion, dice_from_confusion, nan_mean
 from invseg_jax.experiment import BranchSettings

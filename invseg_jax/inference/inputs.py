@@ -8,8 +8,8 @@ from pathlib import Path
 from invseg_jax.data.layouts import Case, nnunet, open_dataset
 from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
 from invseg_jax.data.layouts.names import ending_of, without_ending
-from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
-from invseg_jax.data.nifti import volume_files
+from invseg_jax.data.volumes.missing import NO_SUCH_FILE, why_missing
+from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from invseg_jax.data.fingerprint import WholeImage
-from invseg_jax.data.geometry import nonzero_box
-from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.preprocess import geometry_of
+from invseg_jax.data.prepare.fingerprint import WholeImage
+from invseg_jax.data.prepare.geometry import nonzero_box
+from invseg_jax.data.prepare.loaded_case import LoadedCase
+from invseg_jax.data.prepare.preprocess import geometry_of
 from invseg_jax.experiment import Preprocessing
 from invseg_jax.inference.training_images import TrainingImages
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from invseg_jax.data.flips import axes_in_words, left_right_axes, sides_in_words
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.flips import axes_in_words, left_right_axes, sides_in_words
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Augmentation, Experiment, InferenceSettings
 from invseg_jax.inference.trained_run import DataDescription, SegmentationRun

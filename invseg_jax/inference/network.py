@@ -13,14 +13,14 @@ from jax import nn
 from jax.sharding import Mesh
 
 from invseg_jax import models
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.regions import Regions
+from invseg_jax.devices import mesh
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import Mirror, mean_over_mirrors, refuse_unlearned
 from invseg_jax.inference.sliding_window import sliding_window
 from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
-from invseg_jax.training import mesh
-from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.runs.checkpoints import Checkpoints
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -13,14 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
-from invseg_jax.data.case_memory import Windows
-from invseg_jax.data.geometry import Geometry
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.preprocess import prepare
-from invseg_jax.data.regions import Regions
-from invseg_jax.data.shortage import refuse_shortage
+from invseg_jax.data.prepare.case_memory import Windows
+from invseg_jax.data.prepare.geometry import Geometry
+from invseg_jax.data.prepare.loaded_case import LoadedCase
+from invseg_jax.data.prepare.normalise import Intensities
+from invseg_jax.data.prepare.preprocess import prepare
+from invseg_jax.data.prepare.shortage import refuse_shortage
 from invseg_jax.experiment import Experiment, Preprocessing
 from invseg_jax.inference.mirroring import Mirror
 from invseg_jax.inference.network import Network, load_network

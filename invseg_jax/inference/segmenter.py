@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.placement import Placement
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.prepare.loaded_case import LoadedCase, load_case
+from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import Mirror

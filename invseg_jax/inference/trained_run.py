@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from invseg_jax.data.cached_case import CachedCase
-from invseg_jax.data.content import FILES, VOXELS, case_digest, images_digest
-from invseg_jax.data.fingerprint import Fingerprint
 from invseg_jax.data.layouts.case import Dataset, Region
+from invseg_jax.data.prepare.cached_case import CachedCase
+from invseg_jax.data.prepare.content import FILES, VOXELS, case_digest, images_digest
+from invseg_jax.data.prepare.fingerprint import Fingerprint
 from invseg_jax.experiment import Experiment
+from invseg_jax.files import signed_json
+from invseg_jax.files.json_values import plain, tuples
 from invseg_jax.inference.resuming import data_fault, settings_fault
-from invseg_jax.json_values import plain, tuples
-from invseg_jax.training import signed_json
-from invseg_jax.training.run_files import experiment_of, field_values
-from invseg_jax.training.run_folder import RunDescription, RunFolder
+from invseg_jax.runs.run_files import experiment_of, field_values
+from invseg_jax.runs.run_folder import RunDescription, RunFolder
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.data.fingerprint import Fingerprint, WholeImage
+from invseg_jax.data.prepare.fingerprint import Fingerprint, WholeImage
 from invseg_jax.errors import UserError
 from invseg_jax.inference.trained_run import SegmentationRun
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from invseg_jax.data.augment import augment
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.experiment import Augmentation, BranchSettings, Experiment, LossSettings
 from invseg_jax.layers.resample import central
 from invseg_jax.reversible.layer import Array

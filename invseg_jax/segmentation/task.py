@@ -7,23 +7,23 @@ from typing import Any
 import jax
 from flax import nnx
 
-from invseg_jax.data.cached_case import CachedCase
+from invseg_jax.data.batches.flips import choose_flips
+from invseg_jax.data.batches.pipeline import training_batches
+from invseg_jax.data.batches.regions import Regions, regions_to_segment
+from invseg_jax.data.batches.source import chosen_cases, open_source, prepared_split, tell_split
 from invseg_jax.data.checks.cases import refuse_faults
-from invseg_jax.data.fingerprint import Fingerprint
-from invseg_jax.data.flips import choose_flips
 from invseg_jax.data.layouts import Dataset
-from invseg_jax.data.pipeline import training_batches
-from invseg_jax.data.regions import Regions, regions_to_segment
-from invseg_jax.data.source import chosen_cases, open_source, prepared_split, tell_split
+from invseg_jax.data.prepare.cached_case import CachedCase
+from invseg_jax.data.prepare.fingerprint import Fingerprint
+from invseg_jax.devices import mesh
 from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import check_mirror
 from invseg_jax.inference.network import as_network, build_model
 from invseg_jax.inference.trained_run import DataDescription, describe
 from invseg_jax.reversible.layer import Array
+from invseg_jax.runs.run_folder import RunDescription
 from invseg_jax.segmentation.objective import SegmentationObjective
-from invseg_jax.training import mesh
-from invseg_jax.training.run_folder import RunDescription
 from invseg_jax.training.task import Batches, Part, Validation
 
 Say = Callable[[str], None]

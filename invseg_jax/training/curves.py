@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from invseg_jax.figure import DPI, add_legend, class_colours, save_png
+from invseg_jax.runs.figure import DPI, add_legend, class_colours, save_png
 
 # The metrics with a panel of their own where a task names none.
 SHOWN = {"dice": "Dice"}

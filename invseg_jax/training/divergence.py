@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from invseg_jax.errors import UserError
-from invseg_jax.training.state import TrainState, finite_parts
+from invseg_jax.runs.train_state import TrainState, finite_parts
 
 # The parts of a state, as a message begins.
 _PARTS = {

@@ -21,8 +21,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  (
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
-from invseg_jax.printable import printable
-from invseg_jax.training.run_folder import RunFolder
+from invseg_jax.files.printable import printable
+from invseg_jax.runs.run_folder import RunFolder
 from invseg_jax.training.task import Validation
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 from jax import nn
 
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts.case import IGNORED
-from invseg_jax.data.regions import Regions
 from invseg_jax.experiment import LossSettings
 from invseg_jax.models import Outputs
 from invseg_jax.reversible.layer import Array

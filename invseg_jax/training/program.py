@@ -13,12 +13,13 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from invseg_jax.devices import mesh
+from invseg_jax.devices.main_memory import give_back
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import OptimiserSettings, TrainerSettings
-from invseg_jax.main_memory import give_back
 from invseg_jax.reversible.layer import Array
-from invseg_jax.training import mesh
-from invseg_jax.training.state import TrainState, first_state, make_optimiser, schedule
+from invseg_jax.runs.train_state import TrainState
+from invseg_jax.training.optimiser import first_state, make_optimiser, schedule
 from invseg_jax.training.step import make_step
 
 

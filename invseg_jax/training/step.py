@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from invseg_jax.reversible.layer import Array
-from invseg_jax.training.state import TrainState
+from invseg_jax.runs.train_state import TrainState
 
 Batch = Mapping[str, Any]
 # Of parameters, a batch and a random key: the loss, and further scalars by name.

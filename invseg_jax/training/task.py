@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import jax
 
 from invseg_jax.reversible.layer import Array
-from invseg_jax.training.run_folder import RunDescription
+from invseg_jax.runs.run_folder import RunDescription
 
 # A pytree of arrays, as `Any` is the type of pytrees in JAX.
 Parameters = Any

@@ -12,16 +12,16 @@ from typing import Any
 
 import jax
 
+from invseg_jax.devices import mesh
+from invseg_jax.devices.compiled_memory import shortage
 from invseg_jax.experiment import OptimiserSettings, TrainerSettings
-from invseg_jax.training import mesh
-from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.compiled import shortage
+from invseg_jax.runs.checkpoints import Checkpoints
+from invseg_jax.runs.run_folder import RunFolder
+from invseg_jax.runs.train_state import TrainState
 from invseg_jax.training.divergence import refuse_divergence
 from invseg_jax.training.log import TrainingLog
 from invseg_jax.training.profile import Profile
 from invseg_jax.training.program import TrainingProgram
-from invseg_jax.training.run_folder import RunFolder
-from invseg_jax.training.state import TrainState
 from invseg_jax.training.task import Part, Task
 
 

@@ -6,8 +6,8 @@ import pytest
 from invseg_jax.benchmarks.alternatives import Group, Way
 from invseg_jax.benchmarks.compiled import temporary_bytes
 from invseg_jax.benchmarks.subjects import Subject
+from invseg_jax.devices.topology import tpu_devices
 from invseg_jax.layers.execution import Execution
-from invseg_jax.topology import tpu_devices
 
 WAYS = [
     "plain",

@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.data.nifti import read_volume, write_label_map
-from invseg_jax.data.placement import Placement
+from invseg_jax.data.volumes.nifti import read_volume, write_label_map
+from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
 
 AFFINE = np.array(

@@ -25,8 +25,8 @@ import nibabel
 import numpy as np
 
 from invseg_jax import command
+from invseg_jax.devices.main_memory import give_back
 from invseg_jax.errors import UserError
-from invseg_jax.main_memory import give_back
 from tests.nifti_bytes import affine, header, nifti
 from tests.tiny_run import ball, tiny_config, write_balls
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.data.layouts import Case
-from invseg_jax.data.placement import Placement
+from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import dice
 from invseg_jax.evaluation.report import CaseResult, strict_json, tables, write_report

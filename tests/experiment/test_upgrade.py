@@ -11,7 +11,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment, read_experiment
 from invseg_jax.experiment.upgrade import FORMAT, upgraded
 from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
-from invseg_jax.training.run_files import experiment_of
+from invseg_jax.runs.run_files import experiment_of
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "configs"
 FILES = sorted(FIXTURES.glob("*/*.json"))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from invseg_jax.data.fingerprint import Fingerprint, measure
-from invseg_jax.data.loaded_case import LoadedCase
-from invseg_jax.data.placement import Placement
+from invseg_jax.data.prepare.fingerprint import Fingerprint, measure
+from invseg_jax.data.prepare.loaded_case import LoadedCase
+from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.experiment import Preprocessing
 
 MR = Preprocessing()

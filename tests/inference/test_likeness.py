@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from invseg_jax.command import load_config
-from invseg_jax.data.cache import CaseCache
+from invseg_jax.data.batches.source import labelled_cases
+from invseg_jax.data.batches.split import hold_out
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.source import labelled_cases
-from invseg_jax.data.split import hold_out
+from invseg_jax.data.prepare.cache import CaseCache
+from invseg_jax.data.prepare.loaded_case import LoadedCase, load_case
 from invseg_jax.experiment import Preprocessing
 from invseg_jax.inference.likeness import differences
 from invseg_jax.inference.training_images import TrainingImages

@@ -13,7 +13,8 @@ import pytest
 from flax import nnx
 
 from invseg_jax import command, evaluate, predict
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.batches.regions import Regions
+from invseg_jax.devices import mesh
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Augmentation, Experiment, InferenceSettings, base_experiment
 from invseg_jax.inference.mirroring import (
@@ -25,7 +26,6 @@ from invseg_jax.inference.mirroring import (
 )
 from invseg_jax.inference.network import as_network, build_model
 from invseg_jax.inference.trained_run import DataDescription
-from invseg_jax.training import mesh
 
 SUBSETS = list(chain.from_iterable(combinations(range(3), k) for k in range(4)))
 

@@ -7,11 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.layouts.case import Region
-from invseg_jax.data.loaded_case import LoadedCase, load_case
-from invseg_jax.data.normalise import Intensities
-from invseg_jax.data.regions import Regions
+from invseg_jax.data.prepare.loaded_case import LoadedCase, load_case
+from invseg_jax.data.prepare.normalise import Intensities
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation import prediction
 from invseg_jax.experiment import Preprocessing, base_experiment

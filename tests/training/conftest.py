@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from invseg_jax.data.cache import CachedCase
+from invseg_jax.data.prepare.cache import CachedCase
 from invseg_jax.models import Outputs
-from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.runs.checkpoints import Checkpoints
 from tests.training.small_checkpoints import new_batches, some_state
 
 CLASSES = 3

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invseg_jax.data.cache import CachedCase
-from invseg_jax.data.pipeline import training_batches
+from invseg_jax.data.batches.pipeline import training_batches
+from invseg_jax.data.prepare.cache import CachedCase
 from invseg_jax.experiment import DataSettings, OptimiserSettings
-from invseg_jax.training.state import TrainState, first_state, make_optimiser
+from invseg_jax.runs.train_state import TrainState
+from invseg_jax.training.optimiser import first_state, make_optimiser
 
 OPTIMISER = make_optimiser(OptimiserSettings(), 10)
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.state import TrainState, first_state
-from invseg_jax.training.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint
+from invseg_jax.runs.checkpoints import Checkpoints
+from invseg_jax.runs.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint
+from invseg_jax.runs.train_state import TrainState
+from invseg_jax.training.optimiser import first_state
 from tests.training.small_checkpoints import (
     OPTIMISER,
     assert_same_bits,
@@ -292,7 +293,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import grain, jax, jax.numpy as jnp
-from invseg_jax.training.checkpoints import Checkpoints
+from invseg_jax.runs.checkpoints import Checkpoints
 from tests.training.small_checkpoints import some_state
 
 batches, state = iter(grain.MapDataset.source([0, 1]).to_iter_dataset()), some_state()

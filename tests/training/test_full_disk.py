@@ -12,12 +12,12 @@ import resource, sys
 from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
-from invseg_jax.data.cache import CachedCase
-from invseg_jax.data.pipeline import training_batches
+from invseg_jax.data.prepare.cache import CachedCase
+from invseg_jax.data.batches.pipeline import training_batches
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings, OptimiserSettings
-from invseg_jax.training.checkpoints import Checkpoints
-from invseg_jax.training.state import first_state, make_optimiser
+from invseg_jax.runs.checkpoints import Checkpoints
+from invseg_jax.training.optimiser import first_state, make_optimiser
 
 here = Path(sys.argv[1])
 np.save(here / "image.npy", np.zeros((6, 5, 4, 1), np.float32))

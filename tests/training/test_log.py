@@ -11,8 +11,8 @@ from tensorboardX import record_writer
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  (made at import)
 
 from invseg_jax.errors import UserError
+from invseg_jax.runs.run_folder import RunFolder
 from invseg_jax.training.log import TrainingLog
-from invseg_jax.training.run_folder import RunFolder
 from invseg_jax.training.task import Validation
 
 # Whatever is written there does not fit, as on a full disk, once it leaves the process's memory.
@@ -119,7 +119,7 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path):
     program = (
         "import pathlib, sys; from tensorboardX import record_writer;"
         "from invseg_jax.training.log import TrainingLog;"
-        "from invseg_jax.training.run_folder import RunFolder;"
+        "from invseg_jax.runs.run_folder import RunFolder;"
         "record_writer.open_file = lambda path: open('/dev/full', 'wb');"
         "log = TrainingLog(RunFolder(pathlib.Path(sys.argv[1])), first=0, steps=40).__enter__();"
         "[log.training(step, {'loss': 1.0, 'dice': 0.5}) for step in range(1, 41)];"

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts.case import IGNORED
-from invseg_jax.data.regions import Regions
 from invseg_jax.experiment import LossSettings
 from invseg_jax.models import Outputs
 from invseg_jax.training.losses import deeply_supervised, segmentation_loss, soft_dice

@@ -177,7 +177,7 @@ from flax import nnx
 from invseg_jax.experiment import base_experiment
 from invseg_jax.models import UNet3DSettings, build
 from invseg_jax.segmentation.objective import SegmentationObjective
-from invseg_jax.training.state import first_state, make_optimiser
+from invseg_jax.training.optimiser import first_state, make_optimiser
 from invseg_jax.training.step import make_step
 experiment = base_experiment().changed({"data.patch": (8, 8, 8)})
 settings = UNet3DSettings(channels=(4, 8), auxiliary=0)

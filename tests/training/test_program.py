@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from invseg_jax.devices import mesh
 from invseg_jax.experiment import Augmentation, Experiment, base_experiment
 from invseg_jax.inference.network import build_model
 from invseg_jax.segmentation.objective import SegmentationObjective
-from invseg_jax.training import mesh
 from invseg_jax.training.program import TrainingProgram
 
 QUICK = base_experiment("FullInvRes").changed(

@@ -10,9 +10,10 @@ from flax import nnx
 from invseg_jax.data.layouts.case import IGNORED
 from invseg_jax.experiment import Augmentation, BranchSettings, LossSettings, OptimiserSettings
 from invseg_jax.models import FullInvResSettings, build
+from invseg_jax.runs.train_state import TrainState
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.losses import deeply_supervised
-from invseg_jax.training.state import TrainState, first_state, make_optimiser
+from invseg_jax.training.optimiser import first_state, make_optimiser
 from invseg_jax.training.step import make_step
 
 

@@ -74,7 +74,7 @@ def test_the_error_has_a_panel(whole: Whole):
 
 
 def imread_height(panels: int) -> float:
-    from invseg_jax.figure import DPI
+    from invseg_jax.runs.figure import DPI
 
     return (1 + 2.7 * panels) * DPI
 

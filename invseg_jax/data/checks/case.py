@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from invseg_jax.data.content import Content, read_with_content
-from invseg_jax.data.grid import Grid
-from invseg_jax.data.label_values import class_indices
 from invseg_jax.data.layouts.case import IGNORED, Case, Dataset, some
-from invseg_jax.data.nifti import Volume
-from invseg_jax.data.outliers import outliers
-from invseg_jax.data.resampling import Triple
+from invseg_jax.data.prepare.content import Content, read_with_content
+from invseg_jax.data.prepare.label_values import class_indices
+from invseg_jax.data.prepare.outliers import outliers
+from invseg_jax.data.prepare.resampling import Triple
+from invseg_jax.data.volumes.grid import Grid
+from invseg_jax.data.volumes.nifti import Volume
 from invseg_jax.errors import UserError
 
 Kind = Literal[

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from invseg_jax.data.batches.source import now_and_then
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
-from invseg_jax.data.checks.sound import SoundCases
+from invseg_jax.data.checks.passed import SoundCases
 from invseg_jax.data.checks.warnings import (
     AIR,
     KnownCase,
@@ -16,10 +17,9 @@ from invseg_jax.data.checks.warnings import (
     case_warnings,
     orientation_warnings,
 )
-from invseg_jax.data.content import Content, known_content
 from invseg_jax.data.layouts.case import Case, Dataset, repeated_ids, some
-from invseg_jax.data.shortage import ran_out, shortage
-from invseg_jax.data.source import now_and_then
+from invseg_jax.data.prepare.content import Content, known_content
+from invseg_jax.data.prepare.shortage import ran_out, shortage
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings, Preprocessing
 from invseg_jax.experiment.data import MAX_BYTES

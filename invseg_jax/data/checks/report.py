@@ -11,7 +11,7 @@ from rich.text import Text
 
 from invseg_jax.data.checks.case import Fault
 from invseg_jax.data.layouts.case import Dataset
-from invseg_jax.printable import printable
+from invseg_jax.files.printable import printable
 
 
 def table(faults: Sequence[Fault], title: str = "Faults") -> Table:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from invseg_jax.data.checks.case import Fault, Kind, shown_from
-from invseg_jax.data.content import Channel, Content
 from invseg_jax.data.layouts.case import Case, Dataset, some
+from invseg_jax.data.prepare.content import Channel, Content
 
 # Training tells it in a line of its own: it is about the configuration, not about a file.
 AIR: Kind = "air"

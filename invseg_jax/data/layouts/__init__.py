@@ -14,7 +14,7 @@ from pathlib import Path
 
 from invseg_jax.data.layouts import brats2020, iseg, msd, nnunet, plain
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.missing import leads_nowhere
+from invseg_jax.data.volumes.missing import leads_nowhere
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, Region, ordered
 from invseg_jax.data.layouts.names import Folders
-from invseg_jax.data.missing import leads_nowhere, why_missing
+from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")

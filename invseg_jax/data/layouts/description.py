@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from invseg_jax.data.layouts.names import Folders, ending_of
-from invseg_jax.data.missing import NO_SUCH_FILE, why_missing
+from invseg_jax.data.volumes.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.errors import UserError
 
 

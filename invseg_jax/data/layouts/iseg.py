@@ -13,8 +13,8 @@ from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered
 from invseg_jax.data.layouts.names import Folders
-from invseg_jax.data.missing import leads_nowhere, why_missing
-from invseg_jax.data.nifti import volume_files
+from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
+from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
 
 MODALITIES = ("T1", "T2")

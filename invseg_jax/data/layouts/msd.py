@@ -20,7 +20,7 @@ from invseg_jax.data.layouts.description import (
     refuse_version_1,
 )
 from invseg_jax.data.layouts.names import Folders, ending_of, without_ending
-from invseg_jax.data.nifti import MAX_LABEL
+from invseg_jax.data.volumes.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 
 

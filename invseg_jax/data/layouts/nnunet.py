@@ -32,7 +32,7 @@ from invseg_jax.data.layouts.description import (
     refuse_version_1,
 )
 from invseg_jax.data.layouts.names import Folders, composed, ending_of, without_ending
-from invseg_jax.data.missing import leads_nowhere, why_missing
+from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
 
 ENDINGS = (".nii.gz", ".nii")

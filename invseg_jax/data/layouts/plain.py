@@ -25,8 +25,8 @@ from typing import TypeVar
 
 from invseg_jax.data.layouts.case import Dataset, cases_of_id, ordered
 from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
-from invseg_jax.data.missing import leads_nowhere, stands_for_file, why_missing
-from invseg_jax.data.nifti import MAX_LABEL
+from invseg_jax.data.volumes.missing import leads_nowhere, stands_for_file, why_missing
+from invseg_jax.data.volumes.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from nibabel.analyze import AnalyzeImage
 
-from invseg_jax.data.cache_folder import cache_root, make_private
 from invseg_jax.data.layouts import iseg
+from invseg_jax.data.prepare.cache_folder import cache_root, make_private
 from invseg_jax.errors import UserError
 
 FORMAT = 1  # raise it whenever the same parameters would give other files

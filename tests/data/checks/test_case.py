@@ -16,10 +16,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks.case import check_case, shown_from
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings
 from tests.data.checks.damages import (

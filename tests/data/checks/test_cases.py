@@ -12,16 +12,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from invseg_jax.data import file_times, shortage
-from invseg_jax.data import nifti as volumes
+from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
-from invseg_jax.data.checks.sound import SoundCases
-from invseg_jax.data.content import volume_content
+from invseg_jax.data.checks.passed import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.source import labelled_cases
+from invseg_jax.data.prepare import shortage
+from invseg_jax.data.prepare.content import volume_content
+from invseg_jax.data.volumes import nifti as volumes
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings, Preprocessing
+from invseg_jax.files import file_times
 from tests.nifti_bytes import affine, nifti, phantom, save
 
 Write = Callable[..., Path]

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invseg_jax.data import content, file_times
+from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
-from invseg_jax.data.checks.sound import SoundCases
+from invseg_jax.data.checks.passed import SoundCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
-from invseg_jax.data.source import labelled_cases
+from invseg_jax.data.prepare import content
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings, Preprocessing
+from invseg_jax.files import file_times
 from tests.nifti_bytes import Write, affine, nifti, phantom, save, write_cases
 
 SOUND = affine()

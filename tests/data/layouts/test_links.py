@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
 from tests.nifti_bytes import affine, nifti, phantom, save, write_cases

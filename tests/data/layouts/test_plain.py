@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.layouts.plain import _fill
-from invseg_jax.data.source import labelled_cases
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
 from invseg_jax.inference.inputs import find_inputs

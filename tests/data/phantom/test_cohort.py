@@ -13,8 +13,8 @@ import pytest
 from nibabel.analyze import AnalyzeImage
 
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.loaded_case import load_case
 from invseg_jax.data.phantom import embedded_cohort, scan
+from invseg_jax.data.prepare.loaded_case import load_case
 from invseg_jax.errors import UserError
 
 KINDS = ("T1", "T2", "label")

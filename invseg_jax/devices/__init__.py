@@ -1,0 +1,1 @@
+"""Where programs run: meshes, a CPU's cores as devices, memory, compiled programs."""

@@ -1,0 +1,1 @@
+"""What all rooms do with files: atomic writing, locks, digests, JSON that shows damage."""
