@@ -2,6 +2,7 @@ import importlib
 import signal
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import flags
@@ -9,6 +10,7 @@ from absl import flags
 from invseg_jax import command
 from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError, UserNotice
+from invseg_jax.evaluation import prediction, scoring
 from invseg_jax.segmentation.task import SegmentationTask
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -282,8 +284,12 @@ def test_the_commands_that_compile_keep_their_programs(
         raise SystemExit(0)
 
     # The first thing that each does with its settings.
-    place = (SegmentationTask, "open") if name == "train" else (module, name)
-    monkeypatch.setattr(*place, do)
+    places: dict[str, tuple[Any, str]] = {
+        "train": (SegmentationTask, "open"),
+        "evaluate": (scoring, "evaluate"),
+        "predict": (prediction, "predict"),
+    }
+    monkeypatch.setattr(*places[name], do)
     with pytest.raises(SystemExit) as caught:
         command.run(module.main, module.FLAGS, DOC, [name, *own, *arguments])
     assert caught.value.code == 0

@@ -93,7 +93,7 @@ def test_each_device_has_its_share_of_every_part_of_a_batch(pointwise, batch):
 
 
 def test_a_batch_spread_over_two_devices_gives_the_step_of_one(batch):
-    settings = FullInvResSettings(channels=(4,), couplings=1, groups=2)
+    settings = FullInvResSettings(channels=(4,), couplings=1, groups=2, auxiliary=0)
     graph, params = nnx.split(build("FullInvRes", 1, 3, settings, seed=0))
     # Plain descent: what is compared is the gradient, which Adam would divide by its own size.
     optimiser = optax.sgd(1.0)

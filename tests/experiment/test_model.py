@@ -1,20 +1,21 @@
 """Settings of the network and of the branch: defaults, what a network can do, ranges."""
 
-from dataclasses import replace
-from inspect import signature
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import BranchSettings, ModelSettings
-from invseg_jax.models import MODELS, FullInvResSettings, UNet3D
+from invseg_jax.models import MODELS, FullInvResSettings, NetworkSettings, UNet3D
 
 
 @pytest.mark.parametrize("network", MODELS)
-def test_the_settings_are_all_that_each_network_takes(network: str):
-    taken = signature(MODELS[network].__init__).parameters
-    assert list(taken)[1:] == ["modalities", "classes", "settings", "execution", "rngs"]
-    assert isinstance(taken["settings"].default, MODELS[network].Settings)
+def test_the_settings_of_each_network_are_frozen_and_have_defaults(network: str):
+    settings = MODELS[network].Settings()
+    assert isinstance(settings, NetworkSettings) and len(fields(settings)) > 1
+    assert hash(settings) == hash(replace(settings))
+    with pytest.raises(FrozenInstanceError):
+        settings.channels = (1,)  # pyright: ignore
 
 
 @pytest.mark.parametrize("network", MODELS)
@@ -46,7 +47,7 @@ def test_settings_of_another_network_are_refused():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"name": "UNet4D"}, "no network is called 'UNet4D'; there are UNet3D, PartialInvRes"),
+        ({"name": "UNet4D"}, "no network is called 'UNet4D'; there are FullInvRes, PartialInvRes"),
         (
             {"name": "UNet3D", "memory": "reversible"},
             "UNet3D can have memory plain or remat and stream float32",

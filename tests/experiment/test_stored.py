@@ -82,7 +82,11 @@ def test_other_values_of_the_same_type_are_right(path: str, value: Any):
         ("data.patch", [8, 8, 8.5], "config.data.patch[2] is 8.5, not a whole number"),
         ("data.cases", [{}], "config.data.cases[0] is {}, not a text"),
         ("inference.mirror", [0, 0, 1], "config.inference.mirror[0] is 0, not true or false"),
-        ("model.name", "Nothing", "config.model.name is 'Nothing', and there is no such network"),
+        (
+            "model.name",
+            "Nothing",
+            "config.model.name is 'Nothing': no network is",
+        ),
         ("model.name", ["x"], "config.model.name is ['x'], not a text"),
         ("model", 3, "config.model is 3, not an object"),
         ("model.settings.width", 3, "config.model.settings.width is unknown"),
