@@ -16,7 +16,7 @@ from invseg_jax.experiment import Augmentation, Experiment, base_experiment
 from invseg_jax.experiment.changes import changed_by_text
 from invseg_jax.memory_plan import measure as measuring
 from invseg_jax.memory_plan.measure import Measured, Rows
-from invseg_jax.plan import Images, plan, read_images
+from invseg_jax.memory_plan.plan import Images, plan, read_images
 from invseg_jax.training.program import TrainingProgram
 from tests.trained import train
 

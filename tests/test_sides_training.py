@@ -17,7 +17,7 @@ from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment, Preprocessing
 from invseg_jax.inference.segmentation import TrainedNetwork
 from invseg_jax.inference.trained_run import SegmentationRun
-from invseg_jax.plan import Images, read_images
+from invseg_jax.memory_plan.plan import Images, read_images
 from invseg_jax.segmentation.task import SegmentationTask
 from invseg_jax.training.program import TrainingProgram
 from tests.nifti_bytes import affine, nifti, save

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from invseg_jax.data.prepare.cache_folder import cache_root, is_kept, make_private
+from invseg_jax.files.cache_folder import cache_root, is_kept, make_private
 from invseg_jax.files.trusted_folder import why_distrusted
 
 Say = Callable[[str], None]

@@ -8,10 +8,10 @@ from pathlib import Path
 from invseg_jax.data.layouts import Case, nnunet, open_dataset
 from invseg_jax.data.layouts.case import ordered, refuse_repeated_ids, some
 from invseg_jax.data.layouts.names import ending_of, without_ending
-from invseg_jax.data.volumes.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
+from invseg_jax.files.missing import NO_SUCH_FILE, why_missing
 
 ENDINGS = (".nii.gz", ".nii", ".hdr")
 # Layouts that keep images of all cases in one folder, where there may be more than are listed.

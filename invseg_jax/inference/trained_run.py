@@ -16,9 +16,9 @@ from invseg_jax.data.prepare.cached_case import CachedCase
 from invseg_jax.data.prepare.content import FILES, VOXELS, case_digest, images_digest
 from invseg_jax.data.prepare.fingerprint import Fingerprint
 from invseg_jax.experiment import Experiment
-from invseg_jax.files import signed_json
 from invseg_jax.files.json_values import plain, tuples
 from invseg_jax.inference.resuming import data_fault, settings_fault
+from invseg_jax.runs import signed_json
 from invseg_jax.runs.run_files import experiment_of, field_values
 from invseg_jax.runs.run_folder import RunDescription, RunFolder
 

@@ -7,8 +7,8 @@ from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment
 from invseg_jax.experiment.stored import from_json
 from invseg_jax.experiment.upgrade import upgraded
-from invseg_jax.files import signed_json
 from invseg_jax.files.json_types import fields_fault
+from invseg_jax.runs import signed_json
 
 
 def experiment_of(run: Path) -> Experiment:

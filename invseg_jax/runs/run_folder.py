@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from invseg_jax.errors import UserError
-from invseg_jax.files import signed_json
 from invseg_jax.files.atomic_file import write_atomically
 from invseg_jax.files.folder_lock import folder_lock
+from invseg_jax.runs import signed_json
 from invseg_jax.runs.history import read_rows
 from invseg_jax.runs.saved_steps import saved_steps
 

@@ -16,7 +16,6 @@ from invseg_jax.data.layouts import Dataset
 from invseg_jax.data.prepare.cached_case import CachedCase
 from invseg_jax.data.prepare.fingerprint import Fingerprint
 from invseg_jax.devices import mesh
-from invseg_jax.evaluation.validate import mean_dice, mean_reconstruction
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import check_mirror
 from invseg_jax.inference.network import as_network, build_model
@@ -24,6 +23,7 @@ from invseg_jax.inference.trained_run import DataDescription, describe
 from invseg_jax.reversible.layer import Array
 from invseg_jax.runs.run_folder import RunDescription
 from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.segmentation.validate import mean_dice, mean_reconstruction
 from invseg_jax.training.task import Batches, Part, Validation
 
 Say = Callable[[str], None]

@@ -16,8 +16,8 @@ from invseg_jax.data.batches.flips import choose_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 from invseg_jax.experiment import Experiment
-from invseg_jax.files import signed_json
 from invseg_jax.inference.trained_run import SegmentationRun
+from invseg_jax.runs import signed_json
 from invseg_jax.runs.history import read_rows
 from invseg_jax.runs.run_files import experiment_of
 from invseg_jax.runs.saved_steps import saved_steps

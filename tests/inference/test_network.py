@@ -13,10 +13,10 @@ from flax import nnx
 from invseg_jax.devices import mesh
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.experiment import Experiment, base_experiment
-from invseg_jax.files import signed_json
 from invseg_jax.files.json_values import json_checksum
 from invseg_jax.inference.network import Network, as_network, build_model, load_network
 from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
+from invseg_jax.runs import signed_json
 from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.training.optimiser import first_state, make_optimiser
 

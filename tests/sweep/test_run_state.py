@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.files import signed_json
+from invseg_jax.runs import signed_json
 from invseg_jax.sweep.grid import Grid, Run
 from invseg_jax.sweep.run_state import (
     is_scored,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invseg_jax.experiment import OptimiserSettings, TrainerSettings
-from invseg_jax.files import signed_json
+from invseg_jax.runs import signed_json
 from invseg_jax.runs.run_folder import RunDescription
 from invseg_jax.training.task import Part, Validation
 from invseg_jax.training.trainer import Trainer

@@ -15,8 +15,8 @@ from typing import Any
 
 from invseg_jax.data.layouts.case import some
 from invseg_jax.data.layouts.names import composed
-from invseg_jax.data.volumes.missing import why_missing
 from invseg_jax.errors import UserError
+from invseg_jax.files.missing import why_missing
 
 _KEY = "config.data.split"
 _PARTS = ("train", "val")

@@ -14,9 +14,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.prepare.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.data.prepare.content import Content
 from invseg_jax.data.volumes.nifti import volume_limit
+from invseg_jax.files.cache_folder import FILE_MODE, cache_root, make_private
 
 # To be raised whenever the checks find something else.
 FORMAT = 3

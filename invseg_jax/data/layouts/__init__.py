@@ -14,9 +14,9 @@ from pathlib import Path
 
 from invseg_jax.data.layouts import brats2020, iseg, msd, nnunet, plain
 from invseg_jax.data.layouts.case import Case, Dataset
-from invseg_jax.data.volumes.missing import leads_nowhere
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
+from invseg_jax.files.missing import leads_nowhere
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "find_layout", "open_dataset"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, Region, ordered
 from invseg_jax.data.layouts.names import Folders
-from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
+from invseg_jax.files.missing import leads_nowhere, why_missing
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 CLASSES = ("background", "necrotic core", "oedema", "enhancing tumour")

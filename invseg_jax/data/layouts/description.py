@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from invseg_jax.data.layouts.names import Folders, ending_of
-from invseg_jax.data.volumes.missing import NO_SUCH_FILE, why_missing
 from invseg_jax.errors import UserError
+from invseg_jax.files.missing import NO_SUCH_FILE, why_missing
 
 
 def read_description(root: Path, whose: str) -> tuple[dict[str, Any], Path]:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from invseg_jax.data.layouts.case import Case, Dataset, ordered
 from invseg_jax.data.layouts.names import Folders
-from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
 from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
+from invseg_jax.files.missing import leads_nowhere, why_missing
 
 MODALITIES = ("T1", "T2")
 CLASSES = ("background", "CSF", "GM", "WM")

@@ -32,8 +32,8 @@ from invseg_jax.data.layouts.description import (
     refuse_version_1,
 )
 from invseg_jax.data.layouts.names import Folders, composed, ending_of, without_ending
-from invseg_jax.data.volumes.missing import leads_nowhere, why_missing
 from invseg_jax.errors import UserError
+from invseg_jax.files.missing import leads_nowhere, why_missing
 
 ENDINGS = (".nii.gz", ".nii")
 # The name in "labels" of the value that stands for voxels that nobody labelled.

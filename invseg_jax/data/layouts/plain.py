@@ -25,10 +25,10 @@ from typing import TypeVar
 
 from invseg_jax.data.layouts.case import Dataset, cases_of_id, ordered
 from invseg_jax.data.layouts.names import ENDINGS, Folders, composed, ending_of, spelling
-from invseg_jax.data.volumes.missing import leads_nowhere, stands_for_file, why_missing
 from invseg_jax.data.volumes.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import PlainSettings
+from invseg_jax.files.missing import leads_nowhere, stands_for_file, why_missing
 
 Value = TypeVar("Value", str, int)
 _KEY = "config.data.plain"

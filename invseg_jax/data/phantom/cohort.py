@@ -18,8 +18,8 @@ import numpy as np
 from nibabel.analyze import AnalyzeImage
 
 from invseg_jax.data.layouts import iseg
-from invseg_jax.data.prepare.cache_folder import cache_root, make_private
 from invseg_jax.errors import UserError
+from invseg_jax.files.cache_folder import cache_root, make_private
 
 FORMAT = 1  # raise it whenever the same parameters would give other files
 

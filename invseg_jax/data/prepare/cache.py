@@ -36,7 +36,6 @@ from invseg_jax.data.prepare.cache_entry import (
     sweep,
     write_entry,
 )
-from invseg_jax.data.prepare.cache_folder import cache_root
 from invseg_jax.data.prepare.cached_case import CachedCase
 from invseg_jax.data.prepare.content import case_digest
 from invseg_jax.data.prepare.entry_manifest import DamagedEntry
@@ -54,6 +53,7 @@ from invseg_jax.data.prepare.shortage import one_line_for_memory, refuse_shortag
 from invseg_jax.data.prepare.vanished_classes import vanished_classes
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Preprocessing
+from invseg_jax.files.cache_folder import cache_root
 
 FORMAT = 5  # 5: checksums
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.

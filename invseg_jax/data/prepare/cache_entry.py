@@ -25,7 +25,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from invseg_jax.data.prepare.cache_folder import make_private, open_private
 from invseg_jax.data.prepare.entry_manifest import (
     MANIFEST,
     DamagedEntry,
@@ -34,6 +33,7 @@ from invseg_jax.data.prepare.entry_manifest import (
     verify,
 )
 from invseg_jax.errors import UserError
+from invseg_jax.files.cache_folder import make_private, open_private
 from invseg_jax.files.json_values import json_checksum, plain
 
 _PARTIAL = ".partial-"

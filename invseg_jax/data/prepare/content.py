@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from invseg_jax.data.layouts.case import Case
+from invseg_jax.data.prepare.file_digest import case_file_digest, images_file_digest
 from invseg_jax.data.prepare.geometry import canonical_axes
 from invseg_jax.data.prepare.scan_memory import file_states, keep, recall
 from invseg_jax.data.volumes.grid import Axes
 from invseg_jax.data.volumes.nifti import Volume, read_volume
 from invseg_jax.errors import UserError
-from invseg_jax.files.file_digest import case_file_digest, images_file_digest
 
 # By what a run knows its cases; runs of earlier versions knew them by the bytes of the files.
 VOXELS, FILES = "voxels", "files"

@@ -18,9 +18,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from invseg_jax.data.prepare.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
+from invseg_jax.files.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.files.file_times import settled
 
 # Raised where what is remembered changes, or how files are read.

@@ -20,12 +20,12 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from invseg_jax.data.volumes.byte_stream import open_stream, read_to_end, read_voxels, refuse_short
-from invseg_jax.data.volumes.missing import why_missing
 from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.data.volumes.volume_header import claims, header_notes, read_affine, read_header
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.data import MAX_BYTES
 from invseg_jax.files.atomic_file import write_atomically
+from invseg_jax.files.missing import why_missing
 
 # What a label map may hold, on disk.
 MAX_LABEL = 65_535

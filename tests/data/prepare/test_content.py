@@ -30,12 +30,12 @@ from invseg_jax.data.prepare.content import (
     known_content,
     volume_content,
 )
+from invseg_jax.data.prepare.file_digest import file_digest
 from invseg_jax.data.prepare.scan_memory import file_states
 from invseg_jax.data.volumes.nifti import Volume
 from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
 from invseg_jax.files import file_times
-from invseg_jax.files.file_digest import file_digest
 from tests.nifti_bytes import MICRON, affine, nifti, phantom, save
 
 SHAPE = (4, 5, 6)

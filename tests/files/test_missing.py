@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invseg_jax.data.volumes.missing import leads_nowhere, stands_for_file, why_missing
+from invseg_jax.files.missing import leads_nowhere, stands_for_file, why_missing
 
 KEY = "SHA256E-s5023--b5bb9d80.nii.gz"
 ANNEXED = f".git/annex/objects/aa/bb/{KEY}/{KEY}"

@@ -11,11 +11,11 @@ from flax import nnx
 
 from invseg_jax.data.prepare.cache import CachedCase
 from invseg_jax.devices import mesh
-from invseg_jax.evaluation import validate
-from invseg_jax.evaluation.validate import mean_reconstruction
 from invseg_jax.experiment import Augmentation, BranchSettings, Experiment, base_experiment
 from invseg_jax.inference.network import Network, as_network, build_model
+from invseg_jax.segmentation import validate
 from invseg_jax.segmentation.objective import SegmentationObjective
+from invseg_jax.segmentation.validate import mean_reconstruction
 from invseg_jax.training.optimiser import first_state
 from invseg_jax.training.reconstruction import with_reconstruction
 from invseg_jax.training.step import make_step

@@ -14,11 +14,10 @@ import pytest
 from invseg_jax.data.checks.cases import check_cases
 from invseg_jax.data.checks.passed import SoundCases
 from invseg_jax.data.layouts import open_dataset
-from invseg_jax.data.prepare import cache_folder
 from invseg_jax.data.prepare.cache import CaseCache
-from invseg_jax.data.prepare.cache_folder import cache_root, is_kept, make_private
 from invseg_jax.errors import UserError
-from invseg_jax.files import file_times
+from invseg_jax.files import cache_folder, file_times
+from invseg_jax.files.cache_folder import cache_root, is_kept, make_private
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o277], ids=oct)
@@ -149,7 +148,7 @@ def test_no_temporary_folder_either_is_one_line(
 STRANGER = """
 import os, sys
 from pathlib import Path
-from invseg_jax.data.prepare.cache_folder import cache_root
+from invseg_jax.files.cache_folder import cache_root
 os.setuid(54321)
 os.environ.clear()
 os.environ.update(dict(item.split("=", 1) for item in sys.argv[1:]))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.files import signed_json
 from invseg_jax.files.json_values import json_checksum
+from invseg_jax.runs import signed_json
 
 VALUES: dict[str, Any] = {
     "name": "Zürich \udc80",  # as a file name that is no UTF-8
