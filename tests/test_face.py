@@ -74,7 +74,7 @@ def test_a_command_of_the_same_name_hides_no_function():
 
 
 def test_an_error_of_the_user_is_a_value_error():
-    with pytest.raises(ValueError, match='Did you mean "patch"'):
+    with pytest.raises(ValueError, match='^data: Did you mean "patch" instead of "pach"'):
         iv.read_experiment("iseg:quick", {"data.pach": (8, 8, 8)})
     assert issubclass(iv.UserError, ValueError)
 
@@ -156,3 +156,17 @@ def test_what_is_no_image_is_refused_in_one_line(trained, image, said: str):
     with pytest.raises(iv.UserError, match=said) as caught:
         iv.load(trained[0])(image)
     assert "\n" not in str(caught.value)
+
+
+def test_errors_name_arguments_and_not_flags(trained, data: Path, tmp_path: Path):
+    workdir, _, _ = trained
+    with pytest.raises(iv.UserError, match=r"^data\.patch is \(0, 8, 8\); give three sizes"):
+        iv.read_experiment("hippocampus:cpu", {"data.patch": (0, 8, 8)})
+    other = iv.read_experiment("hippocampus:cpu", CHANGES | {"seed": 3})
+    with pytest.raises(iv.UserError, match="another seed .* or another workdir$") as caught:
+        iv.train(other, workdir, data, say=lambda _: None)
+    assert "--" not in str(caught.value) and "config." not in str(caught.value)
+    with pytest.raises(iv.UserError, match=r"config\.json is missing.*give the workdir"):
+        iv.load(tmp_path)
+    with pytest.raises(iv.UserError, match="needs data: the root of a data set"):
+        iv.train(other, tmp_path / "new", say=lambda _: None)

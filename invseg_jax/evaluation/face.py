@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from invseg_jax.errors import arguments_named
 from invseg_jax.evaluation.scoring import evaluate as _evaluate
 
 
@@ -34,10 +35,11 @@ def evaluate(
         UserError: no trained run, no such data, data of other classes or modalities, or no case in
             the split.
     """
-    return _evaluate(
-        Path(workdir),
-        None if output is None else Path(output),
-        root=None if data is None else str(data),
-        split=split,
-        say=say,
-    )
+    with arguments_named():
+        return _evaluate(
+            Path(workdir),
+            None if output is None else Path(output),
+            root=None if data is None else str(data),
+            split=split,
+            say=say,
+        )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, arguments_named
 from invseg_jax.experiment.changes import changed_by_text
 from invseg_jax.experiment.experiment import Experiment
 
@@ -30,8 +30,9 @@ def read_experiment(name: str, changes: Mapping[str, Any] | None = None) -> Expe
         UserError: there is no such file or variant, it cannot be loaded, or a setting is misspelt
             or has a wrong value.
     """
-    experiment = _load(name)
-    return experiment.changed(changes) if changes else experiment
+    with arguments_named():
+        experiment = _load(name)
+        return experiment.changed(changes) if changes else experiment
 
 
 def read_with_texts(name: str, changes: Mapping[str, str]) -> Experiment:

@@ -15,7 +15,7 @@ from invseg_jax.data.batches.regions import Regions
 from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.prepare.loaded_case import LoadedCase, load_case
 from invseg_jax.data.volumes.placement import Placement
-from invseg_jax.errors import UserError
+from invseg_jax.errors import UserError, arguments_named
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.mirroring import Mirror
 from invseg_jax.inference.segmentation import (
@@ -72,7 +72,8 @@ class Segmenter:
             UserError: the folder holds no trained run, or its training did not mirror along one of
                 the axes.
         """
-        return cls(*load_trained_network(Path(workdir), mirror))
+        with arguments_named():
+            return cls(*load_trained_network(Path(workdir), mirror))
 
     @overload
     def __call__(self, image: tuple[np.ndarray, np.ndarray]) -> np.ndarray: ...
@@ -93,13 +94,14 @@ class Segmenter:
         Raises:
             UserError: a file cannot be read, or the image has other channels than the network.
         """
-        loaded = self._loaded(image)
+        with arguments_named():
+            found, placement = self._segmented(image)
         stored = np.asarray(self.values, np.uint8 if max(self.values) < 256 else np.uint16)
-        labels = stored[segment(loaded, [self._network])]
+        labels = stored[found]
         if isinstance(image, tuple):
             return labels
         made = nib.Nifti1Image(labels, None)
-        loaded.placement.write_to(made.header)
+        placement.write_to(made.header)
         return nib.Nifti1Image(labels, made.header.get_best_affine(), made.header)
 
     def probabilities(self, image: Image) -> np.ndarray:
@@ -115,7 +117,12 @@ class Segmenter:
         Raises:
             UserError: as calling.
         """
-        return probabilities_on_file_grid(self._loaded(image), self._network)
+        with arguments_named():
+            return probabilities_on_file_grid(self._loaded(image), self._network)
+
+    def _segmented(self, image: Any) -> tuple[np.ndarray, Placement]:
+        loaded = self._loaded(image)
+        return segment(loaded, [self._network]), loaded.placement
 
     def _loaded(self, image: Any) -> LoadedCase:
         if isinstance(image, SpatialImage):

@@ -63,6 +63,8 @@ def quiet() -> Iterator[Noise]:
     """
     asyncio_log = logging.getLogger("asyncio")  # "exception was never retrieved"
     before = absl_logging.get_verbosity(), asyncio_log.level
+    absl_log = logging.getLogger("absl")
+    absl_level = absl_log.level
     noise = Noise(sys.unraisablehook)
     absl_logging.set_verbosity(absl_logging.FATAL)
     asyncio_log.setLevel(logging.CRITICAL)
@@ -73,6 +75,7 @@ def quiet() -> Iterator[Noise]:
             yield noise
         finally:
             absl_logging.set_verbosity(before[0])
+            absl_log.setLevel(absl_level)  # the verbosity sets a level where there was none
             asyncio_log.setLevel(before[1])
             if sys.unraisablehook is noise:
                 sys.unraisablehook = noise.before

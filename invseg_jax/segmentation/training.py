@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from invseg_jax.errors import arguments_named
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.segmentation.task import SegmentationTask
@@ -35,7 +36,14 @@ def train(
         UserError: a fault of the experiment or of the data, and nothing in `workdir` is changed; or
             in the course of training, a loss that is not finite, or a disk that is full.
     """
-    run, root = SegmentationRun(Path(workdir)), None if data is None else str(data)
+    with arguments_named():
+        return _train(experiment, Path(workdir), None if data is None else str(data), say)
+
+
+def _train(
+    experiment: Experiment, workdir: Path, root: str | None, say: Callable[[str], None]
+) -> Path:
+    run = SegmentationRun(workdir)
     task = SegmentationTask.open(experiment, root, say, known_by=run.known_by())
     Trainer(experiment, experiment.optimiser, run.path, say=say).fit(task)
     return run.path

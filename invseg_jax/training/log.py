@@ -35,7 +35,13 @@ class TrainingLog:
     """
 
     def __init__(
-        self, run: RunFolder, *, first: int, steps: int, shown: Mapping[str, str] | None = None
+        self,
+        run: RunFolder,
+        *,
+        first: int,
+        steps: int,
+        shown: Mapping[str, str] | None = None,
+        say: Callable[[str], None] | None = None,
     ):
         """Continues the log of a run.
 
@@ -44,8 +50,9 @@ class TrainingLog:
             first: steps taken so far; later entries of an earlier attempt are cut off.
             steps: steps in all.
             shown: metrics to show beside the loss, and what each is called there.
+            say: told each line where there is no terminal; None: they are printed.
         """
-        self._shown = dict(shown or {})
+        self._shown, self._tell = dict(shown or {}), say
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._run, self._steps = run, steps
         self._rows = run.read_history(first)
@@ -80,7 +87,10 @@ class TrainingLog:
 
     def say(self, text: str) -> None:
         """Prints one line, above the bar if there is one; what is not printable is escaped."""
-        self.console.print(printable(text), markup=False)
+        if self._tell is not None and not self.console.is_terminal:
+            self._tell(printable(text))
+        else:
+            self.console.print(printable(text), markup=False)
 
     def waited(self, seconds: float) -> None:
         """Adds to the time that the loop waited for data."""

@@ -97,7 +97,9 @@ class Trainer:
             take_step: Any = None
             metrics: dict[str, Any] = {}
             with (
-                TrainingLog(run, first=first, steps=settings.steps, shown=task.shown) as log,
+                TrainingLog(
+                    run, first=first, steps=settings.steps, shown=task.shown, say=self.say
+                ) as log,
                 Profile(self.profile, run.path / "profile", log.say, first) as profiling,
             ):
                 for step in range(first, settings.steps + 1):
