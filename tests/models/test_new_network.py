@@ -132,7 +132,7 @@ def test_it_is_trained_evaluated_and_predicted_with(
 def test_its_step_is_planned(experiment: Experiment):
     planned = plan(experiment, Images(1, 3))
     (step,) = planned["steps"]
-    assert step["mode"] == "plain" and step["total"] > step["parameters"] > 0
+    assert step["model.memory"] == "plain" and step["bytes"]["total"] > 0
 
 
 @pytest.mark.slow
