@@ -12,7 +12,7 @@ from invseg_jax.devices import compilation_cache
 # what is tested is JAX's configuration, which holds for a whole process.
 PROGRAM = """
 import collections, jax, jax.monitoring
-from invseg_jax.training import compilation_cache
+from invseg_jax.devices import compilation_cache
 counts = collections.Counter()
 jax.monitoring.register_event_listener(lambda event, **_: counts.update([event.split("/")[-1]]))
 PREPARE
@@ -209,7 +209,7 @@ def test_a_full_disk_costs_one_line(tmp_path: Path):
 
 def test_other_warnings_are_shown_as_ever(tmp_path: Path):
     program = (
-        "import warnings; from invseg_jax.training import compilation_cache;"
+        "import warnings; from invseg_jax.devices import compilation_cache;"
         "compilation_cache.enable(); warnings.warn('beware')"
     )
     done = subprocess.run(

@@ -13,8 +13,9 @@ from invseg_jax.models import CicekUNet3D, CicekUNet3DSettings
 
 
 def network(**settings: Any) -> CicekUNet3D:
+    how = {"execution": settings.pop("execution")} if "execution" in settings else {}
     settings = {"channels": (4, 8)} | settings
-    return CicekUNet3D(2, 3, CicekUNet3DSettings(**settings), rngs=nnx.Rngs(0))
+    return CicekUNet3D(2, 3, CicekUNet3DSettings(**settings), **how, rngs=nnx.Rngs(0))
 
 
 def test_it_has_the_parameters_and_the_tiles_of_the_paper():

@@ -14,7 +14,7 @@ from invseg_jax.errors import UserError
 from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.runs.train_state import TrainState
 from invseg_jax.training.optimiser import first_state
-from tests.training.small_checkpoints import (
+from tests.runs.small_checkpoints import (
     OPTIMISER,
     assert_same_bits,
     contents,

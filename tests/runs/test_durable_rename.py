@@ -7,7 +7,7 @@ import pytest
 from invseg_jax.errors import UserError
 from invseg_jax.runs import durable_rename
 from invseg_jax.runs.checkpoints import Checkpoints
-from tests.training.small_checkpoints import new_batches, some_state
+from tests.runs.small_checkpoints import new_batches, some_state
 
 
 def test_all_is_on_the_disk_before_the_rename_and_the_rename_before_the_deletion(

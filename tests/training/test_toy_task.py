@@ -15,7 +15,7 @@ from matplotlib.image import imread
 
 from invseg_jax.errors import UserError
 from invseg_jax.training.trainer import Fitted
-from tests.training.small_checkpoints import assert_same_bits
+from tests.runs.small_checkpoints import assert_same_bits
 from tests.training.toy_task import ToyTask, trainer
 
 

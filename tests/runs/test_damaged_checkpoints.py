@@ -18,7 +18,7 @@ from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.runs.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint
 from invseg_jax.runs.train_state import TrainState
 from invseg_jax.training.optimiser import first_state
-from tests.training.small_checkpoints import (
+from tests.runs.small_checkpoints import (
     OPTIMISER,
     assert_same_bits,
     contents,
@@ -294,7 +294,7 @@ from dataclasses import replace
 from pathlib import Path
 import grain, jax, jax.numpy as jnp
 from invseg_jax.runs.checkpoints import Checkpoints
-from tests.training.small_checkpoints import some_state
+from tests.runs.small_checkpoints import some_state
 
 batches, state = iter(grain.MapDataset.source([0, 1]).to_iter_dataset()), some_state()
 with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:

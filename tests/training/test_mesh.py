@@ -132,7 +132,7 @@ def test_devices_that_are_there_already_are_kept():
 SCRIPT = """
 import sys
 import jax
-from invseg_jax.training import mesh
+from invseg_jax.devices import mesh
 mesh.prepare_devices(int(sys.argv[1]), int(sys.argv[2]))
 print(jax.device_count())
 """
