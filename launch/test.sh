@@ -7,8 +7,8 @@ usage() {
 usage: bash launch/test.sh [--all] [arguments of pytest]
 
 Makes .venv at the repository root if needed. Without arguments of pytest: ruff check, ruff format
---check, pyright and the site (launch/docs.sh), then all quick tests. With some: pytest alone, with
-those.
+--check, pyright and the site (launch/docs.sh), then all quick tests, in as many processes as there are
+cores, at most 4. With some: pytest alone, with those.
   --all    the slow and the tpu_backend tests as well
 
 Examples:
@@ -46,6 +46,8 @@ if ((${#arguments[@]} == 0)); then
     "$python" -m ruff format --check
     check_types
     bash launch/docs.sh
+    # A file's tests stay together: they share programs.
+    marks+=(--numprocesses auto --maxprocesses 4 --dist loadfile)
 fi
 
 # Compiled programs are kept between runs. XLA compiles for the very processor, and a home folder may be
