@@ -120,7 +120,8 @@ def test_arguments_of_the_test_script_go_to_pytest(checkout: Path) -> None:
     assert some == "<-m><pytest><-m><not slow and not tpu_backend><tests/a b.py><-x>\n"
     everything = run_script(script, "--all").stdout.splitlines()
     assert everything[:2] == ["<-m><ruff><check>", "<-m><ruff><format><--check>"]
-    assert everything[-1] == "<-m><pytest><-m><>"
+    together = "<--numprocesses><auto><--maxprocesses><4><--dist><loadfile>"
+    assert everything[-1] == f"<-m><pytest><-m><>{together}"
 
 
 @pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
