@@ -18,7 +18,7 @@ class PlainSettings(Section):
 
     Attributes:
         images: pairs of a modality's name and a pattern: (("mr", "*/mr.nii.gz"),).
-        label: pattern of the label maps.
+        label: the pattern of the label maps.
         classes: pairs of a class's name and its value in the files: (("tumour", 1),).
         reference: the modality onto whose grid the others are resampled; "": they share one grid.
     """
@@ -36,9 +36,9 @@ class EmbeddedSettings(Section):
     """The embedded cohort: brains simulated from the ICBM 152 template, read without other data.
 
     Attributes:
-        subjects: how many.
-        spacing: of the voxels, in mm.
-        seed: of the anatomy and the noise.
+        subjects: number of subjects.
+        spacing: size of the voxels, in mm.
+        seed: seed of the anatomy and the noise.
     """
 
     KEY: ClassVar[str] = "data.embedded"
@@ -62,16 +62,16 @@ class DataSettings(Section):
         cases: ids of the cases to train on and to hold out; (): all.
         annotated_slices: (3, 3, 3): of each case to train on, only so many slices across each axis
             of its file count as labelled; (): all do. See `data.sparse_annotation`.
-        folds: parts of a cross-validation, of which one is held out; 1: nothing is held out.
+        folds: number of parts of a cross-validation, of which one is held out; 1: nothing is held out.
         fold: the part that is held out, counted from 0.
         group: a regular expression that finds the patient in a case's id, such as
             "(sub-[0-9]+)_ses-.*". All cases of a patient stay on one side. "": each case is of
             another patient.
         split: a JSON file like nnU-Net's splits_final.json, which replaces the folds; "": none.
         patch: size of a crop along the axes D, H and W, in voxels.
-        batch: patches at a time, over all devices; see `optimiser.accumulate`.
+        batch: number of patches at a time, over all devices; see `optimiser.accumulate`.
         foreground: share of the patches that are centred on a voxel of a random class, 0 to 1.
-        threads: that read ahead; 0: none.
+        threads: number of threads that read batches ahead; 0: none.
         preprocess: what is done to a case before a network sees it.
     """
 

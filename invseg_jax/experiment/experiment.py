@@ -19,13 +19,13 @@ class TrainerSettings(Section):
     """How long a training is, and when it saves, logs and scores.
 
     Attributes:
-        seed: of the weights, the crops and the augmentation, 0 to 2^32 - 1.
-        steps: training steps; the learning rate decays to zero over them.
-        devices: to spread a batch over; 0: as many as divide it evenly.
+        seed: seed of the weights, the crops and the augmentation, 0 to 2^32 - 1.
+        steps: number of training steps; the learning rate decays to zero over them.
+        devices: number of devices to spread a batch over; 0: as many as divide it evenly.
         log_every: steps between two lines of the log.
         eval_every: steps between two scorings of the held-out cases.
         save_every: steps between two checkpoints.
-        keep: checkpoints that are kept, the newest ones.
+        keep: number of checkpoints that are kept, the newest ones.
 
     Raises:
         UserError: a number is out of range.
@@ -52,8 +52,8 @@ class Experiment(TrainerSettings):
     """All settings of one training of a segmentation network.
 
     Attributes:
-        precision: of the convolutions' factors: "float32" or "bfloat16".
-        eval_cases: held-out cases that are scored during training; 0: all.
+        precision: number format of the convolutions' factors: "float32" or "bfloat16".
+        eval_cases: number of held-out cases that are scored during training; 0: all.
         model: the network and how it is evaluated.
         vae: a branch that regularises training.
         data: which cases, and which crops of them.

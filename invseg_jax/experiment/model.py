@@ -21,13 +21,13 @@ class ModelSettings(Section):
     another way.
 
     Attributes:
-        name: of the network, as `models.names` gives it.
+        name: the name of the network, as `models.names` gives it.
         settings: the network's own, such as its channels; None: its defaults.
         memory: how the gradient is had: "reversible", "plain" or "remat"; None: as the network
             does it best.
-        stream: "float32", or "fixed": inverted exactly, bit for bit.
-        fraction_bits: of the fixed stream.
-        slabs: pieces in which GPUs evaluate a branch; more take less memory.
+        stream: number format of the invertible stream: "float32", or "fixed": inverted exactly, bit for bit.
+        fraction_bits: bits behind the point in the fixed stream.
+        slabs: number of pieces in which GPUs evaluate a branch; more take less memory.
         loop: couplings of one shape as one loop ("scan"), or "unrolled".
 
     Raises:
@@ -121,9 +121,9 @@ class BranchSettings(Section):
     """A second decoder that regularises training (Myronenko 2018); not used for segmenting.
 
     Attributes:
-        latent: numbers that describe an image, 128 in Myronenko 2018; 0: no branch.
+        latent: how many numbers describe an image, 128 in Myronenko 2018; 0: no branch.
         widths: channels at each level, finest first; (): those of the network.
-        reconstruction: weight of the mean squared error in the loss.
+        reconstruction: the weight of the mean squared error in the loss.
         kl: weight of the divergence from N(0, 1) in the loss.
 
     Raises:

@@ -13,17 +13,17 @@ class OptimiserSettings(Section):
     Attributes:
         name: "adamw" (Loshchilov and Hutter 2019), or "sgd": gradient descent with momentum, the
             weights' decay added to the gradient (nnU-Net's, with momentum 0.99 and Nesterov's).
-        learning_rate: at its highest.
-        warmup: steps of linear increase; no more than the run has.
-        schedule: of the decay to zero over the steps that follow: "cosine", or "polynomial",
+        learning_rate: the learning rate at its highest.
+        warmup: number of steps in which the learning rate rises; no more than the run has.
+        schedule: form of the decay to zero over the steps that follow: "cosine", or "polynomial",
             (1 - done)^power.
-        power: of the polynomial; nnU-Net's is 0.9.
-        momentum: of gradient descent.
+        power: exponent of the polynomial; nnU-Net's is 0.9.
+        momentum: share of the last update that gradient descent keeps.
         nesterov: whether its momentum looks ahead.
-        weight_decay: on kernels and matrices; not on scales, offsets, biases and the rotations'
+        weight_decay: share of the weights taken off, on kernels and matrices; not on scales, offsets, biases and the rotations'
             parameters.
         clip: greatest global norm of the gradient, above 0; infinity is no limit.
-        accumulate: batches of `data.batch` whose mean gradient makes one step. They pass the
+        accumulate: number of batches of `data.batch` whose mean gradient makes one step. They pass the
             network one after the other, in the memory of one.
         average: decay of the parameters' moving average, a step; lower at first, when the
             parameters move most: min(average, (1 + step) / (10 + step)).

@@ -19,14 +19,15 @@ class Preprocessing(Section):
             is stored another way looks as those of the training did, and the axes of patches and
             flips have the same meaning in all cases. Analyze files and those without sform and
             qform, which do not say which side is left, stay as they are.
-        spacing: of the voxels along the three axes, in mm; None: as in the file.
-        interpolation: of intensities: "linear", or "cubic" splines, which are sharper and may
+        spacing: size of the voxels along the three axes, in mm, to which cases are resampled;
+            None: as in the file.
+        interpolation: how intensities are resampled: "linear", or "cubic" splines, which are sharper and may
             overshoot at edges. Also of modalities that lie on another grid than the reference.
         labels: how label maps are resampled: "linear", the indicator of each class, of which the
             largest wins; or "nearest".
         crop: whether what is 0 in all modalities is cut off around the rest.
-        margin: voxels around the crop that are kept, of the file's.
-        normalisation: of each modality, or one for all: "z_score_nonzero", "z_score" or "ct"; see
+        margin: number of the file's voxels around the crop that are kept.
+        normalisation: how intensities are normalised, one for all modalities or one for each: "z_score_nonzero", "z_score" or "ct"; see
             `data.normalise`.
 
     Raises:

@@ -80,7 +80,7 @@ class CicekUNet3DSettings(NetworkSettings):
     """The architecture of the 3D U-Net as published.
 
     Attributes:
-        channels: at the end of each level, finest first.
+        channels: channels at the end of each level, finest first.
         batch_norm: whether to normalise; the paper has both.
     """
 

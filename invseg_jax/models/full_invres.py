@@ -28,14 +28,14 @@ class FullInvResSettings(NetworkSettings):
     the three can be compared.
 
     Attributes:
-        channels: of the stream at each level, finest first. Each but the first is a multiple of
+        channels: channels of the stream at each level, finest first. Each but the first is a multiple of
             8, and an eighth of it, the part that goes down, less than the level above has.
-        couplings: a level and side (encoder, decoder), one number or one a level; the coarsest
+        couplings: number of couplings a level and side (encoder, decoder), one number or one a level; the coarsest
             level has its couplings once.
-        convolutions: in each coupling's branch.
-        groups: of the normalisations.
+        convolutions: number of convolutions in each coupling's branch.
+        groups: number of groups of the normalisations.
         dropout: spatial dropout rate in the branches.
-        auxiliary: how many coarser levels give logits of their own, for deep supervision.
+        auxiliary: number of coarser levels give logits of their own, for deep supervision.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 256)

@@ -25,17 +25,17 @@ class PartialInvResSettings(NetworkSettings):
     """The architecture of Partially-InvRes; by default as many parameters as FullInvRes, to 1 %.
 
     Attributes:
-        channels: at each level, finest first.
-        couplings: in each encoder level's sequence, one number or one a level.
+        channels: channels at each level, finest first.
+        couplings: number of couplings in each encoder level's sequence, one number or one a level.
         decoder_couplings: the same for the decoder; None: as in the encoder.
-        convolutions: in each coupling's branch.
-        groups: of the normalisations; reduced to a divisor of the channels.
+        convolutions: number of convolutions in each coupling's branch.
+        groups: number of groups of the normalisations; reduced to a divisor of the channels.
         dropout: spatial dropout rate in the branches.
         skip: how the encoder's activations join the decoder: "sum", or "concat" and then brought
             back to the level's channels by a 1x1x1 convolution.
         activate_head: whether to normalise and activate before the last convolution; Brügger's
             network does not.
-        auxiliary: how many coarser decoder levels give logits of their own.
+        auxiliary: number of coarser decoder levels give logits of their own.
     """
 
     channels: tuple[int, ...] = (32, 64, 120, 184)

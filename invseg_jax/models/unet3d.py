@@ -47,9 +47,9 @@ class UNet3DSettings(NetworkSettings):
     """The architecture of the 3D U-Net; by default as many parameters as FullInvRes, to 1 %.
 
     Attributes:
-        channels: at the end of each level, finest first.
-        groups: of the normalisations.
-        auxiliary: how many coarser decoder levels give logits of their own.
+        channels: channels at the end of each level, finest first.
+        groups: number of groups of the normalisations.
+        auxiliary: number of coarser decoder levels give logits of their own.
     """
 
     channels: tuple[int, ...] = (24, 48, 72, 112)
