@@ -62,7 +62,8 @@ class DataSettings(Section):
         cases: ids of the cases to train on and to hold out; (): all.
         annotated_slices: (3, 3, 3): of each case to train on, only so many slices across each axis
             of its file count as labelled; (): all do. See `data.sparse_annotation`.
-        folds: number of parts of a cross-validation, of which one is held out; 1: nothing is held out.
+        folds: number of parts of a cross-validation, of which one is held out; 1: nothing is held
+            out.
         fold: the part that is held out, counted from 0.
         group: a regular expression that finds the patient in a case's id, such as
             "(sub-[0-9]+)_ses-.*". All cases of a patient stay on one side. "": each case is of

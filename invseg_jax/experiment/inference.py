@@ -11,7 +11,8 @@ class InferenceSettings(Section):
     """The windows that pass over a volume, and what is averaged.
 
     Attributes:
-        overlap: least overlap of neighbouring windows, as a fraction of the patch, from 0 to below 1.
+        overlap: least overlap of neighbouring windows, as a fraction of the patch, from 0 to below
+            1.
         batch: number of windows in one call.
         mirror: axes D, H and W along which windows are mirrored and averaged; each doubles the
             time. Only axes along which `augment.flip` mirrors in training.

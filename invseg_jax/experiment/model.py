@@ -25,7 +25,8 @@ class ModelSettings(Section):
         settings: the network's own, such as its channels; None: its defaults.
         memory: how the gradient is had: "reversible", "plain" or "remat"; None: as the network
             does it best.
-        stream: number format of the invertible stream: "float32", or "fixed": inverted exactly, bit for bit.
+        stream: number format of the invertible stream: "float32", or "fixed": inverted exactly, bit
+            for bit.
         fraction_bits: bits behind the point in the fixed stream.
         slabs: number of pieces in which GPUs evaluate a branch; more take less memory.
         loop: couplings of one shape as one loop ("scan"), or "unrolled".

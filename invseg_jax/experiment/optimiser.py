@@ -20,11 +20,11 @@ class OptimiserSettings(Section):
         power: exponent of the polynomial; nnU-Net's is 0.9.
         momentum: share of the last update that gradient descent keeps.
         nesterov: whether its momentum looks ahead.
-        weight_decay: share of the weights taken off, on kernels and matrices; not on scales, offsets, biases and the rotations'
-            parameters.
+        weight_decay: share of the weights taken off, on kernels and matrices; not on scales,
+            offsets, biases and the rotations' parameters.
         clip: greatest global norm of the gradient, above 0; infinity is no limit.
-        accumulate: number of batches of `data.batch` whose mean gradient makes one step. They pass the
-            network one after the other, in the memory of one.
+        accumulate: number of batches of `data.batch` whose mean gradient makes one step. They pass
+            the network one after the other, in the memory of one.
         average: decay of the parameters' moving average, a step; lower at first, when the
             parameters move most: min(average, (1 + step) / (10 + step)).
 

@@ -21,14 +21,15 @@ class Preprocessing(Section):
             qform, which do not say which side is left, stay as they are.
         spacing: size of the voxels along the three axes, in mm, to which cases are resampled;
             None: as in the file.
-        interpolation: how intensities are resampled: "linear", or "cubic" splines, which are sharper and may
-            overshoot at edges. Also of modalities that lie on another grid than the reference.
+        interpolation: how intensities are resampled: "linear", or "cubic" splines, which are
+            sharper and may overshoot at edges. Also of modalities that lie on another grid than the
+            reference.
         labels: how label maps are resampled: "linear", the indicator of each class, of which the
             largest wins; or "nearest".
         crop: whether what is 0 in all modalities is cut off around the rest.
         margin: number of the file's voxels around the crop that are kept.
-        normalisation: how intensities are normalised, one for all modalities or one for each: "z_score_nonzero", "z_score" or "ct"; see
-            `data.normalise`.
+        normalisation: how intensities are normalised, one for all modalities or one for each:
+            "z_score_nonzero", "z_score" or "ct"; see `data.normalise`.
 
     Raises:
         UserError: a value has the wrong type or is out of range.

@@ -28,10 +28,11 @@ class FullInvResSettings(NetworkSettings):
     the three can be compared.
 
     Attributes:
-        channels: channels of the stream at each level, finest first. Each but the first is a multiple of
-            8, and an eighth of it, the part that goes down, less than the level above has.
-        couplings: number of couplings a level and side (encoder, decoder), one number or one a level; the coarsest
-            level has its couplings once.
+        channels: channels of the stream at each level, finest first. Each but the first is a
+            multiple of 8, and an eighth of it, the part that goes down, less than the level above
+            has.
+        couplings: number of couplings a level and side (encoder, decoder), one number or one a
+            level; the coarsest level has its couplings once.
         convolutions: number of convolutions in each coupling's branch.
         groups: number of groups of the normalisations.
         dropout: spatial dropout rate in the branches.
