@@ -68,14 +68,14 @@ def main(values: flags.FlagValues) -> None:
     from rich.console import Console
 
     from invseg_jax.sweep.comparison import Comparison
-    from invseg_jax.sweep.grid import Grid, Vary
+    from invseg_jax.sweep.grid import Sweep, Vary
     from invseg_jax.sweep.table import terminal
 
     vary = None if values.vary is None else Vary.parse(values.vary)
     changes = values.set or []
     if values.minutes is not None:
         refuse_steps([*changes, values.vary or ""])
-    grid = Grid.build(
+    grid = Sweep.build(
         values.config,
         command.load_config,
         changes=changes,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def plain(value: Any) -> Any:
+def as_json_values(value: Any) -> Any:
     """A copy as JSON gives it back: tuples are lists."""
     return json.loads(json.dumps(value))
 

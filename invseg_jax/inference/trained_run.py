@@ -16,7 +16,7 @@ from invseg_jax.data.prepare.cached_case import CachedCase
 from invseg_jax.data.prepare.content import FILES, VOXELS, case_digest, images_digest
 from invseg_jax.data.prepare.fingerprint import Fingerprint
 from invseg_jax.experiment import Experiment
-from invseg_jax.files.json_values import plain, tuples
+from invseg_jax.files.json_values import as_json_values, tuples
 from invseg_jax.inference.resuming import data_fault, settings_fault
 from invseg_jax.runs import signed_json
 from invseg_jax.runs.run_files import experiment_of, field_values
@@ -175,7 +175,7 @@ def describe(
         data: that it is trained on.
         fingerprint: of its training cases.
     """
-    settings, described = experiment.to_json(), plain(asdict(data))
+    settings, described = experiment.to_json(), as_json_values(asdict(data))
 
     def fault(folder: Path, step: int) -> str | None:
         return settings_fault(experiment_of(folder).to_json(), settings, step) or data_fault(

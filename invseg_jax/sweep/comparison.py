@@ -11,7 +11,7 @@ from invseg_jax.files.folder_lock import folder_lock
 from invseg_jax.sweep import table
 from invseg_jax.sweep.command_process import refuse_to_go_on, run_command
 from invseg_jax.sweep.equal_time import EqualTime
-from invseg_jax.sweep.grid import Grid, Run
+from invseg_jax.sweep.grid import Run, Sweep
 from invseg_jax.sweep.plot import draw
 from invseg_jax.sweep.run_state import (
     SCORES_FOLDER,
@@ -22,7 +22,7 @@ from invseg_jax.sweep.run_state import (
     scored_step,
 )
 from invseg_jax.sweep.step_memory import measure_run
-from invseg_jax.sweep.stored_figures import Remembered
+from invseg_jax.sweep.stored_figures import StoredFigures
 from invseg_jax.sweep.summary import Outcome, Summary
 from invseg_jax.training.preemption import StopRequest
 
@@ -32,7 +32,7 @@ class Comparison:
 
     def __init__(
         self,
-        grid: Grid,
+        grid: Sweep,
         folder: Path,
         *,
         root: str | None,
@@ -53,7 +53,7 @@ class Comparison:
         """
         self.grid, self.folder, self.root, self._say = grid, folder, root, say
         self._time = None if minutes is None else EqualTime(folder, minutes)
-        self._memory = Remembered(folder / "memory.json", ("parameters", "bytes"))
+        self._memory = StoredFigures(folder / "memory.json", ("parameters", "bytes"))
         self._failed: dict[str, str] = {}
         if root is not None and not Path(root).is_dir():
             raise UserError(f"--data {root} is not a folder")

@@ -9,7 +9,7 @@ from invseg_jax.files.folder_lock import LOCK, folder_lock
 from invseg_jax.sweep.command_process import run_command
 from invseg_jax.sweep.grid import Run
 from invseg_jax.sweep.run_state import step_seconds
-from invseg_jax.sweep.stored_figures import Remembered
+from invseg_jax.sweep.stored_figures import StoredFigures
 from invseg_jax.training.preemption import StopRequest
 
 PROBE_STEPS = 40
@@ -41,7 +41,7 @@ class EqualTime:
         if not 0 < minutes < math.inf:
             raise UserError(f"--minutes {minutes}: give more than 0")
         self.folder, self.minutes, self.probe_steps = folder, minutes, probe_steps
-        self._kept = Remembered(folder / "steps.json", ("minutes", "steps"))
+        self._kept = StoredFigures(folder / "steps.json", ("minutes", "steps"))
 
     def known(self, run: Run) -> int | None:
         """The steps of the run's row, or None before the probe.

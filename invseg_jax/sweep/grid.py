@@ -90,7 +90,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Sweep:
     """All that is compared.
 
     Attributes:
@@ -115,7 +115,7 @@ class Grid:
         vary: Vary | None = None,
         folds: Sequence[int] = (0,),
         seeds: Sequence[int] = (0,),
-    ) -> "Grid":
+    ) -> "Sweep":
         """Loads and checks every configuration.
 
         Args:

@@ -15,7 +15,7 @@ from invseg_jax.sweep.run_state import FREE
 _NO_FIGURES = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 
-class Remembered:
+class StoredFigures:
     """A JSON file with figures of each row, good for the settings they were found with."""
 
     def __init__(self, file: Path, needed: Sequence[str] = ()):

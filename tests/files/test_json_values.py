@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from invseg_jax.files.json_values import json_checksum, plain, tuples
+from invseg_jax.files.json_values import as_json_values, json_checksum, tuples
 
 VALUE: dict[str, Any] = {"b": (1, (2.5, "x")), "a": [{"c": ()}], "n": None}
 # Of the bytes {"a":[1,2],"b":true}, taken with another program.
@@ -12,8 +12,8 @@ CHECKSUM = 1824248272
 
 
 def test_tuples_become_lists_and_lists_tuples():
-    assert plain(VALUE) == {"b": [1, [2.5, "x"]], "a": [{"c": []}], "n": None}
-    assert tuples(plain(VALUE)) == {"b": (1, (2.5, "x")), "a": ({"c": ()},), "n": None}
+    assert as_json_values(VALUE) == {"b": [1, [2.5, "x"]], "a": [{"c": []}], "n": None}
+    assert tuples(as_json_values(VALUE)) == {"b": (1, (2.5, "x")), "a": ({"c": ()},), "n": None}
     assert tuples(MappingProxyType({"a": [1]})) == {"a": (1,)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from invseg_jax.experiment import Experiment, base_experiment
-from invseg_jax.sweep.grid import Grid, Run, Vary
+from invseg_jax.sweep.grid import Run, Sweep, Vary
 
 
 def load(file: str, changes: Sequence[str]) -> Experiment:
@@ -23,11 +23,11 @@ def load(file: str, changes: Sequence[str]) -> Experiment:
 
 
 @pytest.fixture
-def make_grid() -> Callable[..., Grid]:
+def make_grid() -> Callable[..., Sweep]:
     """Builds a grid; `vary` may be a text."""
 
-    def make(*files: str, vary: str | None = None, **options: Any) -> Grid:
-        return Grid.build(
+    def make(*files: str, vary: str | None = None, **options: Any) -> Sweep:
+        return Sweep.build(
             files or ("configs/full.py", "configs/unet.py:cpu"),
             load,
             vary=None if vary is None else Vary.parse(vary),

@@ -12,7 +12,7 @@ import pytest
 from invseg_jax.errors import UserError
 from invseg_jax.sweep.comparison import Comparison
 from invseg_jax.sweep.equal_time import EqualTime
-from invseg_jax.sweep.grid import Grid
+from invseg_jax.sweep.grid import Sweep
 
 MEMORY = {"parameters": 10, "bytes": 2**20}
 
@@ -20,7 +20,7 @@ MEMORY = {"parameters": 10, "bytes": 2**20}
 class Commands:
     """Stands in for the processes; keeps what was run, as "train NAME" and "evaluate NAME"."""
 
-    def __init__(self, grid: Grid, finish: Callable[..., None]):
+    def __init__(self, grid: Sweep, finish: Callable[..., None]):
         self.runs = {run.name: run for run in grid.runs()}
         self.done: list[str] = []
         self.measured: list[str] = []
@@ -59,12 +59,12 @@ class Commands:
 
 
 @pytest.fixture
-def grid(make_grid: Callable[..., Grid]) -> Grid:
+def grid(make_grid: Callable[..., Sweep]) -> Sweep:
     return make_grid(seeds=(0, 1))
 
 
 @pytest.fixture
-def commands(grid: Grid, finish: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(grid: Sweep, finish: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands(grid, finish)
     for where in (Comparison, EqualTime):
         monkeypatch.setattr(sys.modules[where.__module__], "run_command", made)
@@ -76,7 +76,7 @@ def commands(grid: Grid, finish: Callable[..., None], monkeypatch: pytest.Monkey
 def compare(tmp_path: Path) -> Callable[..., Comparison]:
     """A comparison in the test's folder, on the test's folder as its data."""
 
-    def make(grid: Grid, minutes: float | None = None, say=lambda text: None) -> Comparison:
+    def make(grid: Sweep, minutes: float | None = None, say=lambda text: None) -> Comparison:
         return Comparison(grid, tmp_path / "out", root=str(tmp_path), minutes=minutes, say=say)
 
     return make
@@ -88,7 +88,7 @@ def runs_table(folder: Path) -> list[dict[str, str]]:
 
 
 def test_every_run_is_trained_and_scored_once(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     outcome = compare(grid).run()
     assert commands.done == [
@@ -119,7 +119,7 @@ def test_every_run_is_trained_and_scored_once(
 
 
 def test_a_damaged_last_checkpoint_is_made_again_and_scored(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     def older_at_first(module: str, arguments: list[str], stop: object) -> int:
         status = commands(module, arguments, stop)
@@ -138,7 +138,7 @@ def test_a_damaged_last_checkpoint_is_made_again_and_scored(
 
 
 def test_where_nothing_is_held_out_the_rest_of_the_training_cases_is_scored(
-    commands: Commands, compare: Callable[..., Comparison], make_grid: Callable[..., Grid]
+    commands: Commands, compare: Callable[..., Comparison], make_grid: Callable[..., Sweep]
 ):
     changes = ["data.folds=1", "data.annotated_slices=[1, 1, 1]"]
     with pytest.raises(UserError, match="nothing is left to be scored"):
@@ -150,7 +150,7 @@ def test_where_nothing_is_held_out_the_rest_of_the_training_cases_is_scored(
 
 
 def test_what_was_stopped_goes_on(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     compare(grid).run()
     commands.done.clear()
@@ -169,7 +169,7 @@ def test_what_was_stopped_goes_on(
 
 
 def test_a_failure_is_named_and_the_others_are_done(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     bad, worse = [run.name for run in grid.runs()][1:3]
     commands.fails = {f"train {bad}", f"evaluate {worse}"}
@@ -188,7 +188,7 @@ def test_a_failure_is_named_and_the_others_are_done(
 
 
 def test_a_row_whose_memory_cannot_be_told_keeps_its_scores(
-    grid: Grid,
+    grid: Sweep,
     commands: Commands,
     compare: Callable[..., Comparison],
     monkeypatch: pytest.MonkeyPatch,
@@ -202,7 +202,7 @@ def test_a_row_whose_memory_cannot_be_told_keeps_its_scores(
 
 
 def test_equal_times_are_probed_once_a_row(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison]
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison]
 ):
     # 4 steps a second for half a minute
     outcome = compare(grid, minutes=0.5).run()
@@ -218,8 +218,8 @@ def test_equal_times_are_probed_once_a_row(
 
 
 def test_runs_of_other_settings_are_refused_before_anything_is_trained(
-    grid: Grid,
-    make_grid: Callable[..., Grid],
+    grid: Sweep,
+    make_grid: Callable[..., Sweep],
     commands: Commands,
     compare: Callable[..., Comparison],
 ):
@@ -231,7 +231,7 @@ def test_runs_of_other_settings_are_refused_before_anything_is_trained(
     assert [(len(row.results), row.wanted) for row in more.rows] == [(2, 3)] * 2
 
 
-def test_no_data_is_told_at_once(grid: Grid, tmp_path: Path):
+def test_no_data_is_told_at_once(grid: Sweep, tmp_path: Path):
     with pytest.raises(UserError, match="full needs --data"):
         Comparison(grid, tmp_path, root=None, minutes=None, say=print)
     with pytest.raises(UserError, match="nowhere is not a folder"):
@@ -239,7 +239,7 @@ def test_no_data_is_told_at_once(grid: Grid, tmp_path: Path):
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="it is not a folder"):
@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(
 
 
 def test_runs_with_steps_of_their_own_are_not_trained_on_for_minutes(
-    grid: Grid, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
+    grid: Sweep, commands: Commands, compare: Callable[..., Comparison], tmp_path: Path
 ):
     compare(grid).run()
     files = [tmp_path / "out" / "runs" / run.name / "config.json" for run in grid.runs()]

@@ -10,12 +10,12 @@ import pytest
 from invseg_jax.errors import UserError
 from invseg_jax.files.folder_lock import LOCK, folder_lock
 from invseg_jax.sweep.equal_time import EqualTime
-from invseg_jax.sweep.grid import Grid, Run
+from invseg_jax.sweep.grid import Run, Sweep
 from invseg_jax.training.preemption import StopRequest
 
 
 @pytest.fixture
-def runs(make_grid: Callable[..., Grid]) -> list[Run]:
+def runs(make_grid: Callable[..., Sweep]) -> list[Run]:
     return list(make_grid(seeds=(0, 1)).runs())
 
 
@@ -68,7 +68,7 @@ def test_what_is_left_of_a_probe_is_thrown_away(
 def test_another_time_is_refused_and_other_settings_are_measured_anew(
     runs: list[Run],
     probed: list[list[str]],
-    make_grid: Callable[..., Grid],
+    make_grid: Callable[..., Sweep],
     tmp_path: Path,
 ):
     EqualTime(tmp_path, 12.0).measure(runs[0], [], StopRequest())

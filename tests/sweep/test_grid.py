@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.sweep.grid import Grid, Vary
+from invseg_jax.sweep.grid import Sweep, Vary
 
 
-def test_each_row_is_trained_on_each_fold_with_each_seed(make_grid: Callable[..., Grid]):
+def test_each_row_is_trained_on_each_fold_with_each_seed(make_grid: Callable[..., Sweep]):
     grid = make_grid(folds=(0, 3), seeds=(1, 2))
     names = [run.name for run in grid.runs()]
     assert len(names) == len(set(names)) == 8
@@ -19,7 +19,7 @@ def test_each_row_is_trained_on_each_fold_with_each_seed(make_grid: Callable[...
     assert [row.configuration for row in grid.rows] == ["full", "unet:cpu"]
 
 
-def test_a_run_has_the_configuration_that_its_arguments_say(make_grid: Callable[..., Grid]):
+def test_a_run_has_the_configuration_that_its_arguments_say(make_grid: Callable[..., Sweep]):
     grid = make_grid(changes=["data.folds=4"], vary="data.foreground=0.1|0.5", seeds=(7,))
     run = list(grid.runs())[1]
     experiment = run.experiment(12)
@@ -36,7 +36,7 @@ def test_a_run_has_the_configuration_that_its_arguments_say(make_grid: Callable[
     assert run.row.experiment.steps == 40  # a run's own values are not those of its row
 
 
-def test_names_are_safe_for_folders_and_shells(make_grid: Callable[..., Grid]):
+def test_names_are_safe_for_folders_and_shells(make_grid: Callable[..., Sweep]):
     grid = make_grid("a b/é$(x).py:cpu/1", vary="vae.widths=[8,8,8]|[16,8,8]|[-1,8,8]")
     names = [row.name for row in grid.rows]
     assert names == ["x_cpu_1_widths_8_8_8", "x_cpu_1_widths_16_8_8", "x_cpu_1_widths_-1_8_8"]
@@ -59,14 +59,14 @@ def test_names_are_safe_for_folders_and_shells(make_grid: Callable[..., Grid]):
         (("a.py",), {"seeds": (0, -1)}, "--seeds 0,-1"),
     ],
 )
-def test_mistakes_are_told(make_grid: Callable[..., Grid], files, options, said: str):
+def test_mistakes_are_told(make_grid: Callable[..., Sweep], files, options, said: str):
     with pytest.raises(UserError) as caught:
         make_grid(*files, **options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_split_file_is_checked_and_holds_cases_out(make_grid: Callable[..., Grid], tmp_path):
+def test_a_split_file_is_checked_and_holds_cases_out(make_grid: Callable[..., Sweep], tmp_path):
     file = tmp_path / "splits.json"
     file.write_text('[{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}]')
     # The number of folds counts for nothing then.

@@ -11,7 +11,7 @@ import pytest
 
 from invseg_jax.errors import UserError
 from invseg_jax.runs import signed_json
-from invseg_jax.sweep.grid import Grid, Run
+from invseg_jax.sweep.grid import Run, Sweep
 from invseg_jax.sweep.run_state import (
     is_scored,
     is_trained,
@@ -25,7 +25,7 @@ SCORES = {"dice": {"a": 0.5, "b": None, "mean": 0.5}, "iou": {"a": 0.25, "mean":
 
 
 @pytest.fixture
-def run(make_grid: Callable[..., Grid]) -> Run:
+def run(make_grid: Callable[..., Sweep]) -> Run:
     return next(make_grid().runs())
 
 
@@ -78,7 +78,7 @@ def test_scores_of_another_configuration_do_not_count(
 
 @pytest.mark.parametrize("kind", ["classes", "regions"])
 def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
-    kind: str, make_grid: Callable[..., Grid], finish: Callable[..., None], tmp_path: Path
+    kind: str, make_grid: Callable[..., Sweep], finish: Callable[..., None], tmp_path: Path
 ):
     run = next(make_grid().runs())
     assert run.experiment(40).augment.flip is None
@@ -116,7 +116,7 @@ def test_a_flip_that_is_left_open_is_as_the_training_has_settled_it(
 
 
 def test_a_run_of_other_settings_is_refused_by_key(
-    run: Run, make_grid: Callable[..., Grid], finish: Callable[..., None], tmp_path: Path
+    run: Run, make_grid: Callable[..., Sweep], finish: Callable[..., None], tmp_path: Path
 ):
     finish(tmp_path, run, SCORES)
     other = next(make_grid(changes=["optimiser.average=0.5"]).runs())

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from invseg_jax.sweep import table
-from invseg_jax.sweep.grid import Grid
+from invseg_jax.sweep.grid import Sweep
 from invseg_jax.sweep.plot import draw
 from invseg_jax.sweep.run_state import Result
 from invseg_jax.sweep.summary import Outcome, Spread, Summary
@@ -20,7 +20,7 @@ CLASSES = ("_a|b", "$x")
 MEMORY = {"parameters": 1_502_345, "bytes": 131 * 2**20}
 
 
-def outcome(grid: Grid, finished: int = 99, iou: bool = True, failed=()) -> Outcome:
+def outcome(grid: Sweep, finished: int = 99, iou: bool = True, failed=()) -> Outcome:
     """Random scores for the first so many runs of each row; the second class is in no case."""
     rng = np.random.default_rng(0)
     rows = []
@@ -43,7 +43,7 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_names_of_folders_make_no_cells_and_no_lines(make_grid: Callable[..., Grid]):
+def test_names_of_folders_make_no_cells_and_no_lines(make_grid: Callable[..., Sweep]):
     odd = "a|b\x1b[2J\n\udcff"
     shown = outcome(make_grid(f"configs/{odd}.py"), failed={odd: f"no file {odd}"})
     text = table.markdown(shown)
@@ -59,7 +59,7 @@ def test_names_of_folders_make_no_cells_and_no_lines(make_grid: Callable[..., Gr
     assert all(c == "\n" or c.isprintable() for c in console.file.getvalue())  # pyright: ignore
 
 
-def test_the_csv_holds_mean_and_sample_deviation(make_grid: Callable[..., Grid]):
+def test_the_csv_holds_mean_and_sample_deviation(make_grid: Callable[..., Sweep]):
     shown = outcome(make_grid(seeds=(0, 1, 2)))
     for line, row in zip(read(table.table_csv(shown)), shown.rows, strict=True):
         for name in ("_a|b", "mean"):
@@ -75,7 +75,7 @@ def test_the_csv_holds_mean_and_sample_deviation(make_grid: Callable[..., Grid])
     assert read(table.table_csv(shown))[1]["network"] == "UNet3D"
 
 
-def test_the_csv_of_runs_has_every_score(make_grid: Callable[..., Grid]):
+def test_the_csv_of_runs_has_every_score(make_grid: Callable[..., Sweep]):
     shown = outcome(make_grid(vary="data.foreground=0|0.5", folds=(0, 4)))
     lines = read(table.runs_csv(shown))
     results = {r.run.name: r for row in shown.rows for r in row.results}
@@ -88,7 +88,7 @@ def test_the_csv_of_runs_has_every_score(make_grid: Callable[..., Grid]):
         assert line["config.data.foreground"] == result.run.row.value
 
 
-def test_markdown_shows_what_there_is(make_grid: Callable[..., Grid]):
+def test_markdown_shows_what_there_is(make_grid: Callable[..., Sweep]):
     shown = outcome(make_grid(seeds=(0, 1)), failed=[("unet_cpu_fold0_seed1", "no | space")])
     text = table.markdown(shown)
     lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
@@ -100,7 +100,7 @@ def test_markdown_shows_what_there_is(make_grid: Callable[..., Grid]):
     assert "- unet_cpu_fold0_seed1: no \\| space" in text
 
 
-def test_a_single_run_has_no_deviation_and_none_no_score(make_grid: Callable[..., Grid]):
+def test_a_single_run_has_no_deviation_and_none_no_score(make_grid: Callable[..., Sweep]):
     single = table.markdown(outcome(make_grid(seeds=(0, 1)), finished=1, iou=False))
     cells = single.splitlines()[2]
     assert "±" not in cells and "| 1 of 2 | 40 |" in cells and "IoU" not in single
@@ -108,7 +108,7 @@ def test_a_single_run_has_no_deviation_and_none_no_score(make_grid: Callable[...
     assert "| full | FullInvRes | 0 of 1 |" in nothing
 
 
-def test_the_terminal_shows_names_as_they_are(make_grid: Callable[..., Grid]):
+def test_the_terminal_shows_names_as_they_are(make_grid: Callable[..., Sweep]):
     console = Console(width=120, record=True, file=io.StringIO())
     shown = outcome(make_grid("sarcoma.py:[red]", vary="steps=1|2", seeds=(0, 1)))
     console.print(*table.terminal(shown), sep="\n")
@@ -127,7 +127,7 @@ def test_spread_leaves_out_what_is_no_number(values: list[float]):
     np.testing.assert_allclose([spread.mean, spread.sd], [mean, sd])
 
 
-def test_pictures_of_all_kinds_are_drawn(make_grid: Callable[..., Grid], tmp_path):
+def test_pictures_of_all_kinds_are_drawn(make_grid: Callable[..., Sweep], tmp_path):
     varied = make_grid(vary="data.patch=[8,8,8]|[16,16,16]|[9,9,9]")
     shown = {
         "plain": outcome(make_grid(seeds=(0, 1))),

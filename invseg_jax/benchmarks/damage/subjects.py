@@ -15,7 +15,7 @@ import numpy as np
 from invseg_jax.benchmarks.damage.attacks import OF_ANY_FILE, OF_JSON, Attack
 from invseg_jax.benchmarks.damage.specimen import CACHE, HELD_OUT, RUN, STEPS, Specimen
 from invseg_jax.benchmarks.damage.verdict import Found, Say
-from invseg_jax.files.json_values import plain
+from invseg_jax.files.json_values import as_json_values
 from invseg_jax.inference.network import load_network
 from invseg_jax.inference.segmentation import load_trained_network
 from invseg_jax.inference.trained_run import SegmentationRun
@@ -111,13 +111,13 @@ def read_run_files(specimen: Specimen, folder: Path, say: Say) -> Found:
     run = SegmentationRun(folder)
     found = {
         "config": run.read_config().to_json(),
-        "data": plain(asdict(run.read_data())),
-        "fingerprint": plain(asdict(run.read_fingerprint())),
+        "data": as_json_values(asdict(run.read_data())),
+        "fingerprint": as_json_values(asdict(run.read_fingerprint())),
     }
     sound = {
         "config": specimen.experiment.to_json(),
-        "data": plain(asdict(specimen.description)),
-        "fingerprint": plain(asdict(specimen.fingerprint)),
+        "data": as_json_values(asdict(specimen.description)),
+        "fingerprint": as_json_values(asdict(specimen.fingerprint)),
     }
     if found != sound:
         load_trained_network(folder)  # evaluation may refuse it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from invseg_jax.data.batches.source import now_and_then
 from invseg_jax.data.checks.case import TOLERABLE, Fault, check_case, shown_from
-from invseg_jax.data.checks.passed import SoundCases
+from invseg_jax.data.checks.passed import PassedCases
 from invseg_jax.data.checks.warnings import (
     AIR,
     KnownCase,
@@ -33,7 +33,7 @@ def check_cases(
     cases: Sequence[Case],
     *,
     tolerate: Collection[str] = (),
-    sound: SoundCases | None = None,
+    sound: PassedCases | None = None,
     progress: Progress | None = None,
     settings: Preprocessing | None = None,
 ) -> list[Fault]:
@@ -94,7 +94,7 @@ def _check_once(
     dataset: Dataset,
     case: Case,
     tolerate: Collection[str],
-    sound: SoundCases | None,
+    sound: PassedCases | None,
     tell: Callable[[], None] | None,
     settings: Preprocessing | None,
 ) -> tuple[dict[Path, Content], list[Fault]]:
@@ -159,7 +159,7 @@ def refuse_faults(
         dataset,
         cases,
         tolerate=tolerated,
-        sound=SoundCases(),
+        sound=PassedCases(),
         progress=progress,
         settings=data.preprocess,
     )

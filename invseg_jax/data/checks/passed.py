@@ -22,7 +22,7 @@ from invseg_jax.files.cache_folder import FILE_MODE, cache_root, make_private
 FORMAT = 3
 
 
-class SoundCases:
+class PassedCases:
     """The memory of sound cases: an empty file for each, named by what it depends on."""
 
     def __init__(self, folder: Path | None = None):

@@ -34,7 +34,7 @@ from invseg_jax.data.prepare.entry_manifest import (
 )
 from invseg_jax.errors import UserError
 from invseg_jax.files.cache_folder import make_private, open_private
-from invseg_jax.files.json_values import json_checksum, plain
+from invseg_jax.files.json_values import as_json_values, json_checksum
 
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
@@ -102,7 +102,7 @@ def write_entry(
     try:
         make_private(temporary, path.parent if root is None else root)
         files = {f"{n}.npy": _save(temporary / f"{n}.npy", array) for n, array in arrays.items()}
-        content = plain({"key": path.name, "files": files, "description": description})
+        content = as_json_values({"key": path.name, "files": files, "description": description})
         content["checksum"] = json_checksum(content)
         with open_private(temporary / MANIFEST) as file:
             file.write(json.dumps(content).encode())

@@ -15,7 +15,7 @@ import pytest
 from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks import cases as checks
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
-from invseg_jax.data.checks.passed import SoundCases
+from invseg_jax.data.checks.passed import PassedCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.prepare import shortage
 from invseg_jax.data.prepare.content import volume_content
@@ -102,7 +102,7 @@ def test_a_scan_stored_in_another_way_is_a_duplicate(tmp_path: Path) -> None:
     plain = save(tmp_path / "plain.nii", stored[0])
     cases.append(Case("plain", (plain,), cases[0].label))
     data = Dataset("x", tmp_path, ("MR",), ("background", "a"), (0, 1), tuple(cases))
-    for sound in (SoundCases(), SoundCases(), None):
+    for sound in (PassedCases(), PassedCases(), None):
         faults = check_cases(data, cases, sound=sound)
         assert [(fault.case, fault.kind) for fault in faults] == [
             (id, "duplicate") for id in ("c1", "c2", "c3", "c4", "c5", "plain")
@@ -141,9 +141,9 @@ def test_what_is_tolerated(dataset: Dataset) -> None:
     (fault,) = check_cases(dataset, dataset.cases, tolerate=("duplicate",))
     assert fault.kind == "empty-label"
     tolerate = ("duplicate", "empty-label")
-    assert check_cases(dataset, dataset.cases, tolerate=tolerate, sound=SoundCases()) == []
+    assert check_cases(dataset, dataset.cases, tolerate=tolerate, sound=PassedCases()) == []
     # What was tolerated is not sound.
-    assert len(check_cases(dataset, dataset.cases, sound=SoundCases())) == 2
+    assert len(check_cases(dataset, dataset.cases, sound=PassedCases())) == 2
     with pytest.raises(UserError, match="'file' cannot be tolerated; there are empty-image, "):
         check_cases(dataset, dataset.cases, tolerate=("file",))
 
@@ -154,7 +154,7 @@ def test_progress_is_told_before_each_case(dataset: Dataset) -> None:
         dataset, dataset.cases, progress=lambda number, case: told.append((number, case.id))
     )
     assert told == [(0, "organ_1"), (1, "organ_2"), (2, "organ_3")]
-    sound = SoundCases()
+    sound = PassedCases()
     check_cases(dataset, dataset.cases[:2], sound=sound)
     told.clear()
     check_cases(
@@ -164,7 +164,7 @@ def test_progress_is_told_before_each_case(dataset: Dataset) -> None:
 
 
 def test_sound_cases_are_read_once(dataset: Dataset, checked: list[str], tmp_path: Path) -> None:
-    sound = SoundCases(tmp_path / "sound")
+    sound = PassedCases(tmp_path / "sound")
     label = dataset.cases[1].label
     assert label
     content = label.read_bytes()
@@ -193,7 +193,7 @@ def test_sound_cases_are_read_once(dataset: Dataset, checked: list[str], tmp_pat
 def test_what_a_case_was_checked_against_counts(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound, case = SoundCases(), dataset.cases[0]
+    sound, case = PassedCases(), dataset.cases[0]
     image, label = case.images[0], case.label
     assert label is not None
     contents = {path: volume_content(path) for path in (image, label)}
@@ -224,7 +224,7 @@ def test_a_memory_that_cannot_be_written_costs_a_second_check(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     for _ in range(2):
-        assert check_cases(dataset, dataset.cases, sound=SoundCases(tmp_path / "file")) == []
+        assert check_cases(dataset, dataset.cases, sound=PassedCases(tmp_path / "file")) == []
     assert len(checked) == 6
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from invseg_jax.data.batches.source import labelled_cases
 from invseg_jax.data.checks.cases import check_cases, refuse_faults
-from invseg_jax.data.checks.passed import SoundCases
+from invseg_jax.data.checks.passed import PassedCases
 from invseg_jax.data.layouts import Case, Dataset, open_dataset
 from invseg_jax.data.prepare import content
 from invseg_jax.errors import UserError
@@ -74,7 +74,7 @@ def test_two_forms_that_disagree(tmp_path: Path, reads: list[Path]) -> None:
         return nifti(array, SOUND, qform=1, qoff=qoff)
 
     dataset = written(tmp_path / "a", image=image)
-    memory = SoundCases()
+    memory = PassedCases()
     # Told again where the case is known to be sound, and not read.
     for count in (8, 0, 0):
         ((case, kind, text),) = found(dataset, sound=memory)
@@ -124,7 +124,7 @@ def test_signed_images_whose_zeros_are_taken_for_air(tmp_path: Path, reads: list
 
     dataset = written(tmp_path / "a", image=image)
     lowest = int(phantom(203)[0].min()) - 1000
-    memory = SoundCases()
+    memory = PassedCases()
     for _ in range(2):
         ((case, kind, text),) = found(
             dataset, sound=memory, settings=Preprocessing(normalisation=("z_score_nonzero",))

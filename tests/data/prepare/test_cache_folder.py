@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from invseg_jax.data.checks.cases import check_cases
-from invseg_jax.data.checks.passed import SoundCases
+from invseg_jax.data.checks.passed import PassedCases
 from invseg_jax.data.layouts import open_dataset
 from invseg_jax.data.prepare.cache import CaseCache
 from invseg_jax.errors import UserError
@@ -73,7 +73,7 @@ def test_nobody_else_may_write_to_what_is_made_for_the_first_record(
     monkeypatch.setenv("INVSEG_CACHE", str(root))
     monkeypatch.setattr(file_times, "_SETTLED_NS", -(10**9))
     # What checks data alone prepares no case.
-    assert check_cases(dataset, dataset.cases, sound=SoundCases()) == []
+    assert check_cases(dataset, dataset.cases, sound=PassedCases()) == []
     found = [root, *root.rglob("*")]
     assert sorted(path.name for path in root.iterdir()) == ["digests", "sound"]
     assert len([path for path in found if path.is_file()]) == 2 * (2 + 1)
