@@ -164,9 +164,9 @@ def test_the_first_state():
         assert there != here
 
 
-def test_scales_of_stacked_couplings_do_not_decay_either():
+def test_neither_scales_of_stacked_couplings_nor_rotations_decay():
     # Their shapes, and ones in them: to draw the weights takes longest.
-    settings = FullInvResSettings(channels=(4,), couplings=3, auxiliary=0)
+    settings = FullInvResSettings(channels=(4, 8), couplings=3, auxiliary=0)
     model: Any = nnx.eval_shape(lambda: FullInvRes(1, 2, settings, rngs=nnx.Rngs(0)))
     params = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), nnx.state(model, nnx.Param))
     optimiser = make_optimiser(replace(SETTINGS, warmup=0, weight_decay=0.5), 100)
@@ -177,8 +177,13 @@ def test_scales_of_stacked_couplings_do_not_decay_either():
         return update(optimiser, nothing, optimiser.init(params), params)[0]
 
     updates: Any = update_of_nothing(params)
-    moved = {(path[-1], bool(jnp.any(leaf[...] != 0))) for path, leaf in nnx.to_flat_state(updates)}
-    assert moved == {("kernel", True), ("scale", False), ("offset", False), ("bias", False)}
+    still = {(name, False) for name in ("scale", "offset", "bias", "turns")}
+    moved = {
+        # The turns of a rotation are numbered.
+        (path[-1] if isinstance(path[-1], str) else path[-2], bool(jnp.any(leaf[...] != 0)))
+        for path, leaf in nnx.to_flat_state(updates)
+    }
+    assert moved == {("kernel", True)} | still
 
 
 @pytest.mark.parametrize("part", ["params", "averaged", "optimiser"])
