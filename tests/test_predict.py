@@ -13,7 +13,7 @@ from invseg_jax.data.prepare import loaded_case, shortage
 from invseg_jax.data.volumes import nifti as nifti_reader
 from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError
-from invseg_jax.evaluation import case_files
+from invseg_jax.evaluation import case_files, prediction, scoring
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
 from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
@@ -239,7 +239,7 @@ def test_a_case_that_memory_does_not_hold_is_left_out(
     read = []
     load_case = loaded_case.load_case
     monkeypatch.setattr(
-        loaded_case, "load_case", lambda *given: read.append(given[1].id) or load_case(*given)
+        prediction, "load_case", lambda *given: read.append(given[1].id) or load_case(*given)
     )
     said = r"1 of 7 cases .*: case ball_000 large: would take 1\d\.\d MiB \(grid 90 x 80 x 70"
     with pytest.raises(UserError, match=said):
@@ -268,7 +268,7 @@ def test_memory_that_runs_out_over_a_case_ends_that_case_alone(
             raise MemoryError
         overlay(path, **options)
 
-    monkeypatch.setattr(loaded_case, "load_case", load)
+    monkeypatch.setattr(prediction, "load_case", load)
     monkeypatch.setattr(case_files, "overlay", draw)
     with pytest.raises(UserError, match="2 of 6 cases could not be segmented"):
         predict([trained_run], balls / "imagesTr", tmp_path / "maps")
@@ -276,7 +276,7 @@ def test_memory_that_runs_out_over_a_case_ends_that_case_alone(
     assert "case ball_001: memory ran out (Unable to allocate 256. TiB" in lines[1]
     assert "case ball_003: memory ran out; crop" in lines[3]
     assert [line.count(" -> ") for line in lines] == [1, 0, 1, 0, 1, 1]
-    monkeypatch.setattr(loaded_case, "load_case", load)
+    monkeypatch.setattr(scoring, "load_case", load)
     with pytest.raises(UserError, match="case ball_001: memory ran out"):
         evaluate(trained_run, tmp_path / "eval", split="all")
 

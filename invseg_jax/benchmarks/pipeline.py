@@ -42,7 +42,8 @@ from invseg_jax.data.batches.split import split_cases
 from invseg_jax.data.layouts import Dataset, open_dataset
 from invseg_jax.data.prepare.cache import CachedCase, CaseCache
 from invseg_jax.devices import mesh
-from invseg_jax.experiment import Augmentation, DataSettings, Experiment, read_experiment
+from invseg_jax.experiment import Augmentation, DataSettings, Experiment
+from invseg_jax.experiment.read import read_with_texts
 
 CASES = 20
 WAIT_LIMIT = 2.0  # per cent of a step, on two processor cores
@@ -75,7 +76,7 @@ def read_settings(options: argparse.Namespace) -> Experiment:
     Raises:
         UserError: it cannot be loaded.
     """
-    experiment = read_experiment(options.config or "hippocampus:cpu")
+    experiment = read_with_texts(options.config or "hippocampus:cpu", {})
     return _shrunk(experiment) if options.quick else experiment
 
 

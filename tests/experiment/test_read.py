@@ -74,7 +74,7 @@ def test_a_misspelt_change_is_one_line(file: Path):
 def test_a_file_that_gives_no_experiment_is_one_line(tmp_path: Path, text: str, said: str):
     file = tmp_path / "mine.py"
     file.write_text(text)
-    with pytest.raises(UserError, match="^--config cannot be loaded: ") as caught:
+    with pytest.raises(UserError, match="^config cannot be loaded: ") as caught:
         read_experiment(str(file))
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert str(file) in str(caught.value)

@@ -72,12 +72,12 @@ def test_the_bits_come_back(network, loop, precision):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-3)])
 @pytest.mark.parametrize("network", [chain, u])
-def test_gradients_are_those_of_rounding_straight_through(network, precision, tolerance):
+def test_gradients_are_those_of_rounding_straight_through(network, precision, tolerance, once):
     count, x = 6 if network is chain else 2, random((2, 4, 6, 2, 4))
 
     def of(**settings):
         trunk = network(Execution(stream="fixed", precision=precision, **settings), count)
-        return jax.jit(gradient)(trunk, x)
+        return once(gradient)(trunk, x)
 
     expected = of(memory="plain")
     for got in (of(loop="unrolled"), of(loop="scan")):
