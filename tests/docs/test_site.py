@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,8 @@ def test_docstrings_are_translated(extensions: None) -> None:
 def test_docstrings_of_the_package_become_valid_text(extensions: None) -> None:
     from docutils.core import publish_doctree
     from plain_docstrings import translated  # pyright: ignore[reportMissingImports]
-    from sphinx.ext.napoleon import (  # pyright: ignore[reportMissingImports]
-        Config,
+    from sphinx.ext.napoleon import Config  # pyright: ignore[reportMissingImports]
+    from sphinx.ext.napoleon.docstring import (  # pyright: ignore[reportMissingImports]
         GoogleDocstring,
     )
 
@@ -85,7 +86,8 @@ def test_docstrings_of_the_package_become_valid_text(extensions: None) -> None:
     for subject in (AdditiveCoupling, Chain, u_shape):
         lines = (subject.__doc__ or "").splitlines()
         dedented = [lines[0], *(line[4:] for line in lines[1:])]
-        text = str(GoogleDocstring(translated(dedented), Config(napoleon_use_ivar=True)))
+        settings: Any = Config(napoleon_use_ivar=True)
+        text = str(GoogleDocstring(translated(dedented), settings))
         document = publish_doctree(text, settings_overrides={"report_level": 5})
         assert not list(document.findall(lambda node: node.tagname == "system_message"))
         assert list(document.findall(lambda node: node.tagname == "literal_block"))
