@@ -188,7 +188,7 @@ def strict_json(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray | np.generic):
         return strict_json(value.tolist())
-    if hasattr(value, "items"):  # ml_collections.ConfigDict is no Mapping
+    if isinstance(value, Mapping):
         return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [strict_json(item) for item in value]
