@@ -11,7 +11,7 @@ import pytest
 
 from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
-from invseg_jax.evaluation import prediction
+from invseg_jax.evaluation import prediction, scoring
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment, Preprocessing
@@ -134,7 +134,8 @@ def test_by_hand_it_is_with_a_warning(
             experiment = experiment.changed({"inference.mirror": mirror})
         return TrainedNetwork(Bright(), Preprocessing()), experiment, run.read_data()
 
-    monkeypatch.setattr(prediction, "load_trained_network", load)
+    for module in (prediction, scoring):
+        monkeypatch.setattr(module, "load_trained_network", load)
     image = kidneys / "imagesTr" / "c0.nii.gz"
     for mirror, warned in ((None, True), ((True, True, False), True), ((False, True, True), False)):
         predict([run], image, tmp_path / "maps", mirror=mirror)

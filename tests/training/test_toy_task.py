@@ -41,7 +41,10 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 def test_the_log_has_the_task_s_own_metrics(whole: Whole):
     assert (whole.fitted.step, whole.fitted.stopped) == (8, False)
-    assert whole.lines == ["Two layers: 16 parameters, endless images, batch 4 on 1 cpu device(s)"]
+    first, second, *_ = whole.lines
+    assert first == "Two layers: 16 parameters, endless images, batch 4 on 1 cpu device(s)"
+    assert second == "compiling the training step"
+    assert any(line.startswith("step 8/8  loss ") and "  error " in line for line in whole.lines)
     logged = [row for row in rows(whole.folder) if "train/loss" in row]
     assert [row["step"] for row in logged] == [1, 2, 4, 6, 8]
     assert all(row["train/error"] > 0 and "train/learning_rate" in row for row in logged)
