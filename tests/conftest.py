@@ -22,6 +22,7 @@ from tests.trained import train
 # Two devices show whether code takes `jax.devices()` for one. A test that needs more (a mesh)
 # starts a process of its own, since the number is fixed once a backend is up.
 jax.config.update("jax_num_cpu_devices", 2)
+jax.devices()  # now: a training in this process would split the CPU as its batch asks for
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
