@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -188,15 +189,11 @@ def test_folder_that_is_a_file_is_a_user_error(tmp_path):
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_strict_json_takes_what_a_config_holds(tmp_path):
-    class Config:
-        def items(self):
-            return [("inner", {"b": 2.5, 3: True})]
-
+def test_strict_json_takes_what_settings_hold(tmp_path):
     value = {
         "a": (np.float32(0.5), float("inf"), np.array([1.0, np.nan])),
         "path": tmp_path,
-        "config": Config(),
+        "config": MappingProxyType({"inner": {"b": 2.5, 3: True}}),
         "flag": np.bool_(True),
         "none": None,
     }
