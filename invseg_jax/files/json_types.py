@@ -13,7 +13,7 @@ from typing import Any
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def fields_fault(cls: type, values: Any, *, complete: bool, where: str = "") -> str | None:
+def fields_fault(cls: type, values: object, *, complete: bool, where: str = "") -> str | None:
     """What is wrong with the fields of a dataclass, or None.
 
     Args:

@@ -1,7 +1,5 @@
 """The residual branch: what an additive coupling adds to the other half of the stream."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -109,7 +107,7 @@ class ResidualBranch(nnx.Module):
         dmodule, dx = transpose(tuple(cotangents))
         return stream, dx, dmodule
 
-    def before_last(self, x: Any) -> tuple[Any, GroupNorm, Conv]:
+    def before_last(self, x: Stream) -> tuple[Stream, GroupNorm, Conv]:
         """The input of the last norm and convolution, and these: what `last` takes."""
         *before, (norm, conv) = zip(self.norms, self.convs, strict=True)
         for earlier in before:
@@ -117,7 +115,7 @@ class ResidualBranch(nnx.Module):
             x = preactivated_conv(x, *earlier, mask, self.execution)
         return x, norm, conv
 
-    def last(self, inner: Any, norm: GroupNorm, conv: Conv, key: Array | None = None) -> Any:
+    def last(self, inner: Stream, norm: GroupNorm, conv: Conv, key: Array | None = None) -> Stream:
         """The last norm, activation and convolution: `self(x, key)` of `self.before_last(x)`."""
         return preactivated_conv(inner, norm, conv, self._mask(inner, key), self.execution)
 

@@ -5,8 +5,6 @@ plane on either side that a 3x3x3 kernel reads, so that what comes before the co
 cotangents but the input's, are never a whole volume.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -20,7 +18,7 @@ from invseg_jax.layers.plane_conv import (
     unchanged,
 )
 from invseg_jax.reversible import Accumulator, Planes
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
 
 
 def _conv(x: Array, kernel: Array, precision: Precision, *, padding: int) -> Array:
@@ -122,7 +120,7 @@ def gradients(
     precision: Precision = "float32",
     into: Accumulator | None = None,
     slabs: int = 1,
-) -> tuple[Array, Array, Any, Array | None]:
+) -> tuple[Array, Array, PyTree, Array | None]:
     """See `plane_conv.gradients`; `prepare` and `retract` get pieces (n, planes, h, w, c)."""
     stream = None
     if into is not None:
@@ -137,7 +135,7 @@ def gradients(
 
     def of_piece(
         x: Array, around: Array, dy: Array, dy_around: Array, padding: int
-    ) -> tuple[Array, tuple[Array, Any]]:
+    ) -> tuple[Array, tuple[Array, PyTree]]:
         def conv(kernel: Array) -> Array:
             return _conv(around, kernel, precision, padding=padding)
 
@@ -150,11 +148,11 @@ def gradients(
         dx, (dkernel, sums) = of_piece(volume, prepare(volume), dvolume, dvolume, pieces.halo)
         return Planes.of(dx).rows, dkernel, sums, stream
 
-    def at(i: Array) -> tuple[Array, tuple[Array, Any]]:
+    def at(i: Array) -> tuple[Array, tuple[Array, PyTree]]:
         around, dy_around = pieces.around(volume, i, prepare), pieces.around(dvolume, i)
         return of_piece(pieces.of(volume, i), around, pieces.of(dvolume, i), dy_around, 0)
 
-    def add_piece(i: Array, carry: tuple[Array, tuple[Array, Any]]):
+    def add_piece(i: Array, carry: tuple[Array, tuple[Array, PyTree]]):
         dx, sums = carry
         piece, more = at(i)
         return pieces.put(dx, piece, i), jax.tree.map(jnp.add, sums, more)

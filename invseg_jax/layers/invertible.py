@@ -5,7 +5,7 @@ themselves, which are pytrees, and the functions call them.
 """
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import nnx
@@ -21,7 +21,7 @@ class Weighted(NamedTuple):
     """An algebra layer together with its parameters, of the nesting that the layer wants."""
 
     layer: reversible.Layer
-    params: Any
+    params: Params
 
 
 def _call(module, x: Array, key: Array | None) -> Array:

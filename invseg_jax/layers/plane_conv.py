@@ -17,7 +17,7 @@ reason no copy of a kernel is made, mirrored or transposed: it too would be made
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,10 @@ from jax import lax
 from invseg_jax.layers.execution import Precision
 from invseg_jax.reversible import Accumulator
 from invseg_jax.reversible.barrier import delay
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
 
 Prepare = Callable[[Array], Array]
-Retract = Callable[[Array, Array], tuple[Array, Any]]
+Retract = Callable[[Array, Array], tuple[Array, PyTree]]
 
 
 def unchanged(plane: Array) -> Array:
@@ -213,7 +213,7 @@ def gradients(
     retract: Retract = retract_unchanged,
     precision: Precision = "float32",
     into: Accumulator | None = None,
-) -> tuple[Array, Array, Any, Array | None]:
+) -> tuple[Array, Array, PyTree, Array | None]:
     """The gradients of `forward`, and if wanted its value too, all in one walk over the planes.
 
         dkernel = sum_i columns_i^T three_i,   dx_i = the transpose of columns (three_i kernel^T)
@@ -243,7 +243,7 @@ def gradients(
         inside = ((i >= 0) & (i < d)).astype(dy.dtype)
         return _plane(dy, jnp.clip(i, 0, d - 1)) * inside
 
-    def of_plane(i: Array, after: Any = ()) -> tuple[Array, tuple[Array, Any], list[Array]]:
+    def of_plane(i: Array, after: PyTree = ()) -> tuple[Array, tuple[Array, PyTree], list[Array]]:
         three = [dy_plane(i + 1), dy_plane(i), dy_plane(i - 1)] if deep == 3 else [_plane(dy, i)]
         three = rounded(delay(jnp.concatenate(three, axis=-1), after), precision)
         plane = _plane(x, i)
@@ -261,7 +261,7 @@ def gradients(
         dplane, sums = retract(plane, _add_columns(dcolumns, width, kernel))
         return dplane, (dtaps, sums), _taps(columns, kernel, precision) if together else []
 
-    def add_plane(i: Array, carry: tuple[Array, tuple[Array, Any], _Output | None]):
+    def add_plane(i: Array, carry: tuple[Array, tuple[Array, PyTree], _Output | None]):
         dx, sums, output = carry
         dplane, more, taps = of_plane(i)
         if output is not None:

@@ -24,7 +24,7 @@ from invseg_jax.layers.conv import Conv, as_volume
 from invseg_jax.layers.execution import Execution, Precision
 from invseg_jax.layers.norm import GroupNorm, group_statistics, moments, over_group
 from invseg_jax.reversible import Accumulator, Planes
-from invseg_jax.reversible.layer import Array, Stream
+from invseg_jax.reversible.layer import Array, PyTree, Stream
 
 SLOPE = 0.01
 
@@ -171,7 +171,7 @@ class _Parts(NamedTuple):
 
     moments: Callable[[Array], tuple[Array, Array]]
     conv: Callable[..., Array]
-    gradients: Callable[..., tuple[Array, Array, Any, Array | None]]
+    gradients: Callable[..., tuple[Array, Array, PyTree, Array | None]]
     over: Callable[[Callable[[Array, Array], Array], Array, Array], Array]
 
     def statistics(self, x: Array, how: _How) -> Statistics:

@@ -6,7 +6,7 @@ To add a network, write one file with a subclass and its settings, and enter it 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class Network(nnx.Module):
     streams: ClassVar[tuple[StreamFormat, ...]] = ("float32",)
     short_name: ClassVar[str] = ""
     has_deepest: ClassVar[bool] = False
-    recipe: ClassVar[Mapping[str, Any]] = {}
+    recipe: ClassVar[Mapping[str, object]] = {}
 
     channels: tuple[int, ...]
     groups: int = 8
@@ -65,7 +65,7 @@ class Network(nnx.Module):
         self,
         modalities: int,
         classes: int,
-        settings: Any,
+        settings: NetworkSettings,
         *,
         execution: Execution,
         rngs: nnx.Rngs,

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
 
 
-def materialize(function: Callable[..., Any], *arrays: Array, after: Any = ()) -> Any:
+def materialize(function: Callable[..., PyTree], *arrays: Array, after: PyTree = ()) -> PyTree:
     """`function(*arrays)`, in arrays of its own from here on, and not before `after` is there.
 
     A compiler that takes a half of an array, or joins two, for free, does so again at each place
@@ -32,11 +31,11 @@ def materialize(function: Callable[..., Any], *arrays: Array, after: Any = ()) -
     )
 
 
-def _tied(function: Callable[..., Any], arrays: tuple[Array, ...], after: Any) -> Any:
+def _tied(function: Callable[..., PyTree], arrays: tuple[Array, ...], after: PyTree) -> PyTree:
     return lax.optimization_barrier((function(*arrays), after))[0]
 
 
-def _by_planes(function: Callable[..., Any], arrays: tuple[Array, ...], after: Any) -> Any:
+def _by_planes(function: Callable[..., PyTree], arrays: tuple[Array, ...], after: PyTree) -> PyTree:
     shapes, structure = jax.tree.flatten(jax.eval_shape(function, *arrays))
     if any(shape.ndim < 2 or shape.shape[1] < 2 for shape in shapes):
         return function(*arrays)
@@ -48,7 +47,7 @@ def _by_planes(function: Callable[..., Any], arrays: tuple[Array, ...], after: A
     return jax.tree.unflatten(structure, results[::-1])
 
 
-def delay(x: Array, after: Any) -> Array:
+def delay(x: Array, after: PyTree) -> Array:
     """`x`, (n, ...), but what is computed from it waits for the last array (n, ...) of a tree.
 
     Example by example: a number of one for all would have to be sent around where the examples are

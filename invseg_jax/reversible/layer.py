@@ -20,9 +20,10 @@ import jax
 from invseg_jax.reversible.arithmetic import Arithmetic
 
 Array = jax.Array
-Params = Any
-Stream = Any
-Taps = Mapping[str, Any]
+PyTree = Any  # a pytree of arrays; JAX has no narrower type
+Params = PyTree
+Stream = PyTree
+Taps = Mapping[str, PyTree]
 
 
 class Layer:

@@ -15,7 +15,6 @@ channels, reach what one alone does not.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from invseg_jax.reversible.arithmetic import FLOAT, Arithmetic, Float
 from invseg_jax.reversible.barrier import materialize
 from invseg_jax.reversible.chain import Chain
 from invseg_jax.reversible.composition import Inverse
-from invseg_jax.reversible.layer import Array, Layer, Params, Stream, Taps
+from invseg_jax.reversible.layer import Array, Layer, Params, PyTree, Stream, Taps
 from invseg_jax.reversible.squeeze import Factor, Squeeze
 
 # By default, accelerators multiply float32 in fewer bits (TF32, bfloat16): x Q Q^-1 would be off x
@@ -113,7 +112,7 @@ class Orthogonal(Layer):
         return x, dx, transpose(gram)[0]
 
     def _turned(
-        self, params: Params, x: Stream, *, inverse: bool = False, after: Any = None
+        self, params: Params, x: Stream, *, inverse: bool = False, after: PyTree = None
     ) -> Stream:
         turns = self.turns(params)
         if isinstance(self.arithmetic, Float):
@@ -121,7 +120,7 @@ class Orthogonal(Layer):
             return jax.tree.map(lambda x: self._multiplied(x, q, after=after), x)
         return jax.tree.map(lambda x: self._sheared(turns, x, inverse=inverse, after=after), x)
 
-    def _multiplied(self, x: Array, q: Array, *, after: Any = None) -> Array:
+    def _multiplied(self, x: Array, q: Array, *, after: PyTree = None) -> Array:
         _check(x, q.shape[0], q.shape[1])
         # As a product with a block-diagonal matrix: many small ones take longer.
         blocks = _block_diagonal(q)
@@ -129,7 +128,7 @@ class Orthogonal(Layer):
             return _mix(x, blocks)
         return materialize(lambda x: _mix(x, blocks), x, after=after)
 
-    def _sheared(self, turns: Turns, x: Array, *, inverse: bool, after: Any) -> Array:
+    def _sheared(self, turns: Turns, x: Array, *, inverse: bool, after: PyTree) -> Array:
         groups, first, second = turns[0].shape
         _check(x, groups, first + second)
 

@@ -9,11 +9,11 @@ bytes.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 import jax
 
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("rows",), meta_fields=("width",))
@@ -42,7 +42,7 @@ class Planes:
         return self.rows.reshape(*before, voxels // self.width, self.width, c)
 
 
-def flattened(tree: Any) -> Any:
+def flattened(tree: PyTree) -> PyTree:
     """A tree with `Planes` in place of the volumes (n, d, h, w, c) in it.
 
     Images (n, h, w, c) and sequences (n, l, c) stay as they are.
@@ -50,9 +50,16 @@ def flattened(tree: Any) -> Any:
     return jax.tree.map(lambda x: Planes.of(x) if x.ndim == 5 else x, tree)
 
 
-def unflattened(tree: Any) -> Any:
+def unflattened(tree: PyTree) -> PyTree:
     """A tree with volumes in place of the `Planes` in it."""
     return jax.tree.map(lambda x: x.volume if _is_planes(x) else x, tree, is_leaf=_is_planes)
+
+
+class _Structure(Protocol):
+    """A `PyTreeDef`, as far as it is used here: to a type checker JAX's own is no type."""
+
+    @property
+    def num_leaves(self) -> int: ...
 
 
 @jax.tree_util.register_static
@@ -60,14 +67,14 @@ def unflattened(tree: Any) -> Any:
 class Form:
     """Which arrays of a tree were `Planes`, so that its cotangent can be given the same form."""
 
-    structure: Any
+    structure: _Structure
 
     @classmethod
-    def of(cls, tree: Any) -> "Form":
+    def of(cls, tree: PyTree) -> "Form":
         """The form of a tree with `Planes` in it."""
         return cls(jax.tree.structure(tree))
 
-    def give(self, tree: Any) -> Any:
+    def give(self, tree: PyTree) -> PyTree:
         """Flattens in an `unflattened` tree what was `Planes`."""
         formed = jax.tree.unflatten(self.structure, range(self.structure.num_leaves))
         forms = jax.tree.leaves(formed, is_leaf=_is_planes)
@@ -77,5 +84,5 @@ class Form:
         return jax.tree.unflatten(structure, given)
 
 
-def _is_planes(x: Any) -> bool:
+def _is_planes(x: object) -> bool:
     return isinstance(x, Planes)

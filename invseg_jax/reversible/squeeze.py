@@ -7,13 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from invseg_jax.reversible.barrier import materialize
-from invseg_jax.reversible.layer import Array, Params, Permutation, Stream, Taps
+from invseg_jax.reversible.layer import Array, Params, Permutation, PyTree, Stream, Taps
 from invseg_jax.reversible.planes import Planes
 
 Factor = int | tuple[int, ...]
@@ -167,7 +166,7 @@ class Join(Permutation):
         """Cuts the cotangent, then the stream; the whole of neither need be kept."""
         del dtaps
 
-        def cut(y: Stream, after: Any) -> Halves:
+        def cut(y: Stream, after: PyTree) -> Halves:
             leaves, structure = jax.tree.flatten(y)
             halves = [
                 materialize(partial(_cut, first=self.first), leaf, after=after) for leaf in leaves
