@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from invseg_jax.data.checks.case import Fault
 from invseg_jax.data.layouts.case import Dataset
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.files.printable import printable
 
 
@@ -49,7 +49,7 @@ def as_json(
     dataset: Dataset | None,
     faults: Sequence[Fault],
     warnings: Sequence[Fault] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """What the JSON file holds; `cases` is null where the data set cannot be listed."""
     return {
         "layout": layout,

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from invseg_jax.data.layouts.names import Folders, ending_of
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.files.missing import NO_SUCH_FILE, why_missing
 
 
-def read_description(root: Path, whose: str) -> tuple[dict[str, Any], Path]:
+def read_description(root: Path, whose: str) -> tuple[JsonObject, Path]:
     """Reads `dataset.json`.
 
     Args:
@@ -43,7 +44,7 @@ def read_description(root: Path, whose: str) -> tuple[dict[str, Any], Path]:
     return content, description
 
 
-def numbered_names(content: dict[str, Any], key: str, description: Path) -> dict[int, str]:
+def numbered_names(content: JsonObject, key: str, description: Path) -> dict[int, str]:
     """An object such as {"0": "MRI", "1": "CT"}, by number in rising order.
 
     Raises:
@@ -70,7 +71,7 @@ def numbered_names(content: dict[str, Any], key: str, description: Path) -> dict
     return numbered
 
 
-def channel_names(content: dict[str, Any], key: str, description: Path) -> tuple[str, ...]:
+def channel_names(content: JsonObject, key: str, description: Path) -> tuple[str, ...]:
     """The names of the image channels, numbered from 0 on.
 
     Raises:
@@ -82,7 +83,7 @@ def channel_names(content: dict[str, Any], key: str, description: Path) -> tuple
     return tuple(names.values())
 
 
-def own_name(content: dict[str, Any], root: Path) -> str:
+def own_name(content: JsonObject, root: Path) -> str:
     """What the data set calls itself; its folder's name where it does not."""
     name = content.get("name")
     return name if isinstance(name, str) and name else root.resolve().name
@@ -99,9 +100,7 @@ def is_path(entry: object) -> TypeGuard[str]:
     return True
 
 
-def refuse_version_1(
-    content: dict[str, Any], root: Path, description: Path, folders: Folders
-) -> None:
+def refuse_version_1(content: JsonObject, root: Path, description: Path, folders: Folders) -> None:
     """Refuses a data set of nnU-Net's version 1.
 
     Its `dataset.json` is like the Decathlon's and lists "./imagesTr/CASE.nii.gz", while the files

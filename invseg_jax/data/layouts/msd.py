@@ -22,6 +22,7 @@ from invseg_jax.data.layouts.description import (
 from invseg_jax.data.layouts.names import Folders, ending_of, without_ending
 from invseg_jax.data.volumes.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 
 
 def open_folder(root: Path) -> Dataset:
@@ -76,9 +77,7 @@ def open_folder(root: Path) -> Dataset:
     )
 
 
-def _training(
-    content: dict[str, Any], root: Path, description: Path, folders: Folders
-) -> list[Case]:
+def _training(content: JsonObject, root: Path, description: Path, folders: Folders) -> list[Case]:
     cases = []
     for i, entry in enumerate(_list(content, "training", description)):
         where = f'"training" entry {i}'
@@ -91,7 +90,7 @@ def _training(
     return cases
 
 
-def _test(content: dict[str, Any], root: Path, description: Path, folders: Folders) -> list[Case]:
+def _test(content: JsonObject, root: Path, description: Path, folders: Folders) -> list[Case]:
     """The test cases. An entry is a path, or an object that names it as its "image"."""
     images = [
         _inside(
@@ -110,7 +109,7 @@ def _test(content: dict[str, Any], root: Path, description: Path, folders: Folde
     ]
 
 
-def _list(content: dict[str, Any], key: str, description: Path) -> list[Any]:
+def _list(content: JsonObject, key: str, description: Path) -> list[Any]:
     entries = content.get(key, [])
     if not isinstance(entries, list):
         raise UserError(f'{description}: "{key}" is not a list; mend it')

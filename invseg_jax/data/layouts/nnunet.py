@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.data.layouts.case import Case, Dataset, Region, ordered, some
 from invseg_jax.data.layouts.channel_files import ChannelFiles, names_ending
@@ -33,6 +32,7 @@ from invseg_jax.data.layouts.description import (
 )
 from invseg_jax.data.layouts.names import Folders, composed, ending_of, without_ending
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.files.missing import leads_nowhere, why_missing
 
 ENDINGS = (".nii.gz", ".nii")
@@ -204,7 +204,7 @@ def _elsewhere(entry: object, root: Path, where: str, folders: Folders) -> Path:
 
 
 def _labels(
-    content: dict[str, Any], description: Path
+    content: JsonObject, description: Path
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[Region, ...], int | None]:
     """Classes, their values, regions and the ignored value, from "labels"."""
     entries = content.get("labels")
@@ -251,7 +251,7 @@ def _values(name: str, entry: object, description: Path) -> tuple[int, ...]:
 
 
 def _regions(
-    content: dict[str, Any], labels: dict[str, tuple[int, ...]], description: Path
+    content: JsonObject, labels: dict[str, tuple[int, ...]], description: Path
 ) -> tuple[Region, ...]:
     """The labels as regions; the k-th value of `regions_class_order` is written for the k-th."""
     order = content.get("regions_class_order")

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,6 +53,7 @@ from invseg_jax.data.prepare.vanished_classes import vanished_classes
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Preprocessing
 from invseg_jax.files.cache_folder import cache_root
+from invseg_jax.files.json_values import JsonObject
 
 FORMAT = 5  # 5: checksums
 # Enough places to centre patches on, and the same few hundred kB whatever the size of the organ.
@@ -210,7 +210,7 @@ class CaseCache:
             remove_entry(path)
             self._write_case(path, case, loaded, fingerprint)
 
-    def _reading(self) -> dict[str, Any]:
+    def _reading(self) -> JsonObject:
         """What the arrays of a case as it was read depend on, besides its files."""
         data = self._dataset
         reading = {
@@ -244,7 +244,7 @@ class CaseCache:
 
     def _write_case(
         self, path: Path, case: Case, loaded: LoadedCase, fingerprint: Fingerprint | None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         try:
             intensities = () if fingerprint is None else fingerprint.intensities
             prepared = prepare(loaded, self._settings, intensities)
@@ -296,6 +296,6 @@ def _foreground(label: np.ndarray, index: int, rng: np.random.Generator) -> np.n
     return np.stack(np.unravel_index(flat, label.shape), axis=-1).astype(np.int32)
 
 
-def _key(content: str, settings: dict[str, Any]) -> str:
+def _key(content: str, settings: JsonObject) -> str:
     text = json.dumps({"content": content, **settings}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -21,7 +21,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -34,13 +34,13 @@ from invseg_jax.data.prepare.entry_manifest import (
 )
 from invseg_jax.errors import UserError
 from invseg_jax.files.cache_folder import make_private, open_private
-from invseg_jax.files.json_values import as_json_values, json_checksum
+from invseg_jax.files.json_values import JsonObject, as_json_values, json_checksum
 
 _PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
 
 
-def read_entry(path: Path) -> dict[str, Any] | None:
+def read_entry(path: Path) -> JsonObject | None:
     """The description of the entry at `path` if it is there and whole, else None.
 
     Whole: the description is as it was written, and each array has its size. What the arrays hold
@@ -61,7 +61,7 @@ def entry_fault(path: Path) -> str | None:
     return None
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path) -> JsonObject:
     """The description of an entry.
 
     Raises:
@@ -81,7 +81,7 @@ def holds(path: Path, name: str) -> bool:
 
 def write_entry(
     path: Path,
-    description: Mapping[str, Any],
+    description: Mapping[str, object],
     arrays: Mapping[str, np.ndarray],
     what: str,
     root: Path | None = None,

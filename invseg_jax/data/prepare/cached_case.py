@@ -13,6 +13,7 @@ from invseg_jax.data.prepare.cache_entry import describe, holds, map_array, map_
 from invseg_jax.data.prepare.entry_manifest import MANIFEST, DamagedEntry
 from invseg_jax.data.prepare.geometry import Geometry
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 
 # How often one access makes the entry anew: each time another file may turn out to be damaged.
 _ATTEMPTS = 5
@@ -96,7 +97,7 @@ class CachedCase:
             return map_plain(path) if path.exists() else None
         return self._mended(lambda: map_array(self.folder, name))
 
-    def _described(self) -> dict[str, Any]:
+    def _described(self) -> JsonObject:
         return self._mended(lambda: describe(self.folder))
 
     def _by_hand(self) -> bool:
@@ -123,6 +124,6 @@ class CachedCase:
             "INVSEG_CACHE to a folder on another disk"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """All but `remake`, which belongs to this process."""
         return {**self.__dict__, "remake": None}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from invseg_jax.files.file_times import settled
-from invseg_jax.files.json_values import json_checksum
+from invseg_jax.files.json_values import JsonObject, json_checksum
 
 MANIFEST = "entry.json"
 _CHUNK = 1 << 20
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 State = tuple[int, ...]
 # What this process has found to be as it was written, with the state of the file at that time. A
 # file is looked at again only once its state has changed.
-_manifests: dict[Path, tuple[State, dict[str, Any]]] = {}
+_manifests: dict[Path, tuple[State, JsonObject]] = {}
 _verified: dict[Path, tuple[State, int]] = {}
 
 
@@ -30,7 +30,7 @@ class DamagedEntry(ValueError):
     """An entry or one of its files is missing or not as it was written; says which, and what."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> JsonObject:
     """What `entry.json` holds: "files" (size and checksum by name), "description" and "key".
 
     Raises:

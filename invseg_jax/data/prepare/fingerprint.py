@@ -13,7 +13,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from invseg_jax.data.prepare.normalise import Intensities
 from invseg_jax.data.prepare.preprocess import geometry_of
 from invseg_jax.data.prepare.resampling import Triple, resampled_shape
 from invseg_jax.experiment import Preprocessing
-from invseg_jax.files.json_values import tuples
+from invseg_jax.files.json_values import JsonObject, tuples
 
 SAMPLED_VOXELS = 10_000
 # In a larger image, every k-th voxel gives the percentiles.
@@ -86,16 +85,16 @@ class Measurement:
     sample: np.ndarray
     whole: tuple[WholeImage, ...] = ()
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> JsonObject:
         """All but the sample, as JSON can hold it."""
         names = (field.name for field in fields(self) if field.name != "sample")
         values = {name: getattr(self, name) for name in names}
         return values | {"whole": [asdict(modality) for modality in self.whole]}
 
     @classmethod
-    def of(cls, described: dict[str, Any], sample: np.ndarray) -> Measurement:
+    def of(cls, described: JsonObject, sample: np.ndarray) -> Measurement:
         """What `described` gave, read from JSON, and the sample."""
-        values = {n: tuples(v) for n, v in described.items() if n != "whole"}
+        values = tuples({n: v for n, v in described.items() if n != "whole"})
         return cls(sample=sample, whole=_whole(described["whole"]), **values)
 
 
@@ -223,7 +222,7 @@ class Fingerprint:
         Raises:
             ValueError, KeyError, TypeError: the text is not that.
         """
-        values: dict[str, Any] = json.loads(text)
+        values: JsonObject = json.loads(text)
         intensities = tuple(Intensities(**entry) for entry in values.pop("intensities"))
         whole = tuple(_whole(case) for case in values.pop("whole", ()))
         return cls(intensities=intensities, whole=whole, **tuples(values))

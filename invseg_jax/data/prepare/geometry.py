@@ -18,7 +18,7 @@ from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from invseg_jax.data.prepare.resampling import Triple, resample, resampled_shape
 from invseg_jax.data.volumes.grid import Axes
-from invseg_jax.files.json_values import tuples
+from invseg_jax.files.json_values import JsonObject, tuples
 
 Box = tuple[Triple, Triple]  # the first voxel along the three axes, and the number of voxels
 
@@ -106,7 +106,7 @@ class Geometry:
         )
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Geometry:
+    def from_json(cls, values: JsonObject) -> Geometry:
         """What `dataclasses.asdict` gave, read from JSON: its lists are tuples again."""
         return cls(**tuples(values))
 

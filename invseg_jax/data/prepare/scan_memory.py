@@ -16,12 +16,12 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.data.volumes.nifti import volume_files
 from invseg_jax.errors import UserError
 from invseg_jax.files.cache_folder import FILE_MODE, cache_root, make_private
 from invseg_jax.files.file_times import settled
+from invseg_jax.files.json_values import JsonObject
 
 # Raised where what is remembered changes, or how files are read.
 FORMAT = 1
@@ -43,7 +43,7 @@ def file_states(path: str | Path) -> States | None:
     return states
 
 
-def recall(states: States) -> dict[str, Any] | None:
+def recall(states: States) -> JsonObject | None:
     """What was kept of a volume when its files were in these states; None where nothing was."""
     try:
         checksum, _, text = _place(states).read_bytes().partition(b"\n")
@@ -57,7 +57,7 @@ def recall(states: States) -> dict[str, Any] | None:
         return None
 
 
-def keep(states: States, found: dict[str, Any]) -> None:
+def keep(states: States, found: JsonObject) -> None:
     """Remembers what was found in a volume; does nothing where the cache cannot be written.
 
     Args:

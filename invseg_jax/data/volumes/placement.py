@@ -10,10 +10,10 @@ LOCATION IN SPACE").
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.analyze import AnalyzeHeader
 from nibabel.quaternions import quat2mat
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
@@ -47,7 +47,7 @@ class Placement:
     units: int
 
     @classmethod
-    def of(cls, header: Any) -> Placement:
+    def of(cls, header: AnalyzeHeader) -> Placement:
         """Reads the fields of one of nibabel's headers.
 
         Analyze has neither form and no unit: it becomes a NIfTI header without both.
@@ -173,7 +173,7 @@ class Placement:
             and ((stored == 0) == (numbers == 0)).all()
         )
 
-    def write_to(self, header: Any) -> None:
+    def write_to(self, header: nib.Nifti1Header) -> None:
         """Sets the fields of one of nibabel's NIfTI headers; a quaternion is made 1 long."""
         try:
             quaternion = self.unit_quaternion().quaternion
@@ -194,5 +194,7 @@ class Placement:
         return np.array([[self.millimetres]] * 3 + [[1.0]])
 
 
-def _triple(header: Any, first: str, second: str, third: str) -> tuple[float, float, float]:
+def _triple(
+    header: AnalyzeHeader, first: str, second: str, third: str
+) -> tuple[float, float, float]:
     return float(header[first]), float(header[second]), float(header[third])

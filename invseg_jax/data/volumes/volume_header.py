@@ -38,7 +38,7 @@ class Header:
         single: whether header and voxels are in one file.
     """
 
-    fields: Any
+    fields: nib.Nifti1Header | Spm2AnalyzeHeader
     placement: Placement
     vox_offset: float
     single: bool
@@ -47,6 +47,13 @@ class Header:
     def size(self) -> int:
         """Bytes that the header takes."""
         return int(self.fields.sizeof_hdr)
+
+    @property
+    def first_voxel(self) -> int:
+        """The first byte at which the voxels can start; 0 where they have a file of their own."""
+        if not self.single or not isinstance(self.fields, nib.Nifti1Header):
+            return 0
+        return int(self.fields.single_vox_offset)
 
 
 def read_header(stream: Stream, path: Path, *, single: bool) -> Header:
@@ -138,9 +145,7 @@ def claims(header: Header, path: Path, limit: int) -> tuple[tuple[int, ...], np.
             f"{path}: the header's vox_offset is not a place in a file; the file is "
             "damaged, fetch it again"
         )
-    if header.single:
-        offset = max(offset, int(header.fields.single_vox_offset))
-    return shape, dtype, offset, size
+    return shape, dtype, max(offset, header.first_voxel), size
 
 
 # Numbers that no affine has overflow on the way to being refused.
@@ -202,10 +207,10 @@ def header_notes(header: Header, affine: np.ndarray, shape: tuple[int, ...]) -> 
         shape: (D, H, W) in voxels.
     """
     placement, found = header.placement, []
-    if header.single and header.vox_offset < header.fields.single_vox_offset:
+    if header.single and header.vox_offset < header.first_voxel:
         found.append(
             f"vox_offset is {header.vox_offset:g}, within the header; the voxels are read "
-            f"from byte {header.fields.single_vox_offset} on, the first place in a single file"
+            f"from byte {header.first_voxel} on, the first place in a single file"
         )
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     sform = placement.sform
