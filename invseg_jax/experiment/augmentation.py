@@ -94,7 +94,8 @@ class Augmentation(Section):
 
     def check(self) -> None:
         """Checks the ranges of all numbers."""
-        for name, value in self.values().items():
+        for name in self.names():
+            value = getattr(self, name)
             if value is not None:
                 self._check(name, value if isinstance(value, tuple) else (value,))
 

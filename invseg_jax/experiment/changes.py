@@ -5,19 +5,23 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
 from invseg_jax.experiment.model import ModelSettings
+from invseg_jax.experiment.section import Section
 from invseg_jax.experiment.values import annotations, fitted, from_text
-from invseg_jax.models import names
-
-# Reads one value: called with the field's type, what was given, and the setting's full name.
-Read = Callable[[Any, Any, str], Any]
+from invseg_jax.models import NetworkSettings, names
 
 
-def changed(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+class _Read(Protocol):
+    """Reads one value, given the field's type, the value, and the setting's full name."""
+
+    def __call__(self, annotation: object, given: Any, where: str, /) -> Any: ...
+
+
+def changed(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     """A copy of an experiment with other values; see `Experiment.changed`."""
     return _with(experiment, _nested(changes), "", fitted)
 
@@ -35,7 +39,7 @@ def changed_by_text(experiment: Experiment, changes: Mapping[str, str]) -> Exper
     return _with(experiment, _nested(changes), "", from_text)
 
 
-def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(changes: Mapping[str, object]) -> dict[str, Any]:
     """{"a.b": 1} -> {"a": {"b": _Given(1)}}."""
     tree: dict[str, Any] = {}
     for key, value in changes.items():
@@ -54,11 +58,11 @@ def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
 class _Given:
     """A value, told apart from the dictionaries of a section's changes."""
 
-    def __init__(self, value: Any):
+    def __init__(self, value: object):
         self.value = value
 
 
-def _with(section: Any, tree: Mapping[str, Any], key: str, read: Read) -> Any:
+def _with(section: Any, tree: Mapping[str, Any], key: str, read: _Read) -> Any:
     if isinstance(section, ModelSettings) and "name" in tree:
         section = _another_network(section, tree["name"], read)
     known = annotations(type(section))
@@ -81,7 +85,7 @@ def _with(section: Any, tree: Mapping[str, Any], key: str, read: Read) -> Any:
     return replace(section, **values)
 
 
-def _another_network(settings: ModelSettings, name: Any, read: Read) -> ModelSettings:
+def _another_network(settings: ModelSettings, name: Any, read: _Read) -> ModelSettings:
     """With another network's own defaults, where the name is another."""
     if not isinstance(name, _Given):
         raise UserError("config.model.name has no settings in it; it is one value")
@@ -91,7 +95,7 @@ def _another_network(settings: ModelSettings, name: Any, read: Read) -> ModelSet
     return replace(settings, name=wanted, settings=None, memory=None)
 
 
-def _section_class(annotation: Any) -> Callable[[], Any] | None:
+def _section_class(annotation: object) -> Callable[[], Any] | None:
     """The dataclass of a field that is a section, or None."""
     options = (
         typing.get_args(annotation)
@@ -111,11 +115,13 @@ def unknown(name: str, known: list[str], key: str) -> UserError:
     return UserError(f'{where}: there is no "{name}"; there are {", ".join(known)}')
 
 
-def setting_names(section: Any, key: str = "") -> list[str]:
+def setting_names(section: Section | NetworkSettings, key: str = "") -> list[str]:
     """The dotted names of all settings below a section, in order."""
     names = []
     for field in fields(section):
         full = f"{key}.{field.name}" if key else field.name
         value = getattr(section, field.name)
-        names += setting_names(value, full) if is_dataclass(value) else [full]
+        names += (
+            setting_names(value, full) if isinstance(value, Section | NetworkSettings) else [full]
+        )
     return names

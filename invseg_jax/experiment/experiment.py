@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from invseg_jax.experiment.augmentation import Augmentation
 from invseg_jax.experiment.data import DataSettings
@@ -97,7 +97,7 @@ class Experiment(TrainerSettings):
         """How many patches one step takes, over all devices."""
         return self.data.batch * self.optimiser.accumulate
 
-    def changed(self, changes: Mapping[str, Any]) -> "Experiment":
+    def changed(self, changes: Mapping[str, object]) -> "Experiment":
         """A copy with other values.
 
         Args:
@@ -111,7 +111,7 @@ class Experiment(TrainerSettings):
 
         return changed(self, changes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Every value as JSON has it: sections are objects, tuples are lists."""
         from invseg_jax.experiment.stored import to_json
 

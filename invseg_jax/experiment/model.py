@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.section import Section
@@ -98,9 +98,9 @@ class ModelSettings(Section):
     @property
     def channels(self) -> tuple[int, ...]:
         """Of the network at each level, finest first."""
-        return self.network("channels") or ()
+        return getattr(self.settings, "channels", None) or ()
 
-    def with_network(self, **values: Any) -> "ModelSettings":
+    def with_network(self, **values: object) -> "ModelSettings":
         """A copy with other settings of the network's own.
 
         Args:
@@ -112,7 +112,7 @@ class ModelSettings(Section):
         assert self.settings is not None
         return replace(self, settings=replace(self.settings, **values))
 
-    def network(self, name: str) -> Any:
+    def network(self, name: str) -> object:
         """A setting of the network's own; None where the network has none of this name."""
         return getattr(self.settings, name, None)
 

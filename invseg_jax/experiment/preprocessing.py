@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from invseg_jax.experiment.section import Section
 
@@ -59,7 +59,7 @@ class Preprocessing(Section):
         return "ct" in self.normalisation
 
     @property
-    def grid(self) -> tuple[Any, ...]:
+    def grid(self) -> tuple[bool, tuple[float, float, float] | None, bool, int]:
         """What the network's grid depends on: networks that agree in it can be averaged."""
         return self.canonical, self.spacing, self.crop, self.margin if self.crop else 0
 
@@ -73,13 +73,14 @@ class Preprocessing(Section):
             raise self.wrong("normalisation", f"give one for all or {modalities} of them")
         return self.normalisation * (modalities // len(self.normalisation))
 
-    def used(self, modalities: int) -> dict[str, Any]:
+    def used(self, modalities: int) -> dict[str, object]:
         """The settings that a prepared case depends on, without those of steps that are not taken.
 
         Raises:
             UserError: as `schemes`.
         """
-        values = asdict(self) | {"normalisation": self.schemes(modalities)}
+        values: dict[str, object] = asdict(self)
+        values["normalisation"] = self.schemes(modalities)
         if not self.crop:
             del values["margin"]
         if self.spacing is None:

@@ -10,7 +10,6 @@ import runpy
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import UserError, arguments_named
 from invseg_jax.experiment.changes import changed_by_text
@@ -19,7 +18,7 @@ from invseg_jax.experiment.experiment import Experiment
 FUNCTION = "get_config"
 
 
-def read_experiment(name: str, changes: Mapping[str, Any] | None = None) -> Experiment:
+def read_experiment(name: str, changes: Mapping[str, object] | None = None) -> Experiment:
     """Reads a configuration.
 
     Args:

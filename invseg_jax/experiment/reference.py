@@ -77,13 +77,13 @@ def _rows(cls: type, key: str) -> list[Row]:
     return own + below
 
 
-def _section(annotation: Any) -> type | None:
+def _section(annotation: object) -> type | None:
     options = typing.get_args(annotation) or (annotation,)
     found = (option for option in options if is_dataclass(option))
     return typing.cast(type | None, next(found, None))
 
 
-def in_words(annotation: Any) -> str:
+def in_words(annotation: object) -> str:
     """A type as a reader takes it: "int", "(float, float) or None"."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
@@ -94,4 +94,5 @@ def in_words(annotation: Any) -> str:
         return f"({in_words(inner[0])}, ...)"
     if origin is tuple:
         return f"({', '.join(map(in_words, inner))})"
+    assert isinstance(annotation, type)
     return "None" if annotation is type(None) else annotation.__name__

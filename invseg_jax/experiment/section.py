@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.values import annotations, fitted
@@ -62,6 +62,6 @@ class Section:
         """The names of the fields, in order."""
         return [field.name for field in fields(self)]
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """The values by name; sections inside stay sections."""
         return {name: getattr(self, name) for name in self.names()}

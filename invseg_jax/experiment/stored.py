@@ -7,6 +7,7 @@ from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
+from invseg_jax.experiment.section import Section
 from invseg_jax.experiment.values import annotations, fitted, shown
 from invseg_jax.models import NetworkSettings, find
 
@@ -14,16 +15,21 @@ from invseg_jax.models import NetworkSettings, find
 _ALWAYS_THERE = ("config.model", "config.model.name")
 
 
-def to_json(value: Any) -> Any:
+def to_json(section: Section) -> dict[str, object]:
+    """Every value as JSON has it: sections inside are objects, tuples are lists."""
+    return {name: _value(value) for name, value in section.values().items()}
+
+
+def _value(value: object) -> object:
     """A value of a setting, or a section, as JSON has it: objects, lists, numbers, texts, None."""
     if is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _value(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [to_json(item) for item in value]
+        return [_value(item) for item in value]
     return value
 
 
-def from_json(values: Any, *, complete: bool = True) -> Experiment:
+def from_json(values: object, *, complete: bool = True) -> Experiment:
     """The experiment that JSON values describe.
 
     Args:
@@ -37,7 +43,7 @@ def from_json(values: Any, *, complete: bool = True) -> Experiment:
     return _section(Experiment, values, "config", complete)
 
 
-def _section(cls: type, values: Any, where: str, complete: bool) -> Any:
+def _section(cls: type, values: object, where: str, complete: bool) -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is {shown(values)}, not an object")
     known = annotations(cls)
@@ -62,14 +68,14 @@ def _section(cls: type, values: Any, where: str, complete: bool) -> Any:
     return cls(**found)
 
 
-def _kind(annotation: Any) -> type | None:
+def _kind(annotation: object) -> type | None:
     """The dataclass of a field that is a section, or None."""
     options = typing.get_args(annotation) or (annotation,)
     found = (option for option in options if is_dataclass(option))
     return typing.cast(type | None, next(found, None))
 
 
-def _network_settings(name: Any) -> type:
+def _network_settings(name: object) -> type:
     try:
         return find(str(name)).Settings
     except ValueError as error:

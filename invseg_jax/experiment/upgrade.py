@@ -10,7 +10,7 @@ from typing import Any
 
 FORMAT = 3
 # The settings that earlier versions did not have, at what they did then.
-_BEFORE: dict[str, Any] = {
+_BEFORE: dict[str, object] = {
     "vae": {"latent": 0, "widths": []},
     "data.annotated_slices": [],
     "data.preprocess": {"canonical": False},  # the axes were those of the files
@@ -20,7 +20,7 @@ _BEFORE: dict[str, Any] = {
 }
 
 
-def upgraded(values: Mapping[str, Any], form: int | None) -> dict[str, Any]:
+def upgraded(values: Mapping[str, object], form: int | None) -> dict[str, object]:
     """The values of a config.json as this version writes them.
 
     Args:
@@ -39,7 +39,7 @@ def upgraded(values: Mapping[str, Any], form: int | None) -> dict[str, Any]:
     return values
 
 
-def _default(values: Any, path: list[str], value: Any) -> None:
+def _default(values: Any, path: list[str], value: object) -> None:
     for name in path[:-1]:
         values = values.get(name) if isinstance(values, dict) else None
     if isinstance(values, dict):

@@ -18,13 +18,13 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 @functools.cache
-def annotations(cls: type) -> dict[str, Any]:
+def annotations(cls: type) -> dict[str, object]:
     """The type of each field of a dataclass, by name, in order."""
     known = typing.get_type_hints(cls)
     return {field.name: known[field.name] for field in fields(cls)}
 
 
-def fitted(annotation: Any, value: Any, where: str) -> Any:
+def fitted(annotation: object, value: object, where: str) -> object:
     """A value brought to a type: lists become tuples, whole numbers become floats.
 
     Args:
@@ -57,7 +57,7 @@ def fitted(annotation: Any, value: Any, where: str) -> Any:
     raise TypeError(f"{where}: no rule for values of the type {annotation}")
 
 
-def from_text(annotation: Any, text: str, where: str) -> Any:
+def from_text(annotation: object, text: str, where: str) -> object:
     """The value that a text on the command line stands for.
 
     Texts are taken as they are. Tuples are written as in Python, "(1, 2)", or without brackets and
@@ -82,20 +82,20 @@ def from_text(annotation: Any, text: str, where: str) -> Any:
     return fitted(annotation, _literal(text, wants_tuple, options), where)
 
 
-def _options(annotation: Any) -> tuple[Any, ...]:
+def _options(annotation: object) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return typing.get_args(annotation)
     return (annotation,)
 
 
-def _number(annotation: type, text: str, where: str) -> Any:
+def _number(annotation: Any, text: str, where: str) -> object:
     try:
         return annotation(text)
     except ValueError:
         raise _wrong(where, text, _NAMES[annotation]) from None
 
 
-def _literal(text: str, wants_tuple: bool, options: tuple[Any, ...]) -> Any:
+def _literal(text: str, wants_tuple: bool, options: tuple[Any, ...]) -> object:
     """A text as Python reads it; where that fails, words between commas."""
     try:
         value = ast.literal_eval(text.strip())
@@ -113,7 +113,7 @@ def _literal(text: str, wants_tuple: bool, options: tuple[Any, ...]) -> Any:
     return value
 
 
-def _fitted_to_one(options: tuple[Any, ...], value: Any, where: str) -> Any:
+def _fitted_to_one(options: tuple[Any, ...], value: object, where: str) -> object:
     first: UserError | None = None
     for option in options:
         try:
@@ -124,7 +124,7 @@ def _fitted_to_one(options: tuple[Any, ...], value: Any, where: str) -> Any:
     raise first
 
 
-def _fitted_scalar(annotation: Any, value: Any, where: str) -> Any:
+def _fitted_scalar(annotation: Any, value: Any, where: str) -> object:
     # For Python, True is an int.
     if type(value) is annotation:
         return value
@@ -138,7 +138,7 @@ def _fitted_scalar(annotation: Any, value: Any, where: str) -> Any:
     raise _wrong(where, value, _NAMES[annotation])
 
 
-def _fitted_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+def _fitted_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[object, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise _wrong(where, value, "a list" if not inner else f"a list of {_each(inner)}")
     items = tuple(value)
@@ -161,11 +161,11 @@ def _each(inner: tuple[Any, ...]) -> str:
     return names.get(inner[0], "values")
 
 
-def _wrong(where: str, value: Any, right: str) -> UserError:
+def _wrong(where: str, value: object, right: str) -> UserError:
     return UserError(f"{where} is {shown(value)}, not {right}")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

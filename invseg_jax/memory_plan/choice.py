@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from invseg_jax.experiment import Experiment
 
@@ -41,12 +40,12 @@ class Choice:
         return cls(
             patch=data.patch,
             batch=data.batch,
-            channels=model.network("channels"),
-            couplings=model.network("couplings"),
-            decoder_couplings=model.network("decoder_couplings"),
+            channels=model.channels,
+            couplings=_count(model.network("couplings")),
+            decoder_couplings=_count(model.network("decoder_couplings")),
         )
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """The keys below `config` and their values."""
         named = {
             "data.patch": self.patch,
@@ -123,6 +122,11 @@ def batches(devices: int, shared: bool, fixed: bool) -> list[int]:
     return list(range(step, max(most, step) + 1, step))
 
 
+def _count(value: object) -> Count | None:
+    """A setting of the network's own as a number of couplings; None where it is none."""
+    return value if isinstance(value, int | tuple) else None
+
+
 def _scaled(count: Count | None, times: float) -> Count | None:
     if count is None:
         return None
@@ -131,7 +135,7 @@ def _scaled(count: Count | None, times: float) -> Count | None:
     return tuple(-int(-c * times // 1) for c in count)
 
 
-def _quoted(value: Any) -> str:
+def _quoted(value: object) -> str:
     if isinstance(value, tuple):
         return "'(" + ",".join(map(str, value)) + ("," if len(value) == 1 else "") + ")'"
     return str(value)

@@ -68,7 +68,7 @@ def test_a_normalisation_on_the_command_line(text: str):
 
 
 def test_a_run_from_before_there_was_a_choice_has_the_axes_of_its_files():
-    values = Experiment().to_json()
+    values: Any = Experiment().to_json()
     del values["data"]["preprocess"]
     earlier = from_json(upgraded(values, None), complete=False)
     assert earlier.data.preprocess == Preprocessing(canonical=False)

@@ -43,7 +43,7 @@ def test_the_configurations_of_the_checkout_come_back(repository: Path):
 
 
 def test_tuples_are_lists_and_sections_are_objects():
-    values = base_experiment().to_json()
+    values: Any = base_experiment().to_json()
     assert values["data"]["patch"] == [64, 64, 64] and values["data"]["embedded"] is None
     assert values["model"]["settings"]["channels"] == [32, 64, 128, 256]
 

@@ -130,8 +130,9 @@ def test_the_given_values_are_left_alone_and_nonsense_stays_for_the_check():
     values = {"steps": "many", "optimiser": {"warmup": 9}, "augment": 3, "data": []}
     copy = json.loads(json.dumps(values))
     assert upgraded(values, 2) == copy and values == copy
-    assert upgraded({"steps": 10, "optimiser": {"warmup": 9}}, 2)["optimiser"]["warmup"] == 5
-    assert upgraded({"steps": 10, "optimiser": {"warmup": 9}}, FORMAT)["optimiser"]["warmup"] == 9
-    assert upgraded({"augment": {"spacing": [1.0] * 3}}, 2)["augment"]["spacing"] is None
+    late = {"steps": 10, "optimiser": {"warmup": 9}}
+    assert upgraded(late, 2)["optimiser"] == {"warmup": 5}
+    assert upgraded(late, FORMAT)["optimiser"] == {"warmup": 9}
+    assert upgraded({"augment": {"spacing": [1.0] * 3}}, 2)["augment"] == {"spacing": None}
     spacing = {"augment": {"spacing": [1.0, 1.0, 3.0]}}
     assert upgraded(spacing, 2) == spacing

@@ -245,7 +245,7 @@ def test_a_configuration_that_was_edited_is_checked(
     run: SegmentationRun, tmp_path: Path, key: str, value: float, said: str
 ):
     other = SegmentationRun(shutil.copytree(run.path, tmp_path / "run"))
-    values = other.read_config().to_json()
+    values: Any = other.read_config().to_json()
     *sections, name = key.split(".")
     inside = values
     for section in sections:

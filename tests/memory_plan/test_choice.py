@@ -1,5 +1,6 @@
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_a_choice_goes_into_a_configuration_and_comes_back(network: str):
     changed = choice.into(experiment)
     assert Choice.of(changed) == choice
     assert Choice.of(experiment) != choice
-    before, after = experiment.to_json(), changed.to_json()
+    before: Any = experiment.to_json()
+    after: Any = changed.to_json()
     before["model"]["settings"] = after["model"]["settings"] = {}
     assert before == after
     assert (choice.couplings is None) == (network == "UNet3D")

@@ -185,7 +185,8 @@ def test_another_network_is_refused_and_nothing_changed(run: SegmentationRun, co
 
 
 def test_a_setting_that_the_run_did_not_have_is_another_network():
-    earlier, now = base_experiment().to_json(), base_experiment().to_json()
+    earlier = base_experiment().to_json()
+    now: Any = base_experiment().to_json()
     assert settings_fault(earlier, now, 3) is None
     now["model"]["settings"]["novelty"] = 3
     fault = settings_fault(earlier, now, 3)
