@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -83,7 +84,8 @@ def test_the_plan_is_the_memory_of_the_step_that_train_runs(
         train(tiny_experiment(), tmp_path / "run", str(data))
     ((program, taken),) = run
     # What was compiled ahead is what ran.
-    assert program.step._cache_size() == 0
+    step: Any = program.step
+    assert step._cache_size() == 0
     assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
     assert "warning" not in capsys.readouterr().out
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invseg_jax.files.json_values import json_checksum
+from invseg_jax.files.json_values import JsonObject, json_checksum
 
 FORMAT = 2
 
@@ -59,7 +59,7 @@ class Description:
         sums = {name: checksum(array) for name, array in named.items()}
         return cls(shapes(named), sums, batches, step)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As it stands in the checkpoint."""
         arrays = {name: [*shape, self.sums[name]] for name, shape in self.shapes.items()}
         batches = list(self.batches)
@@ -127,7 +127,7 @@ def checksum(array: jax.Array) -> int:
     return zlib.crc32(content.data)
 
 
-def checksum_of_state(state: Any) -> int:
+def checksum_of_state(state: object) -> int:
     """The crc32 of a data iterator's state: JSON values, or bytes."""
     return zlib.crc32(state) if isinstance(state, bytes) else json_checksum(state)
 

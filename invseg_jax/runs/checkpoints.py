@@ -8,7 +8,7 @@ read, and a damaged checkpoint is found, so that the one before is read instead.
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +17,12 @@ from grain.checkpoint import CheckpointSave
 from jax.experimental import multihost_utils
 
 from invseg_jax.errors import UserError
+from invseg_jax.reversible.layer import Params, PyTree
 from invseg_jax.runs import array_digests
 from invseg_jax.runs.array_digests import Description
 from invseg_jax.runs.durable_rename import DurableRename
 from invseg_jax.runs.orbax_noise import quiet
+from invseg_jax.runs.resumable import Resumable
 from invseg_jax.runs.saved_steps import damaged_steps, saved_steps, set_aside
 from invseg_jax.runs.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint, first_line
 from invseg_jax.runs.train_state import TrainState
@@ -93,7 +95,7 @@ class Checkpoints:
         steps = saved_steps(self.folder)
         return steps[-1] if steps else None
 
-    def save(self, step: int, state: TrainState, batches: Any) -> None:
+    def save(self, step: int, state: TrainState, batches: Resumable) -> None:
         """Starts to save; returns when the arrays are copied, and writes on in the background.
 
         Args:
@@ -131,7 +133,7 @@ class Checkpoints:
             if self._manager is not None:
                 self._manager.wait_until_finished()
 
-    def restore(self, step: int, like: TrainState, batches: Any | None = None) -> TrainState:
+    def restore(self, step: int, like: TrainState, batches: Resumable | None = None) -> TrainState:
         """Reads a checkpoint into the structure, types and sharding of `like`.
 
         Args:
@@ -146,7 +148,7 @@ class Checkpoints:
         named = self._read(step, _named(like), lambda name: True, batches)
         return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
 
-    def restore_averaged(self, step: int, like: Any, *, without: str) -> Any:
+    def restore_averaged(self, step: int, like: Params, *, without: str) -> Params:
         """Reads the averaged parameters alone, which is all that evaluation needs.
 
         Args:
@@ -167,7 +169,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), list(named.values()))
 
     def restore_newest(
-        self, like: TrainState, batches: Any | None = None
+        self, like: TrainState, batches: Resumable | None = None
     ) -> tuple[int, TrainState] | None:
         """Reads the newest checkpoint that is not damaged.
 
@@ -185,7 +187,7 @@ class Checkpoints:
         """
         return self._newest(lambda step: self.restore(step, like, batches))
 
-    def restore_newest_averaged(self, like: Any, *, without: str) -> tuple[int, Any] | None:
+    def restore_newest_averaged(self, like: Params, *, without: str) -> tuple[int, Params] | None:
         """`restore_averaged` of the newest checkpoint that is not damaged; see `restore_newest`."""
         return self._newest(lambda step: self.restore_averaged(step, like, without=without))
 
@@ -237,7 +239,7 @@ class Checkpoints:
         step: int,
         wanted: dict[str, jax.Array],
         asked: Callable[[str], bool],
-        batches: Any | None = None,
+        batches: Resumable | None = None,
     ) -> dict[str, jax.Array]:
         path = self.folder / str(step)
         named, verified = StoredCheckpoint(path).read(wanted, asked, batches)
@@ -293,7 +295,7 @@ def _of_all_processes(value: int) -> tuple[int, ...]:
     return tuple(multihost_utils.process_allgather(np.uint32(value)).tolist())
 
 
-def _named(tree: Any, prefix: str = "") -> dict[str, jax.Array]:
+def _named(tree: PyTree, prefix: str = "") -> dict[str, jax.Array]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         prefix + jax.tree_util.keystr(path, simple=True, separator="."): leaf

@@ -38,7 +38,7 @@ def class_colours(count: int) -> np.ndarray:
 
 
 def add_legend(
-    owner: Axes | Figure, handles: Sequence[Artist], names: Sequence[str], **options: Any
+    owner: Axes | Figure, handles: Sequence[Artist], names: Sequence[str], **options: object
 ) -> None:
     """Adds a frameless legend with any names, taken literally; what is not printable is escaped.
 
@@ -48,7 +48,8 @@ def add_legend(
         names: One a handle.
         **options: Of `matplotlib.legend.Legend`.
     """
-    legend = owner.legend(handles, [""] * len(names), frameon=False, **options)
+    chosen: dict[str, Any] = options  # matplotlib has no type for them
+    legend = owner.legend(handles, [""] * len(names), frameon=False, **chosen)
     # Set afterwards: a leading "_" would hide an entry and "$" would start a formula.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from absl import logging as absl_logging
 
@@ -28,10 +27,10 @@ class Noise:
         last: when a report was kept back last, in seconds of `time.monotonic`.
     """
 
-    before: Callable[[Any], Any]
+    before: "Callable[[sys.UnraisableHookArgs], object]"
     last: float = 0.0
 
-    def __call__(self, unraisable: Any) -> None:
+    def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """Takes one report."""
         closed = str(unraisable.exc_value) == "Event loop is closed"
         if closed or inspect.iscoroutine(unraisable.object):

@@ -1,13 +1,13 @@
 """The JSON files of a run, read and checked: digest, keys and types."""
 
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment
 from invseg_jax.experiment.stored import from_json
 from invseg_jax.experiment.upgrade import upgraded
 from invseg_jax.files.json_types import fields_fault
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.runs import signed_json
 
 
@@ -25,7 +25,7 @@ def experiment_of(run: Path) -> Experiment:
         raise signed_json.unreadable(run / "config.json", str(error)) from error
 
 
-def field_values(run: Path, name: str, cls: type) -> dict[str, Any]:
+def field_values(run: Path, name: str, cls: type) -> JsonObject:
     """What a file holds for the fields of a dataclass, with lists in the place of tuples.
 
     Args:

@@ -16,11 +16,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.files.atomic_file import write_atomically
 from invseg_jax.files.folder_lock import folder_lock
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.runs import signed_json
 from invseg_jax.runs.history import read_rows
 from invseg_jax.runs.saved_steps import saved_steps
@@ -39,7 +39,7 @@ class RunDescription:
     """
 
     steps: int
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, JsonObject]
     needed: tuple[str, ...]
     fault: Callable[[Path, int], str | None]
 

@@ -13,11 +13,11 @@ neither.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.upgrade import FORMAT
-from invseg_jax.files.json_values import json_checksum
+from invseg_jax.files.json_values import JsonObject, json_checksum
 
 # The formats that this version reads.
 _READ = range(2, FORMAT + 1)
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
         form: the format number; None in files from before there was one.
     """
 
-    values: dict[str, Any]
+    values: JsonObject
     form: int | None
 
     @property
@@ -40,7 +40,7 @@ class Stored(NamedTuple):
         return self.form == FORMAT
 
 
-def to_text(values: Mapping[str, Any]) -> str:
+def to_text(values: Mapping[str, object]) -> str:
     """The file's text.
 
     Args:
@@ -90,11 +90,11 @@ def unreadable(file: Path, fault: str) -> UserError:
     return UserError(f"{file} cannot be read: {fault}; correct it or put back a copy of it")
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     return f"crc32:{json_checksum(content):08x}"
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_doubles(pairs: list[tuple[str, object]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

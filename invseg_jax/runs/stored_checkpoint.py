@@ -19,6 +19,7 @@ from invseg_jax.runs import array_digests
 from invseg_jax.runs.array_digests import DamagedDescription, Description
 from invseg_jax.runs.orbax_noise import quiet
 from invseg_jax.runs.parameter_names import earlier_names
+from invseg_jax.runs.resumable import Resumable
 
 # Errors that say nothing about the files, which may be readable at another time.
 _PASSING = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
@@ -70,7 +71,7 @@ class StoredCheckpoint:
         self,
         wanted: Mapping[str, jax.Array],
         asked: Callable[[str], bool],
-        batches: Any | None = None,
+        batches: Resumable | None = None,
     ) -> tuple[dict[str, jax.Array], bool]:
         """Reads the arrays whose names `asked` accepts; they must be just the arrays `wanted`.
 
@@ -120,7 +121,7 @@ class StoredCheckpoint:
                 raise DamagedCheckpoint(self.path, "the data iterator's state has changed")
         return {name: found[there[name]] for name in there}, described.verifiable
 
-    def _restore(self, wanted: Mapping[str, jax.Array], batches: Any | None) -> Any:
+    def _restore(self, wanted: Mapping[str, jax.Array], batches: Resumable | None) -> Any:
         abstract = {
             name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
             for name, a in wanted.items()

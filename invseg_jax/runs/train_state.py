@@ -1,12 +1,11 @@
 """What a training changes from step to step, and what its checkpoints keep."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, Params, PyTree
 
 
 @jax.tree_util.register_dataclass
@@ -23,9 +22,9 @@ class TrainState:
     """
 
     step: Array
-    params: Any
-    averaged: Any
-    optimiser: Any
+    params: Params
+    averaged: Params
+    optimiser: PyTree
     key: Array
 
 
@@ -33,7 +32,7 @@ class TrainState:
 def finite_parts(state: TrainState) -> dict[str, Array]:
     """Whether all numbers of the state are finite, by part: `params`, `averaged`, `optimiser`."""
 
-    def finite(tree: Any) -> Array:
+    def finite(tree: PyTree) -> Array:
         floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
         each = [jnp.all(jnp.isfinite(a)) for a in floats]
         return jnp.all(jnp.stack([jnp.asarray(True), *each]))

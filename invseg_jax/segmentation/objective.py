@@ -7,7 +7,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from invseg_jax.layers.resample import central
 from invseg_jax.reversible.layer import Array
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.reconstruction import with_reconstruction
+from invseg_jax.training.task import Batch, Parameters
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SegmentationObjective:
         return replace(self, augment=settings)
 
     def loss(
-        self, parameters: Any, batch: Mapping[str, Any], key: Array
+        self, parameters: Parameters, batch: Batch, key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """See `training.task.Task.loss`.
 

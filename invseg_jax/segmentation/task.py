@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 from flax import nnx
@@ -24,7 +23,7 @@ from invseg_jax.reversible.layer import Array
 from invseg_jax.runs.run_folder import RunDescription
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.segmentation.validate import mean_dice, mean_reconstruction
-from invseg_jax.training.task import Batches, Part, Validation
+from invseg_jax.training.task import Batch, Batches, Parameters, Part, Validation
 
 Say = Callable[[str], None]
 
@@ -80,7 +79,7 @@ class SegmentationTask:
         outputs = len(regions or dataset.classes)
         check_mirror(experiment.augment, experiment.inference)
         mesh.make_mesh(experiment.devices, experiment.data.batch)
-        model: Any = nnx.eval_shape(lambda: build_model(experiment, modalities, outputs))
+        model = nnx.eval_shape(lambda: build_model(experiment, modalities, outputs))
         experiment.data.preprocess.schemes(modalities)
         tell_split(experiment.data, dataset, say)
         cases = chosen_cases(experiment.data, dataset)
@@ -142,12 +141,12 @@ class SegmentationTask:
             f"config.model.fraction_bits than {model.fraction_bits}, {remedy}"
         )
 
-    def parameters(self, key: Array) -> Any:
+    def parameters(self, key: Array) -> Parameters:
         """The network's first parameters, a Flax state."""
         return nnx.split(build_model(self.experiment, *self._channels, key=key))[1]
 
     def loss(
-        self, parameters: Any, batch: Mapping[str, Any], key: Array
+        self, parameters: Parameters, batch: Batch, key: Array
     ) -> tuple[Array, dict[str, Array]]:
         """See `SegmentationObjective.loss`."""
         return self.objective.loss(parameters, batch, key)
@@ -164,7 +163,7 @@ class SegmentationTask:
             processes=part.processes,
         )
 
-    def validate(self, parameters: Any) -> Validation | None:
+    def validate(self, parameters: Parameters) -> Validation | None:
         """Mean Dice of some held-out cases on the network's grid, and the VAE branch's terms."""
         if not self.held_out:
             return None

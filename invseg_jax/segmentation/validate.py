@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +72,7 @@ def mean_reconstruction(network: Network, cases: Sequence[CachedCase]) -> dict[s
 
 @partial(jax.jit, static_argnums=0)
 def _reconstruction(
-    graph: nnx.GraphDef, params: Any, image: jax.Array, number: jax.Array
+    graph: nnx.GraphDef, params: nnx.State, image: jax.Array, number: jax.Array
 ) -> dict[str, jax.Array]:
     """The terms of an image (1, d, h, w, modalities), the case of this number."""
     key = jax.random.fold_in(jax.random.key(0), number)

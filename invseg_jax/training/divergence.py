@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import SupportsFloat
 
 from invseg_jax.errors import UserError
 from invseg_jax.runs.train_state import TrainState, finite_parts
@@ -16,7 +16,7 @@ _PARTS = {
 
 
 def refuse_divergence(
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, SupportsFloat],
     step: int,
     saved: int | None,
     remedy: str,

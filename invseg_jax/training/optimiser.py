@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from invseg_jax.experiment import OptimiserSettings
+from invseg_jax.reversible.layer import Params
 from invseg_jax.runs.train_state import TrainState
 
 
@@ -48,7 +49,7 @@ def make_optimiser(settings: OptimiserSettings, steps: int) -> optax.GradientTra
     )
 
 
-def first_state(params: Any, optimiser: optax.GradientTransformation, seed: int) -> TrainState:
+def first_state(params: Params, optimiser: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step."""
 
     @jax.jit  # op by op, every shape would be a program of its own

@@ -17,10 +17,11 @@ from invseg_jax.devices import mesh
 from invseg_jax.devices.main_memory import give_back
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import OptimiserSettings, TrainerSettings
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
 from invseg_jax.runs.train_state import TrainState
 from invseg_jax.training.optimiser import first_state, make_optimiser, schedule
 from invseg_jax.training.step import make_step
+from invseg_jax.training.task import Batch, Metrics, Parameters
 
 
 class Objective(Protocol):
@@ -31,9 +32,7 @@ class Objective(Protocol):
         """Shape and type of each array of a batch."""
         ...
 
-    def loss(
-        self, parameters: Any, batch: Mapping[str, Any], key: Array
-    ) -> tuple[Array, Mapping[str, Array]]:
+    def loss(self, parameters: Parameters, batch: Batch, key: Array) -> tuple[Array, Metrics]:
         """See `task.Task.loss`."""
         ...
 
@@ -61,14 +60,14 @@ class TrainingProgram:
     rate: optax.Schedule
     state: TrainState
     batch: dict[str, jax.ShapeDtypeStruct]
-    step: Any
+    step: jax.stages.Wrapped
     seed: int
 
     @classmethod
     def build(
         cls,
         objective: Objective,
-        params: Any,
+        params: Parameters,
         settings: TrainerSettings,
         optimiser: OptimiserSettings,
         devices: Mesh,
@@ -106,7 +105,7 @@ class TrainingProgram:
             seed=settings.seed,
         )
 
-    def first_state(self, params: Any) -> TrainState:
+    def first_state(self, params: Parameters) -> TrainState:
         """The state before the first step, on the devices."""
         state = first_state(params, self.optimiser, self.seed)
         return jax.device_put(state, mesh.replicated(self.devices))
@@ -115,7 +114,7 @@ class TrainingProgram:
         """The learning rate of a step, counted from 0."""
         return float(np.asarray(self.rate(step)))
 
-    def compile(self, options: dict[str, Any] | None = None) -> jax.stages.Compiled:
+    def compile(self, options: Mapping[str, int | str] | None = None) -> jax.stages.Compiled:
         """Compiles the step, which may take a minute; nothing is run.
 
         Args:
@@ -129,8 +128,9 @@ class TrainingProgram:
             ProgramTooLarge: the compiler knows that the device's memory cannot hold it.
         """
         lowered = self.step.lower(self.state, self.batch)
+        given: Any = options  # JAX takes numbers too, and its own type leaves them out
         try:
-            compiled = lowered.compile(compiler_options=options)
+            compiled = lowered.compile(compiler_options=given)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -144,5 +144,5 @@ class TrainingProgram:
         return compiled
 
 
-def _placed(tree: Any, placement: NamedSharding) -> Any:
+def _placed(tree: PyTree, placement: NamedSharding) -> PyTree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=placement), tree)

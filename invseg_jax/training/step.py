@@ -1,7 +1,6 @@
 """One training step: loss, gradient, update; compiled as one program."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +8,10 @@ import optax
 
 from invseg_jax.reversible.layer import Array
 from invseg_jax.runs.train_state import TrainState
+from invseg_jax.training.task import Batch, Metrics, Parameters
 
-Batch = Mapping[str, Any]
 # Of parameters, a batch and a random key: the loss, and further scalars by name.
-Loss = Callable[[Any, Batch, Array], tuple[Array, Mapping[str, Array]]]
+Loss = Callable[[Parameters, Batch, Array], tuple[Array, Metrics]]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
@@ -38,12 +37,12 @@ def make_step(
         batch do not give (NaN) is averaged over the other parts.
     """
 
-    def gradient_of(params: Any, key: Array, batch: Batch):
+    def gradient_of(params: Parameters, key: Array, batch: Batch):
         """((loss, metrics), gradient) of a batch."""
         # The profile tells forward and backward pass apart by JAX's own marks.
         return jax.value_and_grad(loss, has_aux=True)(params, batch, key)
 
-    def mean_gradient_of(params: Any, key: Array, batch: Batch):
+    def mean_gradient_of(params: Parameters, key: Array, batch: Batch):
         """The same, averaged over the parts of a batch."""
         # Every n-th sample, not n in a row: each device has as many of each part.
         parts = jax.tree.map(lambda a: a.reshape(-1, accumulate, *a.shape[1:]), batch)

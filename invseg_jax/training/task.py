@@ -8,36 +8,30 @@ The trainer knows nothing else of what is learned: neither labels nor Dice.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
+import numpy as np
 
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, PyTree
+from invseg_jax.runs.resumable import Resumable
 from invseg_jax.runs.run_folder import RunDescription
 
-# A pytree of arrays, as `Any` is the type of pytrees in JAX.
-Parameters = Any
-Batch = Mapping[str, Any]
+Parameters = PyTree
+Batch = Mapping[str, Array]
+HostBatch = Mapping[str, np.ndarray]
 Metrics = Mapping[str, Array]
 
 
-class Batches(Protocol):
+class Batches(Resumable, Protocol):
     """A stream of batches that can be stopped and resumed, such as Grain's iterators."""
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[HostBatch]:
         """Returns itself."""
         ...
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> HostBatch:
         """The next batch: host arrays by name, the examples along the first axis."""
-        ...
-
-    def get_state(self) -> Any:
-        """Where the stream is, as values that JSON can hold."""
-        ...
-
-    def set_state(self, state: Any) -> None:
-        """Puts the stream where another one was."""
         ...
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from invseg_jax.devices import mesh
 from invseg_jax.devices.compiled_memory import shortage
 from invseg_jax.experiment import OptimiserSettings, TrainerSettings
+from invseg_jax.reversible.layer import Array
 from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.runs.run_folder import RunFolder
 from invseg_jax.runs.train_state import TrainState
@@ -95,7 +97,7 @@ class Trainer:
                 first, state = resumed
                 self.say(f"resumed from step {first} of {settings.steps}")
             take_step: Any = None
-            metrics: dict[str, Any] = {}
+            metrics: dict[str, Array] = {}
             with (
                 TrainingLog(
                     run, first=first, steps=settings.steps, shown=task.shown, say=self.say
@@ -144,12 +146,12 @@ class Trainer:
                 checkpoints.wait()
         return Fitted(state, step, stopping)
 
-    def _devices(self, task: Task) -> Any:
+    def _devices(self, task: Task) -> Mesh:
         """The mesh over which a batch of the task is spread."""
         examples = next(iter(task.batch.values())).shape[0] // self.optimiser.accumulate
         return mesh.make_mesh(self.settings.devices, examples)
 
-    def _compiled(self, program: TrainingProgram, log: TrainingLog) -> Any:
+    def _compiled(self, program: TrainingProgram, log: TrainingLog) -> jax.stages.Compiled:
         """The step, compiled; says where it may be too large."""
         log.say("compiling the training step")
         take_step = program.compile()
