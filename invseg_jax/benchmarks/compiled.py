@@ -1,8 +1,6 @@
 """What a compiled gradient takes: temporary bytes without running it, and its peak when it runs."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import jax
 from jax import stages
@@ -11,7 +9,8 @@ from invseg_jax.benchmarks.alternatives import Group, Way
 from invseg_jax.benchmarks.subjects import Subject
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers, Worker
-from invseg_jax.devices.topology import Device
+from invseg_jax.devices.device import Device
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.layers.execution import Execution
 
 # On CPUs memory is laid out before machine code is made: quickly made code has the same buffers.
@@ -49,10 +48,10 @@ def peak_of_run(subject: Subject, way: Way) -> int:
     """
     settings = {"subject": asdict(subject), "way": asdict(way)}
     with Worker("invseg_jax.benchmarks.compiled:peak_worker", settings) as worker:
-        return worker.ask("peak")
+        return int(worker.number("peak"))
 
 
-def peak_worker(settings: Mapping[str, Any]) -> Answers:
+def peak_worker(settings: JsonObject) -> Answers:
     """The child process of `peak_of_run`."""
 
     def peak() -> int:

@@ -128,7 +128,7 @@ def measure(size: int, channels: int, batch: int, repeats: int, with_torch: bool
             settings = dict(size=size, channels=channels, batch=batch, threads=cores())
             function = "invseg_jax.benchmarks.torch_worker:convolution"
             worker = stack.enter_context(Worker(function, settings))
-            candidates["torch"] = lambda: worker.ask("step")
+            candidates["torch"] = lambda: worker.number("step")
         seconds = medians(alternate(candidates, repeats))
     # Two operations a product and sum, 27 taps, three passes of equal size.
     operations = 3 * 2 * 27 * channels**2 * batch * size**3

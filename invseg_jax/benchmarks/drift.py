@@ -18,13 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import ArrayLike
 
 from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Kind, Subject
-from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.table import Bound, Column, Row, Table
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution, Precision, StreamFormat
+from invseg_jax.reversible.layer import PyTree
 
 COLUMNS = (
     Column("couplings", "couplings"),
@@ -90,7 +92,7 @@ def table(subjects: list[Subject]) -> Table:
     )
 
 
-def measure(subject: Subject, stream: StreamFormat, precision: Precision) -> dict[str, Any]:
+def measure(subject: Subject, stream: StreamFormat, precision: Precision) -> Row:
     """The errors of one subject. All is compiled as loops: 256 couplings written out take hours."""
     how: dict[str, Any] = {"stream": stream, "precision": precision, "loop": "scan"}
     program = subject.build(Way(Execution(memory="reversible", **how)))
@@ -120,12 +122,12 @@ def measure(subject: Subject, stream: StreamFormat, precision: Precision) -> dic
     }
 
 
-def relative_error(got: Any, wanted: Any) -> float:
+def relative_error(got: ArrayLike, wanted: ArrayLike) -> float:
     """The norm of the difference over the norm of what is wanted."""
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
 
 
-def _flat(gradient: Any) -> np.ndarray:
+def _flat(gradient: PyTree) -> np.ndarray:
     leaves = jax.tree.leaves(nnx.state(gradient, nnx.Param))
     return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in leaves])

@@ -13,10 +13,11 @@ from invseg_jax.benchmarks import resident, spread
 from invseg_jax.benchmarks.timing import timed
 from invseg_jax.benchmarks.worker import Answers
 from invseg_jax.devices.main_memory import give_back
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.layers.execution import Execution
 
 
-def network(settings: Mapping[str, Any]) -> Answers:
+def network(settings: JsonObject) -> Answers:
     """A network's gradient, with the answers that `torch_worker.network` gives.
 
     Args:

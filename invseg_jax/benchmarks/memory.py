@@ -21,7 +21,6 @@ sizes. "our branches" keep their input alone.
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import jax
 
@@ -30,10 +29,12 @@ from invseg_jax.benchmarks.alternatives import Way, groups_near_root
 from invseg_jax.benchmarks.compiled import peak_of_run, temporary_bytes
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
-from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.table import Bound, Column, Row, Table
 from invseg_jax.benchmarks.worker import WorkerError, reason
-from invseg_jax.devices.topology import TPU_TOPOLOGIES, Device, tpu_devices
+from invseg_jax.devices.device import Device
+from invseg_jax.devices.topology import TPU_TOPOLOGIES, tpu_devices
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.layers.execution import Execution, Precision
 
 MIB = 2**20
@@ -44,7 +45,7 @@ PUBLISHED = ((5, 3.17, 0.85), (10, 5.90, 1.09), (20, 11.4, 1.57), (30, 16.8, 2.0
 
 
 # By name, the arguments of `Execution`, and whether the branches are ordinary layers.
-CANDIDATES: dict[str, tuple[dict[str, Any], bool]] = {
+CANDIDATES: dict[str, tuple[JsonObject, bool]] = {
     "plain": ({"memory": "plain"}, True),
     "remat": ({"memory": "remat"}, True),
     SQRT: ({"memory": "plain"}, True),
@@ -171,7 +172,7 @@ def by_depth(subjects: Mapping[int, Subject], precision: Precision, device: Devi
     )
     for name, (settings, ordinary) in CANDIDATES.items():
         way = Way(Execution(**settings, loop="scan", precision=precision), ordinary)
-        row: dict[str, Any] = {"candidate": name}
+        row: Row = {"candidate": name}
         for depth, subject in subjects.items():
             ways = [way]
             if name == SQRT:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grain
 import jax
@@ -30,7 +29,7 @@ from invseg_jax.benchmarks.cohort import SHAPE, write_cohort
 from invseg_jax.benchmarks.compiled import BUFFERS_ONLY
 from invseg_jax.benchmarks.host_augmentation import augment_on_host
 from invseg_jax.benchmarks.options import at_least_one
-from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.table import Bound, Column, Row, Table
 from invseg_jax.benchmarks.timing import alternate, timed
 from invseg_jax.benchmarks.training_loop import TrainingStep, take_steps
 from invseg_jax.data.augment import augment
@@ -44,12 +43,13 @@ from invseg_jax.data.prepare.cache import CachedCase, CaseCache
 from invseg_jax.devices import mesh
 from invseg_jax.experiment import Augmentation, DataSettings, Experiment
 from invseg_jax.experiment.read import read_with_texts
+from invseg_jax.training.task import HostBatch
 
 CASES = 20
 WAIT_LIMIT = 2.0  # per cent of a step, on two processor cores
 AUGMENTATION_LIMIT = 10.0
 Seconds = dict[str, list[float]]
-ALWAYS: dict[str, Any] = {
+ALWAYS: dict[str, float] = {
     field.name: 1.0
     for field in dataclasses.fields(Augmentation)
     if field.name.endswith("_probability")
@@ -83,7 +83,7 @@ def read_settings(options: argparse.Namespace) -> Experiment:
 def _shrunk(experiment: Experiment) -> Experiment:
     """One level of 8 channels on patches of 8 voxels, without what needs more than that."""
     model = experiment.model
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "data.patch": (8, 8, 8),
         "vae.latent": 0,
         "model.settings.channels": (8,),
@@ -179,7 +179,9 @@ def waiting(
     return made
 
 
-def augmentation(steps: dict[str, TrainingStep], batch: Any, repeats: int, where: str) -> Table:
+def augmentation(
+    steps: dict[str, TrainingStep], batch: HostBatch, repeats: int, where: str
+) -> Table:
     """One row for each compiled step; the share is the median over the rounds."""
     placed = mesh.place_batch(batch, steps["none"].devices)
     calls = {way: partial(step.take, placed) for way, step in steps.items()}
@@ -214,7 +216,7 @@ def augmentation(steps: dict[str, TrainingStep], batch: Any, repeats: int, where
     )
 
 
-def host(experiment: Experiment, batch: Any, repeats: int, where: str) -> Table:
+def host(experiment: Experiment, batch: HostBatch, repeats: int, where: str) -> Table:
     """One row for each settings: compiled for the device, and with SciPy in one thread."""
     rng = np.random.default_rng(experiment.seed)
     devices = mesh.make_mesh(experiment.devices, experiment.data.batch)
@@ -230,7 +232,7 @@ def host(experiment: Experiment, batch: Any, repeats: int, where: str) -> Table:
             "scipy": partial(augment_on_host, rng, batch["image"], batch["label"], settings),
         }
         seconds, processor = by_turns(calls, 2 * repeats)
-        row: dict[str, Any] = {"way": way}
+        row: Row = {"way": way}
         for name in calls:
             # On the host the time depends on what is drawn, so it is the mean that counts.
             row[f"{name}_ms"] = 1e3 * statistics.mean(seconds[name])

@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from invseg_jax.benchmarks.timing import alternate, medians
 from invseg_jax.benchmarks.worker import Worker, WorkerError
+from invseg_jax.files.json_values import JsonObject
 
 MIB = 2**20
 JAX = "invseg_jax.benchmarks.jax_worker:network"
@@ -16,7 +16,7 @@ TORCH = "invseg_jax.benchmarks.torch_worker:network"
 # What a row has the ratios of, and what they are called.
 RATIOS = {"peak_ratio": "peak_mib", "grown_ratio": "grown_mib", "time_ratio": "seconds"}
 
-Candidates = Mapping[str, tuple[str, Mapping[str, Any]]]
+Candidates = Mapping[str, tuple[str, JsonObject]]
 
 
 def in_processes(
@@ -26,7 +26,7 @@ def in_processes(
     reference: str,
     together: bool = True,
     report: Callable[[str], None] = lambda name: None,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """One row a candidate.
 
     Args:
@@ -42,7 +42,7 @@ def in_processes(
         ours also compiled_mib, what the program takes on one device, and compiling_mib, the peak of
         a process before that compiled it; a remark instead where a candidate failed.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     groups = [candidates] if together else [{name: made} for name, made in candidates.items()]
     for group in groups:
         rows += _measure(group, repeats, report)
@@ -57,8 +57,8 @@ def in_processes(
 
 def _measure(
     candidates: Candidates, repeats: int, report: Callable[[str], None]
-) -> Sequence[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {name: {"network": name} for name in candidates}
+) -> Sequence[JsonObject]:
+    rows: dict[str, JsonObject] = {name: {"network": name} for name in candidates}
     with ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="invseg-benchmark-"))
         workers: dict[str, Worker] = {}
@@ -80,7 +80,7 @@ def _measure(
 
         def take_step(name: str) -> float:
             try:
-                return workers[name].ask("step")
+                return workers[name].number("step")
             except WorkerError as error:  # the others go on
                 rows[name].setdefault("remark", str(error))
                 return math.nan
@@ -90,7 +90,7 @@ def _measure(
             if "remark" in (row := rows[name]):
                 continue
             try:
-                peak = workers[name].ask("peak") / MIB
+                peak = workers[name].number("peak") / MIB
             except WorkerError as error:
                 row["remark"] = str(error)
             else:
@@ -98,18 +98,18 @@ def _measure(
     return list(rows.values())
 
 
-def _begin(worker: Worker, function: str) -> dict[str, Any]:
+def _begin(worker: Worker, function: str) -> JsonObject:
     """Builds the network and takes a first step."""
-    begun: dict[str, Any] = {"before_mib": worker.ask("baseline") / MIB}
+    begun: JsonObject = {"before_mib": worker.number("baseline") / MIB}
     worker.ask("build")
     begun["parameters"] = worker.ask("parameters")
     worker.ask("step")
     if function == JAX:
-        begun["compiled_mib"] = worker.ask("compiled") / MIB
+        begun["compiled_mib"] = worker.number("compiled") / MIB
     return begun
 
 
-def _compile(settings: Mapping[str, Any]) -> int:
+def _compile(settings: JsonObject) -> int:
     """Fills the compilation cache; the peak of the process that did it.
 
     Compiling takes memory of its own, on GPUs for what the compiler tries out. Every start of a
@@ -118,4 +118,4 @@ def _compile(settings: Mapping[str, Any]) -> int:
     with Worker(JAX, settings) as worker:
         worker.ask("baseline")
         worker.ask("build")
-        return worker.ask("peak")
+        return int(worker.number("peak"))

@@ -10,7 +10,6 @@ is the floor: the stream, its cotangent, and what one branch keeps for its own g
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -18,10 +17,10 @@ from invseg_jax.benchmarks.alternatives import Way
 from invseg_jax.benchmarks.compiled import bytes_of, peak_of_run
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.subjects import Subject
-from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.table import Bound, Column, Row, Table
 from invseg_jax.benchmarks.timing import alternate, medians, timed
 from invseg_jax.benchmarks.worker import WorkerError
-from invseg_jax.devices.topology import Device
+from invseg_jax.devices.device import Device
 from invseg_jax.errors import UserError
 from invseg_jax.layers.execution import Execution
 
@@ -84,7 +83,7 @@ def table(settings: Settings, device: Device | None) -> Table:
     """One row for each number of slabs and kind of stream; times where it can be run."""
     subject = Subject("chain", settings.size, (settings.channels,), settings.couplings)
     platform = device.platform if device is not None else jax.default_backend()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     runs = {}
     for stream in ("float32", "fixed"):
         for pieces in settings.slabs:

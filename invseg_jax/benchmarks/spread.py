@@ -1,14 +1,12 @@
 """A batch spread over the virtual devices of a CPU, as training spreads it."""
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from invseg_jax.devices.virtual_devices import largest_divisor, split_cpu
 from invseg_jax.errors import UserError
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, Params
 
 
 def prepare(batch: int, threads: int) -> None:
@@ -24,7 +22,7 @@ def prepare(batch: int, threads: int) -> None:
     split_cpu(largest_divisor(batch, threads))
 
 
-def place(model: Any, x: Array | np.ndarray) -> tuple[Any, Array]:
+def place(model: Params, x: Array | np.ndarray) -> tuple[Params, Array]:
     """The model on every CPU device and the batch over them; elsewhere both on the first device."""
     on_cpu = jax.default_backend() == "cpu"
     devices = jax.devices()[: largest_divisor(len(x), jax.device_count()) if on_cpu else 1]

@@ -16,10 +16,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.benchmarks.options import at_least_one
-from invseg_jax.benchmarks.table import Bound, Column, Table
+from invseg_jax.benchmarks.table import Bound, Column, Row, Table
 from invseg_jax.errors import UserError
 
 # What the training says, and so when it has got there.
@@ -54,9 +53,7 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     yield Table(title, COLUMNS, rows, notes, bounds)
 
 
-def measure(
-    repeats: int, config: str | None = None, arguments: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+def measure(repeats: int, config: str | None = None, arguments: Sequence[str] = ()) -> list[Row]:
     """Starts trainings and stops each after its first step.
 
     Args:

@@ -16,12 +16,12 @@ from jax import stages
 from jax.sharding import SingleDeviceSharding
 
 from invseg_jax.benchmarks.alternatives import Way
-from invseg_jax.devices.topology import Device
+from invseg_jax.devices.device import Device
 from invseg_jax.layers import invertible
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk
 from invseg_jax.models import FullInvRes, FullInvResSettings
-from invseg_jax.reversible.layer import Array
+from invseg_jax.reversible.layer import Array, Params
 
 Kind = Literal["chain", "FullInvRes"]
 
@@ -97,7 +97,7 @@ class Program:
         of: what the gradient is taken of: 0 for the parameters, 1 for x.
     """
 
-    model: Any
+    model: Params
     shape: tuple[int, ...]
     of: tuple[int, ...]
 
@@ -112,7 +112,7 @@ class Program:
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32, sharding=sharding)
         return self.jitted().lower(model, x)
 
-    def jitted(self) -> Any:
+    def jitted(self) -> stages.Wrapped:
         """The program for whatever arrays it is called with, as (loss, gradients)."""
         return jax.jit(jax.value_and_grad(_loss, argnums=self.of))
 
@@ -122,6 +122,6 @@ class Program:
         return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
 
 
-def _loss(model: Any, x: Array) -> Array:
+def _loss(model: Params, x: Array) -> Array:
     y = model(x)
     return jnp.square(y[0] if isinstance(y, tuple) else y).mean()

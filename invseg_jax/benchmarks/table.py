@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-Row = dict[str, Any]
+from invseg_jax.files.json_values import JsonObject
+
+Row = JsonObject  # values by the keys of the columns
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Bound:
         relation = "at most" if self.at_most else "at least"
         return f"{self.name}: {value} (aim: {relation} {limit}; {'met' if self.met else 'missed'})"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """The same as values."""
         kind = "at_most" if self.at_most else "at_least"
         return {"name": self.name, "value": self.value, kind: self.limit, "met": self.met}
@@ -110,7 +111,7 @@ class Table:
         below = [*self.notes, *(bound.text() for bound in self.bounds)]
         return "\n".join([*lines, "", *below] if below else lines)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """The same as values, with the rows as they were given."""
         return {
             "title": self.title,

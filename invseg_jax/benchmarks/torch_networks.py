@@ -8,12 +8,14 @@ convolution without bias; arrays are channels-first, (n, c, d, h, w), as PyTorch
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from invseg_jax.files.json_values import JsonObject
 
 with warnings.catch_warnings():
     # Both were written for an older PyTorch; what they use still works.
@@ -51,7 +53,7 @@ class Design(NamedTuple):
     reversible: bool
 
 
-def build(settings: Mapping[str, Any]) -> nn.Module:
+def build(settings: JsonObject) -> nn.Module:
     """A network.
 
     Args:

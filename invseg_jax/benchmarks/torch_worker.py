@@ -3,13 +3,12 @@
 # pyright: reportMissingImports=false
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from invseg_jax.benchmarks import resident, torch_networks
 from invseg_jax.benchmarks.worker import Answers
+from invseg_jax.files.json_values import JsonObject
 
 
 def _device(threads: int) -> torch.device:
@@ -18,7 +17,7 @@ def _device(threads: int) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def convolution(settings: Mapping[str, Any]) -> Answers:
+def convolution(settings: JsonObject) -> Answers:
     """A 3x3x3 convolution; "step" gives the seconds of it with both its gradients.
 
     Args:
@@ -38,7 +37,7 @@ def convolution(settings: Mapping[str, Any]) -> Answers:
     return {"step": step}
 
 
-def network(settings: Mapping[str, Any]) -> Answers:
+def network(settings: JsonObject) -> Answers:
     """A network's gradient.
 
     The answers: "baseline", to be asked first, runs a small network of the same kind and gives the

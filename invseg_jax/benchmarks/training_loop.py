@@ -1,9 +1,8 @@
 """Training steps as `train` takes them, and how long each waited for its batch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from invseg_jax.experiment import Experiment
 from invseg_jax.inference.network import build_model
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.program import TrainingProgram
+from invseg_jax.training.task import Batch, HostBatch
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainingStep:
         experiment: Experiment,
         modalities: int,
         outputs: int,
-        options: dict[str, Any] | None = None,
+        options: Mapping[str, int | str] | None = None,
     ):
         """Draws the network's weights and compiles.
 
@@ -69,13 +69,15 @@ class TrainingStep:
         self._state = program.first_state(jax.tree.map(jnp.copy, params))
         self._step = program.compile(options)
 
-    def take(self, batch: Any) -> None:
+    def take(self, batch: Batch) -> None:
         """One step on a batch that is on the devices; waits for its end."""
         self._state, metrics = self._step(self._state, batch)
         jax.block_until_ready((self._state, metrics))
 
 
-def take_steps(step: TrainingStep, batches: Iterator[Any], count: int, warm_up: int = 3) -> Times:
+def take_steps(
+    step: TrainingStep, batches: Iterator[HostBatch], count: int, warm_up: int = 3
+) -> Times:
     """Takes `count` steps, each on the next batch.
 
     Args:

@@ -18,7 +18,6 @@ takes, and the peak of the process that compiled it.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from invseg_jax.benchmarks.options import at_least_one
 from invseg_jax.benchmarks.peers import missing_packages
@@ -26,9 +25,10 @@ from invseg_jax.benchmarks.processes import JAX, TORCH, Candidates, in_processes
 from invseg_jax.benchmarks.table import Column, Table
 from invseg_jax.devices.virtual_devices import cores
 from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import JsonObject
 
 OURS = "ours, reversible"
-WAYS: dict[str, dict[str, Any]] = {
+WAYS: dict[str, JsonObject] = {
     OURS: {"memory": "reversible"},
     "ours, reversible, fixed": {"memory": "reversible", "stream": "fixed"},
     "ours, remat": {"memory": "remat"},
@@ -113,7 +113,7 @@ def _candidates(
 ) -> Candidates:
     groups = 1 if options.quick else 30
     common = {"shape": (1, *size), "modalities": 4, "classes": 3, "threads": cores()}
-    settings: dict[str, Any] = {"channels": channels, "groups": groups}
+    settings: JsonObject = {"channels": channels, "groups": groups}
     if network == "partial":
         name = "PartialInvRes"
         settings |= {
@@ -127,7 +127,7 @@ def _candidates(
         counts = [options.couplings] * (len(channels) - 1) + [2 * options.couplings]
         settings |= {"couplings": counts}
     ours = common | {"name": name, "network": settings}
-    candidates: dict[str, tuple[str, dict[str, Any]]] = {}
+    candidates: dict[str, tuple[str, JsonObject]] = {}
     for way, how in WAYS.items():
         execution = how | {"slabs": options.slabs, "precision": options.precision}
         candidates[way] = (JAX, ours | {"execution": execution})

@@ -3,7 +3,7 @@
 A worker is set up once and then answers requests, so that workers can take turns:
 
     with Worker("invseg_jax.benchmarks.torch_worker:convolution", settings) as worker:
-        seconds = worker.ask("step")
+        seconds = worker.number("step")
 
 The function is called with the settings in the child and returns the answers by name, each a
 function of no argument that gives something JSON can hold.
@@ -18,12 +18,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+
+from invseg_jax.files.json_values import JsonObject
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 OUT_OF_MEMORY = "out of memory"
 
-Answers = Mapping[str, Callable[[], Any]]
+Answers = Mapping[str, Callable[[], object]]
 
 
 class WorkerError(Exception):
@@ -33,7 +35,7 @@ class WorkerError(Exception):
 class Worker:
     """A child process that answers requests."""
 
-    def __init__(self, function: str, settings: Mapping[str, Any], patience: float = 1800.0):
+    def __init__(self, function: str, settings: JsonObject, patience: float = 1800.0):
         """Starts the child.
 
         Args:
@@ -56,7 +58,7 @@ class Worker:
             text=True,
         )
 
-    def ask(self, request: str) -> Any:
+    def ask(self, request: str) -> object:
         """The answer to a request.
 
         Raises:
@@ -82,6 +84,16 @@ class Worker:
         if "error" in reply:
             raise WorkerError(reply["error"])
         return reply["value"]
+
+    def number(self, request: str) -> float:
+        """The answer to a request that is answered by a number.
+
+        Raises:
+            WorkerError: as `ask`.
+        """
+        answer = self.ask(request)
+        assert isinstance(answer, int | float), answer
+        return answer
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -114,7 +126,7 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first[0][:200]}" if first else type(error).__name__
 
 
-def serve(function: str, settings: Mapping[str, Any]) -> None:
+def serve(function: str, settings: JsonObject) -> None:
     """The child: answers the requests on its standard input until that is closed."""
     # What libraries print goes to standard error; the replies have the pipe for themselves.
     replies = os.fdopen(os.dup(1), "w")

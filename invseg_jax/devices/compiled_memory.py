@@ -5,12 +5,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from invseg_jax.devices.device import Device
 from invseg_jax.devices.main_memory import available
 from invseg_jax.errors import UserError
 from invseg_jax.files.byte_size import show_size
-
-# `jax.Device` is no type to a type checker.
-Device = Any
 
 
 def copies(devices: Mesh) -> int:

@@ -1,13 +1,13 @@
 """The mesh of devices and how batch and state lie on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from invseg_jax.devices.device import Device
 from invseg_jax.devices.virtual_devices import cores, largest_divisor, split_cpu
 from invseg_jax.errors import UserError
 
@@ -24,7 +24,7 @@ def prepare_devices(wanted: int, batch: int) -> None:
     split_cpu(wanted or largest_divisor(batch, cores()))
 
 
-def make_mesh(wanted: int, batch: int, devices: Sequence[Any] | None = None) -> Mesh:
+def make_mesh(wanted: int, batch: int, devices: Sequence[Device] | None = None) -> Mesh:
     """A mesh with one axis, "data", over which the batch is spread.
 
     Args:
@@ -63,10 +63,10 @@ def over_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
 
 
-def place_batch(batch: Any, mesh: Mesh) -> Any:
+def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts this process's examples on its devices, as its part of the batch of all processes."""
     place = partial(jax.make_array_from_process_local_data, over_batch(mesh))
-    return jax.tree.map(place, batch)
+    return {name: place(array) for name, array in batch.items()}
 
 
 def spread(mesh: Mesh, batch: int) -> NamedSharding:

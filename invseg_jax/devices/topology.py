@@ -5,15 +5,12 @@ sizes, the layouts and the memory of the real device. Nothing can be run.
 """
 
 import os
-from typing import Any
 
 import jax
 from jax.experimental import topologies
 
+from invseg_jax.devices.device import Device
 from invseg_jax.errors import UserError
-
-# `jax.Device` is no type to a type checker.
-Device = Any
 
 # One host of each generation, as the compiler and as its runtime call it. A program for one chip is
 # compiled for the first of its devices.

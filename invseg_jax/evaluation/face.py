@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import arguments_named
 from invseg_jax.evaluation.scoring import evaluate as _evaluate
+from invseg_jax.files.json_values import JsonObject
 
 
 def evaluate(
@@ -16,7 +16,7 @@ def evaluate(
     split: str = "val",
     output: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Segments and scores cases that a run was not trained on, and writes the report.
 
     Args:

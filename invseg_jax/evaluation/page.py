@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from html import escape as escape_html
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.metrics import nan_std
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.files.printable import printable
 
 # Of what the scores are, in words: those of cases trained on must not pass for others.
@@ -22,7 +22,7 @@ _SPLITS = {
 }
 
 
-def report_page(summary: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
+def report_page(summary: JsonObject, pictures: Mapping[str, Path]) -> str:
     """Renders a summary as a page: the table of the Dice, the pictures, the configuration.
 
     Args:
@@ -68,7 +68,7 @@ def escape(text: str) -> str:
     return escape_html(printable(text))
 
 
-def _table(summary: Mapping[str, Any], key: str, places: Mapping[str, str]) -> str:
+def _table(summary: JsonObject, key: str, places: Mapping[str, str]) -> str:
     """Mean and standard deviation of each column, and a row a case.
 
     Beside the Dice of the classes stands the mean of their intersection over union.
@@ -76,7 +76,7 @@ def _table(summary: Mapping[str, Any], key: str, places: Mapping[str, str]) -> s
     names, cases = [*summary["mean"][key]], summary["cases"]
     with_iou = key == "dice" and "iou" in summary["mean"]
 
-    def values(entry: Mapping[str, Any]) -> list[float]:
+    def values(entry: JsonObject) -> list[float]:
         more = [entry["iou"]["mean"]] if with_iou else []
         return [_float(value) for value in (*entry[key].values(), *more)]
 

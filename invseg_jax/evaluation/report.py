@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 from rich.table import Table
@@ -26,6 +26,7 @@ from invseg_jax.evaluation.metrics import (
 )
 from invseg_jax.evaluation.page import report_page
 from invseg_jax.files.atomic_file import write_atomically
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.files.printable import printable
 
 # What is averaged: its key in summary.json to the names of its columns and a row a case.
@@ -76,11 +77,11 @@ def write_report(
     *,
     results: Sequence[CaseResult],
     classes: Sequence[str],
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     pictures: Mapping[str, Path],
     regions: Sequence[str] = (),
     scored: Mapping[str, str | int] | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes summary.json, cases.csv and report.html, each atomically.
 
     A class's mean is over the cases in which it is in the truth or the prediction; the overall mean
@@ -108,7 +109,7 @@ def write_report(
     """
     folder, scores = Path(folder), _scores(results, classes, regions)
     classes, _ = scores["dice"]
-    summary: dict[str, Any] = strict_json(
+    summary = strict_json(
         {
             "mean": {
                 key: _by_name(names, nan_mean(rows, axis=0))
@@ -180,7 +181,15 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def strict_json(value: Any) -> Any:
+@overload
+def strict_json(value: Mapping[str, object]) -> JsonObject: ...
+
+
+@overload
+def strict_json(value: object) -> object: ...
+
+
+def strict_json(value: object) -> object:
     """The value in terms of JSON: NaN and infinity become None, what JSON lacks its string."""
     if value is None or isinstance(value, bool | int | str):
         return value

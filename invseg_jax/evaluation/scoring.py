@@ -4,7 +4,6 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from invseg_jax.data.prepare.shortage import one_line_for_memory
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 from invseg_jax.evaluation.report import CaseResult, tables, write_report
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.inference.likeness import tell_differences
 from invseg_jax.inference.mirroring import warning_of_sides
 from invseg_jax.inference.segmentation import load_trained_network, refuse_large_case, segment
@@ -38,7 +38,7 @@ def evaluate(
     mirror: tuple[bool, bool, bool] | None = None,
     max_bytes: int | None = None,
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Segments and scores the cases of a split, and writes the report.
 
     Args:

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +24,11 @@ from invseg_jax.runs.checkpoints import Checkpoints
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _probabilities(
-    network: nnx.GraphDef, each: bool, mirrored: tuple[int, ...], params: Any, patches: jax.Array
+    network: nnx.GraphDef,
+    each: bool,
+    mirrored: tuple[int, ...],
+    params: nnx.State,
+    patches: jax.Array,
 ) -> jax.Array:
     def predict(patches: jax.Array) -> jax.Array:
         return (nn.sigmoid if each else nn.softmax)(nnx.merge(network, params)(patches))
@@ -52,7 +55,7 @@ class Network:
     """
 
     graph: nnx.GraphDef
-    params: Any
+    params: nnx.State
     outputs: int
     patch: tuple[int, int, int]
     overlap: float
@@ -98,7 +101,7 @@ class Network:
             )
         return found
 
-    def with_params(self, params: Any) -> "Network":
+    def with_params(self, params: nnx.State) -> "Network":
         """The same network with other parameters."""
         return replace(self, params=params)
 
@@ -157,7 +160,7 @@ def _vae_settings(experiment: Experiment) -> models.VAESettings | None:
 def as_network(
     experiment: Experiment,
     graph: nnx.GraphDef,
-    params: Any,
+    params: nnx.State,
     outputs: int,
     devices: Mesh,
     regions: Regions | None = None,

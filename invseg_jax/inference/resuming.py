@@ -7,6 +7,8 @@ values, and gives the fault in words: "holds a run with another config.seed (0, 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from invseg_jax.files.json_values import JsonObject
+
 # The settings that must stay for a run to go on. How the network is evaluated (memory, stream, ...)
 # may change: the parameters do not.
 _KEPT = (
@@ -23,7 +25,7 @@ _KEPT = (
 )
 
 
-def settings_fault(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int) -> str | None:
+def settings_fault(earlier: JsonObject, now: JsonObject, step: int) -> str | None:
     """What keeps a configuration from going on with a run, or None.
 
     Args:
@@ -48,7 +50,7 @@ def settings_fault(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int
     return None
 
 
-def data_fault(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def data_fault(earlier: JsonObject, now: JsonObject) -> str | None:
     """What differs between some data and the data of a run so that it cannot go on, or None.
 
     Args:
@@ -72,7 +74,7 @@ def data_fault(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None
     return None
 
 
-def _at(values: Mapping[str, Any], path: str) -> Any:
+def _at(values: JsonObject, path: str) -> Any:
     """The setting of a path such as "model.name"; {} where it is missing."""
     found: Any = values
     for name in path.split("."):
@@ -80,9 +82,7 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def _shared(
-    earlier: Mapping[str, Any], now: Mapping[str, Any], sections: Sequence[str]
-) -> list[str]:
+def _shared(earlier: JsonObject, now: JsonObject, sections: Sequence[str]) -> list[str]:
     """The settings of sections that both have."""
     return [
         f"{section}.{name}"
@@ -91,7 +91,7 @@ def _shared(
     ]
 
 
-def _difference(part: str, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _difference(part: str, earlier: JsonObject, now: JsonObject) -> str:
     """Names the first value that differs below `part`: "model.channels ([8, 16], now [8, 32])"."""
     a, b = _at(earlier, part), _at(now, part)
     names: Sequence[str] = sorted({*a, *b}) if isinstance(a, dict) and isinstance(b, dict) else []

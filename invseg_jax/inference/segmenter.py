@@ -81,7 +81,7 @@ class Segmenter:
     @overload
     def __call__(self, image: PathLike | Sequence[PathLike] | SpatialImage) -> nib.Nifti1Image: ...
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Image) -> np.ndarray | nib.Nifti1Image:
         """Segments one image.
 
         Args:
@@ -120,7 +120,7 @@ class Segmenter:
         with arguments_named():
             return probabilities_on_file_grid(self._loaded(image), self._network)
 
-    def _segmented(self, image: Any) -> tuple[np.ndarray, Placement]:
+    def _segmented(self, image: Image) -> tuple[np.ndarray, Placement]:
         loaded = self._loaded(image)
         return segment(loaded, [self._network]), loaded.placement
 

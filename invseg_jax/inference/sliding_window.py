@@ -12,8 +12,8 @@ needed.
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
 
+import jax
 import numpy as np
 
 Window = tuple[int, int, int]
@@ -59,7 +59,7 @@ def window_weights(length: int, patch: int, starts: np.ndarray) -> np.ndarray:
 
 
 def sliding_window(
-    predict: Callable[[np.ndarray], Any],
+    predict: Callable[[np.ndarray], np.ndarray | jax.Array],
     image: np.ndarray,
     *,
     patch: Sequence[int],
@@ -110,7 +110,7 @@ def sliding_window(
         corner = (int(s[i]) for s, i in zip(starts, window, strict=True))
         return tuple(slice(c, c + p + 2 * around) for c, p in zip(corner, size, strict=True))
 
-    def accumulate(group: list[Window], output: Any) -> None:
+    def accumulate(group: list[Window], output: np.ndarray | jax.Array) -> None:
         probabilities = np.asarray(output)
         expected = (batch, *size, classes)
         if probabilities.shape != expected:
@@ -120,7 +120,7 @@ def sliding_window(
             weight = d[:, None, None, None] * h[None, :, None, None] * w[None, None, :, None]
             total[region(window)] += values.astype(np.float32, copy=False) * weight
 
-    waiting: tuple[list[Window], Any] | None = None
+    waiting: tuple[list[Window], np.ndarray | jax.Array] | None = None
     for first in range(0, len(windows), batch):
         group = windows[first : first + batch]
         # A fresh array each time: JAX may still be reading the previous one.

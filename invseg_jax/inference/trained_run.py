@@ -6,17 +6,16 @@ RUN/fingerprint.json    sizes, spacings, intensities and classes of the cases tr
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.data.layouts.case import Dataset, Region
 from invseg_jax.data.prepare.cached_case import CachedCase
 from invseg_jax.data.prepare.content import FILES, VOXELS, case_digest, images_digest
 from invseg_jax.data.prepare.fingerprint import Fingerprint
 from invseg_jax.experiment import Experiment
-from invseg_jax.files.json_values import as_json_values, tuples
+from invseg_jax.files.json_values import JsonObject, as_json_values, tuples
 from invseg_jax.inference.resuming import data_fault, settings_fault
 from invseg_jax.runs import signed_json
 from invseg_jax.runs.run_files import experiment_of, field_values
@@ -189,14 +188,14 @@ def describe(
     return RunDescription(experiment.steps, files, needed, fault)
 
 
-def _data_values(folder: Path) -> dict[str, Any]:
+def _data_values(folder: Path) -> JsonObject:
     values = field_values(folder, "data.json", DataDescription)
     if fault := _disagreement(values):
         raise signed_json.unreadable(folder / "data.json", fault)
     return values
 
 
-def _disagreement(data: Mapping[str, Any]) -> str | None:
+def _disagreement(data: JsonObject) -> str | None:
     """What does not fit together in a description whose types are right, or None."""
     if len(data["values"]) != len(data["classes"]):
         return f"it has {len(data['classes'])} classes and {len(data['values'])} values"

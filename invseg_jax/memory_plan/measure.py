@@ -93,7 +93,7 @@ def measure(experiment: Experiment, platform: Platform, modalities: int, outputs
     """
     begun = time.perf_counter()
     devices = platform.mesh(experiment.devices, experiment.data.batch)
-    model: Any = nnx.eval_shape(lambda: build_model(experiment, modalities, outputs))
+    model = nnx.eval_shape(lambda: build_model(experiment, modalities, outputs))
     regions = Regions.apart(outputs) if experiment.loss.regions else None
     graph, params = nnx.split(model)
     objective = SegmentationObjective.build(experiment, graph, modalities, regions)

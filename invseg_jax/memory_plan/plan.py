@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.memory_plan.choice import AXES
 
 ASSUMED = 4  # modalities and classes where nothing says how many; they hardly matter
@@ -86,7 +86,7 @@ def plan(
     vary: Sequence[str] = AXES,
     output: Path | None = None,
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Compiles training steps, prints their memory, and searches what fits.
 
     Args:
@@ -131,7 +131,7 @@ def plan(
 
     own = experiment.model.memory
     assert own is not None
-    result: dict[str, Any] = {"platform": where.name, "memory": budget}
+    result: JsonObject = {"platform": where.name, "memory": budget}
     network = find(experiment.model.name)
     if budget is None:
         choice = Choice.of(experiment)
@@ -161,9 +161,10 @@ def _search(
     from invseg_jax.inference.network import build_model
     from invseg_jax.memory_plan.choice import Choice
     from invseg_jax.memory_plan.search import search
+    from invseg_jax.models import Network
 
     @cache
-    def build(choice: Choice) -> Any:
+    def build(choice: Choice) -> Network:
         changed = choice.into(experiment)
         return nnx.eval_shape(lambda: build_model(changed, images.modalities, images.classes))
 
@@ -237,7 +238,7 @@ def _progress(text: str) -> Iterator[None]:
         yield
 
 
-def _write(output: Path, result: dict[str, Any]) -> None:
+def _write(output: Path, result: JsonObject) -> None:
     from invseg_jax.files.atomic_file import write_atomically
 
     try:

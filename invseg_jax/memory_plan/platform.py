@@ -8,7 +8,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from invseg_jax.devices import mesh
-from invseg_jax.devices.compiled_memory import Device
+from invseg_jax.devices.device import Device
 from invseg_jax.devices.topology import TPU_TOPOLOGIES, tpu_devices
 from invseg_jax.devices.virtual_devices import cores, split_cpu
 from invseg_jax.errors import UserError

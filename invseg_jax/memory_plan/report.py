@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from rich.table import Table
 
 from invseg_jax.files.byte_size import show_size
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.memory_plan.choice import Choice
 from invseg_jax.memory_plan.measure import Measured
 
@@ -61,7 +61,7 @@ def table(title: str, modes: Mapping[str, Measured], own: str) -> Table:
     return grid
 
 
-def as_json(choice: Choice, measured: Measured, memory: str) -> dict[str, Any]:
+def as_json(choice: Choice, measured: Measured, memory: str) -> JsonObject:
     """One compiled step in terms of JSON; sizes in bytes."""
     return {
         **{key: list(v) if isinstance(v, tuple) else v for key, v in choice.values().items()},

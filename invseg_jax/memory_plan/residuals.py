@@ -6,7 +6,6 @@ what has to stay in memory until the gradient is taken, before a compiler rearra
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax.extend.core import Literal
@@ -32,7 +31,12 @@ def trunk_activations(experiment: Experiment, model: Network, modalities: int) -
     )
 
 
-def kept_bytes(f: Callable[..., Any], params: Any, x: jax.ShapeDtypeStruct, key: Any) -> int:
+def kept_bytes(
+    f: Callable[..., object],
+    params: object,
+    x: jax.ShapeDtypeStruct,
+    key: jax.Array | jax.ShapeDtypeStruct | None,
+) -> int:
     """The bytes that `jax.vjp(f, params, x, key)` keeps and that depend on x, itself left out.
 
     Args:

@@ -16,6 +16,7 @@ from invseg_jax.data.batches.flips import choose_flips
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.report import strict_json
 from invseg_jax.experiment import Experiment
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.runs import signed_json
 from invseg_jax.runs.history import read_rows
@@ -191,7 +192,7 @@ def _experiment(folder: Path) -> Experiment | None:
     return experiment_of(folder) if (folder / "config.json").exists() else None
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(file: Path) -> JsonObject | None:
     try:
         found = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -203,7 +204,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     return found
 
 
-def _part(values: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+def _part(values: JsonObject, name: str, file: Path) -> JsonObject:
     part = values.get(name, {})
     if not isinstance(part, dict):
         raise _damaged(file, f"{name} is {part!r}, not an object")

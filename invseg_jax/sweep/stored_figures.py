@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from invseg_jax.errors import UserError
 from invseg_jax.files.atomic_file import write_atomically
+from invseg_jax.files.json_values import JsonObject
 from invseg_jax.sweep.grid import Row
 from invseg_jax.sweep.run_state import FREE
 
@@ -29,7 +29,7 @@ class StoredFigures:
             UserError: it is damaged.
         """
         self.file = file
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, JsonObject] = {}
         try:
             self._rows = json.loads(file.read_bytes())
             for name, figures in self._rows.items():
@@ -43,12 +43,12 @@ class StoredFigures:
         except (OSError, *_NO_FIGURES) as error:
             raise UserError(f"{file} cannot be read ({error}); delete it") from error
 
-    def get(self, row: Row) -> dict[str, Any] | None:
+    def get(self, row: Row) -> JsonObject | None:
         """What is known of a row with its present settings."""
         found = self._rows.get(row.name)
         return found if found is not None and found["settings"] == _digest(row) else None
 
-    def put(self, row: Row, figures: dict[str, Any]) -> None:
+    def put(self, row: Row, figures: Mapping[str, float]) -> None:
         """Keeps the figures of a row.
 
         Raises:

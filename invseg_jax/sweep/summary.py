@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class Summary:
     row: Row
     wanted: int
     results: Sequence[Result]
-    memory: Mapping[str, Any] | None
+    memory: Mapping[str, int] | None
 
     def scores(self, kind: str, name: str = "mean") -> list[float]:
         """One a run; NaN where it has no such score."""

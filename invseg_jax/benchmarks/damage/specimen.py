@@ -1,8 +1,8 @@
 """The specimen of the drill: a small data set, its cache, and a run with two checkpoints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.runs.train_state import TrainState
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.program import TrainingProgram
+from invseg_jax.training.task import Batches
 
 DATA, CACHE, RUN = "data", "cache", "run"
 STEPS = (1, 2)  # of the checkpoints
 CASES, HELD_OUT = 4, 1
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, object] = {
     "model.settings.channels": (4, 8),
     "model.settings.couplings": 1,
     "data.patch": (8, 8, 8),
@@ -58,11 +59,11 @@ class Specimen:
     fingerprint: Fingerprint
     state: TrainState
 
-    def cache(self, folder: Path, say: Any = None) -> CaseCache:
+    def cache(self, folder: Path, say: Callable[[str], None] | None = None) -> CaseCache:
         """The data set's cache in a folder."""
         return CaseCache(self.dataset, self.experiment.data.preprocess, folder, say)
 
-    def batches(self) -> Any:
+    def batches(self) -> Batches:
         """A new stream of training batches from the undamaged cache."""
         cases = self.cache(self.folder / CACHE).prepared(self.dataset.cases[HELD_OUT:])
         return training_batches(cases, self.experiment.data, seed=self.experiment.seed)

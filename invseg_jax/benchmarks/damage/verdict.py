@@ -5,7 +5,6 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ CAUGHT, HARMLESS, WRONG, TRACEBACK = "caught", "harmless", "wrong", "tracebacks"
 VERDICTS = (CAUGHT, HARMLESS, WRONG, TRACEBACK)
 
 # What a reader found, by name: arrays, or values that can be compared.
-Found = Mapping[str, Any]
+Found = Mapping[str, object]
 Say = Callable[[str], None]
 
 
@@ -78,10 +77,8 @@ def same(found: Found, expected: Found) -> bool:
     )
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) != isinstance(other, np.ndarray):
-        return False
-    if not isinstance(one, np.ndarray):
-        return type(one) is type(other) and one == other
-    alike = one.dtype == other.dtype and one.shape == other.shape
-    return alike and one.tobytes() == other.tobytes()
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return alike and one.tobytes() == other.tobytes()
+    return type(one) is type(other) and one == other
