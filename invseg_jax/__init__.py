@@ -14,7 +14,7 @@ Everything is loaded when it is first used: importing this package loads neither
 import importlib
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Loads the home of a public name."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -82,7 +82,7 @@ class _Package(types.ModuleType):
     of its package. That would hide the function.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         hides = isinstance(value, types.ModuleType) and _HOMES.get(name, ("", None))[1] is not None
         if not hides:
             super().__setattr__(name, value)
