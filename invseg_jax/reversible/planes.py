@@ -9,7 +9,6 @@ bytes.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import jax
 
@@ -55,32 +54,23 @@ def unflattened(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x.volume if _is_planes(x) else x, tree, is_leaf=_is_planes)
 
 
-class _Structure(Protocol):
-    """A `PyTreeDef`, as far as it is used here: to a type checker JAX's own is no type."""
-
-    @property
-    def num_leaves(self) -> int: ...
-
-
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Form:
     """Which arrays of a tree were `Planes`, so that its cotangent can be given the same form."""
 
-    structure: _Structure
+    flat: tuple[bool, ...]
 
     @classmethod
     def of(cls, tree: PyTree) -> "Form":
         """The form of a tree with `Planes` in it."""
-        return cls(jax.tree.structure(tree))
+        return cls(tuple(map(_is_planes, jax.tree.leaves(tree, is_leaf=_is_planes))))
 
     def give(self, tree: PyTree) -> PyTree:
         """Flattens in an `unflattened` tree what was `Planes`."""
-        formed = jax.tree.unflatten(self.structure, range(self.structure.num_leaves))
-        forms = jax.tree.leaves(formed, is_leaf=_is_planes)
         leaves, structure = jax.tree.flatten(tree)
-        pairs = zip(forms, leaves, strict=True)
-        given = [Planes.of(leaf) if _is_planes(form) else leaf for form, leaf in pairs]
+        pairs = zip(self.flat, leaves, strict=True)
+        given = [Planes.of(leaf) if flat else leaf for flat, leaf in pairs]
         return jax.tree.unflatten(structure, given)
 
 
