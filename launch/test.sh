@@ -50,10 +50,8 @@ if ((${#arguments[@]} == 0)); then
     marks+=(--numprocesses auto --maxprocesses 4 --dist loadfile)
 fi
 
-# Compiled programs are kept between runs. XLA compiles for the very processor, and a home folder may be
-# shared by several machines, so each kind of processor has its own folder.
-processor=$({ uname -m; grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || true; } | cksum | cut -d' ' -f1)
-cache=${XDG_CACHE_HOME:-${HOME:-$venv}/.cache}/invseg_jax/xla-$processor
+# Compiled programs are kept between runs.
+cache=${XDG_CACHE_HOME:-${HOME:-$venv}/.cache}/invseg_jax/tests
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$cache}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 export JAX_PLATFORMS=cpu

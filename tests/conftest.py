@@ -1,6 +1,5 @@
 """Strict JAX, two virtual devices, and the data that the tests share."""
 
-import functools
 import gc
 import os
 
@@ -16,9 +15,12 @@ import jax
 import numpy as np
 import pytest
 
+from invseg_jax.devices import compilation_cache
+from tests.compiling import IN_USE, compile_quickly
 from tests.tiny_run import tiny_config, write_balls
 from tests.trained import train
 
+compile_quickly()
 # Two devices show whether code takes `jax.devices()` for one. A test that needs more (a mesh)
 # starts a process of its own, since the number is fixed once a backend is up.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -50,10 +52,15 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty cache for the whole run, away from what the user has cached."""
+    """An empty cache of data for the whole run, away from what the user has cached.
+
+    Compiled programs go there too, unless JAX_COMPILATION_CACHE_DIR says otherwise: what one test
+    compiled, the next one reads.
+    """
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INVSEG_CACHE", str(folder))
+        compilation_cache.enable()
         yield folder
 
 
@@ -100,15 +107,13 @@ def assert_close() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def once() -> Callable[..., Callable]:
-    """`jax.jit` for what runs once: compiled faster, to slower code."""
-    return functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+def optimised() -> dict[str, bool | int]:
+    """The compiler's options of a program in use, for tests of what its optimiser does."""
+    return IN_USE
 
 
 @pytest.fixture(scope="session")
-def check_layer(
-    once: Callable[..., Callable], assert_close: Callable[..., None]
-) -> Callable[..., None]:
+def check_layer(assert_close: Callable[..., None]) -> Callable[..., None]:
     """Asserts that an invertible layer's three functions fit each other.
 
     Its inverse undoes forward; its pullback gives the input, and the cotangents that `jax.vjp` of
@@ -116,11 +121,11 @@ def check_layer(
     """
 
     def check(layer, params, x, key=None) -> None:
-        @once
+        @jax.jit
         def forward(params, x):
             return layer.forward(params, x, key)
 
-        @once
+        @jax.jit
         def backward(params, x, y, cotangents):
             pulled = layer.pullback(params, y, *cotangents, key)
             _, transpose = jax.vjp(lambda params, x: layer.forward(params, x, key), params, x)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from invseg_jax.data.volumes.nifti import read_volume
-from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
@@ -29,12 +28,6 @@ SMALL = {
     "inference.batch": 1,
     "optimiser.warmup": 1,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """What one test compiled, the next one reads."""
-    compilation_cache.enable()
 
 
 def small(repository: Path, name: str, variant: str) -> Experiment:

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 import pytest
 
-from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
@@ -26,12 +25,6 @@ ARCHIVE = Path(__file__).parent / "fixtures" / "run-0bea707.zip"
 # What that version did with the same configuration: voxels counted as cubes of 1 mm, and a warm-up
 # of 50 steps was cut to half of the run.
 AS_THEN = {"augment.spacing": (1.0, 1.0, 1.0), "optimiser.warmup": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """The same small programs in every test: what one compiled, the next ones read."""
-    compilation_cache.enable()
 
 
 @pytest.fixture

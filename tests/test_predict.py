@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 from invseg_jax.data.prepare import loaded_case, shortage
 from invseg_jax.data.volumes import nifti as nifti_reader
-from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError
 from invseg_jax.evaluation import case_files, prediction, scoring
 from invseg_jax.evaluation.prediction import predict
@@ -19,12 +18,6 @@ from invseg_jax.evaluation.scoring import evaluate
 from tests.nifti_bytes import METRE, MICRON, MM, affine, nifti, save
 from tests.tiny_run import ball, load, tiny_config
 from tests.trained import train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """The same small programs in every test: what one compiled, the next ones read."""
-    compilation_cache.enable()
 
 
 def test_evaluation_scores_the_held_out_cases(balls: Path, trained_run: Path, tmp_path: Path):

@@ -9,7 +9,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.prediction import predict
 from invseg_jax.evaluation.scoring import evaluate
@@ -50,12 +49,6 @@ def experiment() -> Experiment:
         "inference.batch": 1,
     }
     return base_experiment("UNet3D").changed(changes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """What one training compiled, the next one reads."""
-    compilation_cache.enable()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation import prediction, scoring
 from invseg_jax.evaluation.prediction import predict
@@ -30,12 +29,6 @@ SIDES = "the classes left_kidney and right_kidney differ only in their side"
 
 class Stopped(Exception):
     """Instead of compiling, which takes longest."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """The same small programs in every test: what one compiled, the next ones read."""
-    compilation_cache.enable()
 
 
 @pytest.fixture(scope="module")

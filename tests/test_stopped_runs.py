@@ -13,17 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invseg_jax.devices import compilation_cache
 from invseg_jax.segmentation import task
 from invseg_jax.training.log import TrainingLog
 from tests.tiny_run import TINY, command, parameters, tiny_config
 from tests.trained import train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(cache_folder: Path) -> None:
-    """The same small programs in every test: what one compiled, the next ones read."""
-    compilation_cache.enable()
 
 
 def traced_steps(run: Path) -> list[list[int]]:
@@ -103,7 +96,7 @@ def test_a_run_stopped_while_it_validates_is_saved(
 def test_a_killed_process_is_resumed_and_a_stopped_one_saves(
     repository: Path, balls: Path, tmp_path: Path, with_signal: signal.Signals
 ):
-    changes = TINY | {"steps": 300, "save_every": 5, "eval_every": 1000}
+    changes = TINY | {"steps": 80, "save_every": 5, "eval_every": 1000}
     arguments = ["--config", "configs/hippocampus.py", "--data", str(balls)]
     arguments += ["--workdir", str(tmp_path / "run")]
     arguments += [f"--config.{key}={value}" for key, value in changes.items()]
@@ -131,5 +124,5 @@ def test_a_killed_process_is_resumed_and_a_stopped_one_saves(
     assert process.returncode == -signal.SIGKILL
     again = command(*arguments, folder=repository)
     assert again.returncode == 0, again.stderr
-    assert f"resumed from step {saved} of 300" in again.stdout
-    assert (checkpoints / "300").is_dir()
+    assert f"resumed from step {saved} of 80" in again.stdout
+    assert (checkpoints / "80").is_dir()

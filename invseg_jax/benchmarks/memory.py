@@ -115,21 +115,26 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
         options.network_size or (8 if quick else 64),
         tuple(options.channels or ((4, 8) if quick else (32, 64, 128, 256))),
     )
-    for kind, (size, channels) in (("chain", chain), ("network", network)):
-        if kind in options.subjects:
-            if odd := [count for count in channels if count % 2]:
-                raise UserError(
-                    f"{kind}: of {odd[0]} channels the halves differ, and couplings that differ "
-                    "are no loop; give even numbers"
-                )
-            name = "FullInvRes" if kind == "network" else "chain"
-            sides = 2 if kind == "chain" else 1
-            subjects = {depth: Subject(name, size, channels, sides * depth) for depth in depths}
-            try:
-                yield by_depth(subjects, options.precision, device)
-            except ValueError as error:
-                raise UserError(f"{name}: {error}") from error
-    if set(options.subjects) & {"chain", "network"}:
+    asked = {
+        kind: subject
+        for kind, subject in (("chain", chain), ("network", network))
+        if kind in options.subjects
+    }
+    for kind, (_, channels) in asked.items():  # before anything is measured
+        if odd := [count for count in channels if count % 2]:
+            raise UserError(
+                f"{kind}: of {odd[0]} channels the halves differ, and couplings that differ "
+                "are no loop; give even numbers"
+            )
+    for kind, (size, channels) in asked.items():
+        name = "FullInvRes" if kind == "network" else "chain"
+        sides = 2 if kind == "chain" else 1
+        subjects = {depth: Subject(name, size, channels, sides * depth) for depth in depths}
+        try:
+            yield by_depth(subjects, options.precision, device)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+    if asked:
         yield published()
     if "slabs" in options.subjects:
         settings = slabs.defaults(quick)

@@ -4,15 +4,14 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from typing import Any, Protocol
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment.experiment import Experiment
 from invseg_jax.experiment.model import ModelSettings
-from invseg_jax.experiment.section import Section
 from invseg_jax.experiment.values import annotations, fitted, from_text
-from invseg_jax.models import NetworkSettings, names
+from invseg_jax.models import names
 
 
 class _Read(Protocol):
@@ -113,15 +112,3 @@ def unknown(name: str, known: list[str], key: str) -> UserError:
     if similar:
         return UserError(f'{where}: Did you mean "{similar[0]}" instead of "{name}"?')
     return UserError(f'{where}: there is no "{name}"; there are {", ".join(known)}')
-
-
-def setting_names(section: Section | NetworkSettings, key: str = "") -> list[str]:
-    """The dotted names of all settings below a section, in order."""
-    names = []
-    for field in fields(section):
-        full = f"{key}.{field.name}" if key else field.name
-        value = getattr(section, field.name)
-        names += (
-            setting_names(value, full) if isinstance(value, Section | NetworkSettings) else [full]
-        )
-    return names

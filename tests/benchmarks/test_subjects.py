@@ -19,27 +19,27 @@ WAYS = [
 ]
 
 
-def outcome(once, program):
+def outcome(program):
     """The loss and its gradients, of a lowered program run unoptimised."""
-    compiled = program.lower().compile({"xla_backend_optimization_level": 0})
+    compiled = program.lower().compile()
     loss, gradients = compiled(program.model, program.input())
     # The layers, which say how it is evaluated, are no part of the result.
     return loss, nnx.to_pure_dict(nnx.state(gradients[0])), *gradients[1:]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_way_changes_a_gradient(once, assert_close, way):
+def test_no_way_changes_a_gradient(assert_close, way):
     subject = Subject("chain", 3, (4,), 4)
-    plain = outcome(once, subject.build(PLAIN))
-    assert_close(outcome(once, subject.build(way)), plain, relative=1e-4)
+    plain = outcome(subject.build(PLAIN))
+    assert_close(outcome(subject.build(way)), plain, relative=1e-4)
 
 
 @pytest.mark.slow
-def test_no_way_changes_a_gradient_of_a_network(once, assert_close):
+def test_no_way_changes_a_gradient_of_a_network(assert_close):
     subject = Subject("FullInvRes", 4, (4, 8), 2)
-    plain = outcome(once, subject.build(PLAIN))
+    plain = outcome(subject.build(PLAIN))
     way = replace(PLAIN, ordinary=True, group=Group(2, True))
-    assert_close(outcome(once, subject.build(way)), plain, relative=1e-4)
+    assert_close(outcome(subject.build(way)), plain, relative=1e-4)
 
 
 def test_a_depth_that_is_not_groups_is_refused():

@@ -1,12 +1,13 @@
 """Other values for settings, by dotted names."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
 
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import DataSettings, EmbeddedSettings, ModelSettings, base_experiment
-from invseg_jax.experiment.changes import changed_by_text, setting_names
+from invseg_jax.experiment.changes import changed_by_text
 from invseg_jax.inference.network import build_model
 
 BASE = base_experiment()
@@ -121,8 +122,16 @@ def test_a_section_that_is_not_there_begins_with_its_defaults():
     assert found == EmbeddedSettings(subjects=3)
 
 
-def test_the_names_of_all_settings():
-    names = setting_names(BASE)
+def test_every_setting_can_be_changed_by_its_name():
+    def names_below(section: Any, key: str = "") -> list[str]:
+        names = []
+        for field in fields(section):
+            value = getattr(section, field.name)
+            below = names_below(value, f"{key}{field.name}.") if is_dataclass(value) else []
+            names += below or [f"{key}{field.name}"]
+        return names
+
+    names = names_below(BASE)
     assert {"seed", "data.preprocess.spacing", "model.settings.channels"} <= set(names)
     assert "data" not in names and len(set(names)) == len(names) > 80
     same: dict[str, Any] = {}

@@ -55,10 +55,10 @@ def test_scale_is_of_the_last_convolution_alone(assert_close):
     assert_close(small(x), 0.25 * whole(x))
 
 
-def test_dropout_in_the_branch_needs_a_rate_and_a_key(once):
+def test_dropout_in_the_branch_needs_a_rate_and_a_key():
     x, keys = random((1, 2, 2, 2, 8)), [jax.random.key(i) for i in range(2)]
-    without = once(ResidualBranch(8, 8, rngs=nnx.Rngs(0)).__call__)
-    branch = once(ResidualBranch(8, 8, dropout=0.5, rngs=nnx.Rngs(0)).__call__)
+    without = jax.jit(ResidualBranch(8, 8, rngs=nnx.Rngs(0)).__call__)
+    branch = jax.jit(ResidualBranch(8, 8, dropout=0.5, rngs=nnx.Rngs(0)).__call__)
     np.testing.assert_array_equal(without(x, keys[0]), without(x))
     np.testing.assert_array_equal(branch(x), without(x))
     np.testing.assert_array_equal(branch(x, keys[0]), branch(x, keys[0]))

@@ -38,11 +38,11 @@ def three(convolution, x, kernel, dy):
 @example(batch=1, size=(1, 1, 1), features=(1, 1))
 @example(batch=2, size=(1, 4, 3), features=(1, 3))
 @example(batch=1, size=(5, 2, 7), features=(3, 1))
-def test_against_the_compiler_s(once, assert_close, batch, size, features):
+def test_against_the_compiler_s(assert_close, batch, size, features):
     a, b = features
     x, kernel, dy = random((batch, *size, a)), random((3, 3, a, 3, b), 1), random((batch, *size, b))
-    expected = once(lambda *args: three(reference, *args))(x, kernel, dy)
-    got = once(lambda *args: three(conv3x3x3, *args))(x, kernel, dy)
+    expected = jax.jit(lambda *args: three(reference, *args))(x, kernel, dy)
+    got = jax.jit(lambda *args: three(conv3x3x3, *args))(x, kernel, dy)
     assert_close(got, expected, least=1.0)
 
 
@@ -51,16 +51,16 @@ def rounded(*arrays):
 
 
 @pytest.mark.parametrize("size", [(4, 5, 3), (1, 2, 2)])
-def test_bfloat16_factors_are_summed_in_float32(once, assert_close, size):
+def test_bfloat16_factors_are_summed_in_float32(assert_close, size):
     x, kernel, dy = random((2, *size, 40)), random((3, 3, 40, 3, 2), 1), random((2, *size, 2), 2)
-    got = once(lambda *args: three(lambda *a: conv3x3x3(*a, "bfloat16"), *args))(x, kernel, dy)
-    exact = once(lambda *args: three(reference, *args))(*rounded(x, kernel, dy))
+    got = jax.jit(lambda *args: three(lambda *a: conv3x3x3(*a, "bfloat16"), *args))(x, kernel, dy)
+    exact = jax.jit(lambda *args: three(reference, *args))(*rounded(x, kernel, dy))
     assert_close(got, exact)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("size", "slabs"), [(1, 1), (3, 1), (3, 2), (3, 6), (1, 4)])
-def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs):
+def test_the_path_of_other_platforms(assert_close, precision, size, slabs):
     x, dy, stream = random((2, 6, 8, 2)), random((2, 6, 8, 3), 2), random((2, 6, 8, 3), 3)
     kernel = random((size, size, 2, size, 3), 1)
 
@@ -72,7 +72,7 @@ def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs)
         return cotangent, cotangent.sum(axis=tuple(range(1, piece.ndim - 1)))
 
     def both(path, **more):
-        @once
+        @jax.jit
         def call(x, kernel, dy, stream):
             how = dict(width=2, prepare=prepare, precision=precision, **more)
             y = path.forward(x, kernel, **how)
@@ -91,22 +91,24 @@ def test_the_path_of_other_platforms(once, assert_close, precision, size, slabs)
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_in_a_stream_s_place(once, depth, size):
+def test_in_a_stream_s_place(depth, size):
     x, stream, dy = (random((2, depth, 12, c), i) for i, c in enumerate((2, 5, 5)))
     kernel = random((size, size, 2, size, 5), 2)
 
     def into(stream):
         return Accumulator(stream, jnp.subtract)
 
-    whole = once(lambda x, kernel, stream: stream - plane_conv.forward(x, kernel, 3))
+    whole = jax.jit(lambda x, kernel, stream: stream - plane_conv.forward(x, kernel, 3))
     expected = whole(x, kernel, stream)
-    got = once(lambda x, kernel, stream: plane_conv.forward(x, kernel, 3, into=into(stream)))
+    got = jax.jit(lambda x, kernel, stream: plane_conv.forward(x, kernel, 3, into=into(stream)))
     np.testing.assert_array_equal(got(x, kernel, stream), expected)
 
-    pull = once(lambda x, kernel, stream: plane_conv.gradients(x, kernel, dy, 3, into=into(stream)))
+    pull = jax.jit(
+        lambda x, kernel, stream: plane_conv.gradients(x, kernel, dy, 3, into=into(stream))
+    )
     *gradients, result = pull(x, kernel, stream)
     np.testing.assert_array_equal(result, expected)
-    *alone, nothing = once(lambda x, kernel: plane_conv.gradients(x, kernel, dy, 3))(x, kernel)
+    *alone, nothing = jax.jit(lambda x, kernel: plane_conv.gradients(x, kernel, dy, 3))(x, kernel)
     assert nothing is None
     jax.tree.map(np.testing.assert_array_equal, gradients, alone)
 
@@ -135,9 +137,9 @@ def test_a_stream_is_never_copied(size):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_moments_by_planes(once, depth):
+def test_moments_by_planes(depth):
     x = random((2, depth, 12, 5)) + 1000.0
-    mean, variance = once(plane_conv.moments)(x)
+    mean, variance = jax.jit(plane_conv.moments)(x)
     wide = np.asarray(x, np.float64)
     np.testing.assert_allclose(mean, wide.mean(axis=(1, 2)), rtol=1e-6)
     np.testing.assert_allclose(variance, wide.var(axis=(1, 2)), rtol=1e-4)

@@ -67,12 +67,12 @@ def kernel_of(conv: Conv, dims: int) -> jax.Array:
 
 @settings(max_examples=8, phases=PHASES)
 @given(space=spaces(4), batch=st.integers(1, 2), channels=st.integers(1, 3), out=st.integers(1, 3))
-def test_convolution_is_the_compiler_s(once, assert_close, space, batch, channels, out):
+def test_convolution_is_the_compiler_s(assert_close, space, batch, channels, out):
     dims = len(space)
     conv, x = Conv(channels, out, dims=dims, rngs=nnx.Rngs(0)), random((batch, *space, channels))
     assert conv.kernel[...].size == 3**dims * channels * out
 
-    @once
+    @jax.jit
     def both(conv, x):
         def compiler(conv, x):
             kernel = kernel_of(conv, dims)
@@ -91,11 +91,11 @@ def test_convolution_is_the_compiler_s(once, assert_close, space, batch, channel
 
 @settings(max_examples=6, phases=PHASES)
 @given(space=spaces(4), batch=st.integers(1, 2), channels=st.integers(1, 3))
-def test_branch_is_norm_activation_convolution(once, assert_close, space, batch, channels):
+def test_branch_is_norm_activation_convolution(assert_close, space, batch, channels):
     branch = ResidualBranch(channels, 2, dims=len(space), groups=1, rngs=nnx.Rngs(0))
     x = random((batch, *space, channels))
 
-    @once
+    @jax.jit
     def both(branch, x):
         normal = branch.norms[0](x)
         return branch(x), branch.convs[0](jnp.where(normal > 0, normal, 0.01 * normal))
@@ -135,14 +135,14 @@ def test_the_bits_come_back_in_fixed_point(blocks, batch, features):
 
 @pytest.mark.parametrize("stream", ["float32", pytest.param("fixed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("space", [(6,), (4, 6)])
-def test_three_memories_one_gradient(once, assert_close, space, stream):
+def test_three_memories_one_gradient(assert_close, space, stream):
     features = 3
     x = random((2, *space, features))
 
     def pulled(memory):
         trunk = u(len(space), features, Execution(memory=memory, stream=stream))
 
-        @once
+        @jax.jit
         def pull(trunk, x):
             (y, taps), transpose = jax.vjp(lambda trunk, x: trunk(x), trunk, x)
             dtrunk, dx = transpose((jnp.cos(y), {"deep": jnp.sin(taps["deep"])}))

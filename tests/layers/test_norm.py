@@ -39,14 +39,14 @@ def formula(x, norm):
     features=st.integers(1, 6),
     groups=st.integers(1, 4),
 )
-def test_against_the_formula(once, batch, size, features, groups):
+def test_against_the_formula(batch, size, features, groups):
     norm, x = norm_of(features, groups), random((batch, *size, features), 2)
     assert features % norm.groups == 0 and norm.groups <= groups
-    np.testing.assert_allclose(once(norm.__call__)(x), formula(x, norm), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(norm.__call__)(x), formula(x, norm), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("features", "groups"), [(6, 3), (4, 1), (5, 5)])
-def test_values_and_gradients_are_flax_s(once, assert_close, features, groups):
+def test_values_and_gradients_are_flax_s(assert_close, features, groups):
     norm, x = norm_of(features, groups), random((2, 3, 1, 4, features), 2)
     flax = nnx.GroupNorm(
         features, groups, epsilon=norm.epsilon, use_fast_variance=False, rngs=nnx.Rngs(0)
@@ -55,7 +55,7 @@ def test_values_and_gradients_are_flax_s(once, assert_close, features, groups):
     flax.scale[...], flax.bias[...] = norm.scale[...], norm.offset[...]
     dy = random(x.shape, 3)
 
-    @once
+    @jax.jit
     def pull(module, x):
         y, transpose = jax.vjp(lambda module, x: module(x), module, x)
         return y, *transpose(dy)

@@ -56,13 +56,13 @@ def pull(function, x, norm, conv, mask, dy):
     return y, dx, nnx.state(dnorm), nnx.state(dconv)
 
 
-def compare(once, assert_close, function, shape, features, out, groups, size):
+def compare(assert_close, function, shape, features, out, groups, size):
     x = 0.5 + random((*shape, features), 2)
     norm, conv = modules(features, out, groups, size)
     mask = jnp.ones((shape[0], features)).at[0, 0].set(0.0)
     dy = random((*shape, out), 3)
-    expected = once(lambda *args: pull(written_apart, *args))(x, norm, conv, mask, dy)
-    got = once(lambda *args: pull(function, *args))(x, norm, conv, mask, dy)
+    expected = jax.jit(lambda *args: pull(written_apart, *args))(x, norm, conv, mask, dy)
+    got = jax.jit(lambda *args: pull(function, *args))(x, norm, conv, mask, dy)
     assert_close(got, expected, relative=2e-5, least=1.0)
 
 
@@ -74,19 +74,19 @@ def compare(once, assert_close, function, shape, features, out, groups, size):
     size=st.sampled_from([1, 3]),
 )
 def test_values_and_gradients_are_those_of_the_three_written_apart(
-    once, assert_close, shape, features, groups, size
+    assert_close, shape, features, groups, size
 ):
-    compare(once, assert_close, in_one(), shape, features, 2, groups, size)
+    compare(assert_close, in_one(), shape, features, 2, groups, size)
 
 
 @pytest.mark.parametrize(("size", "slabs"), [(3, 1), (3, 2), (3, 3), (3, 6), (1, 3)])
-def test_slabs_on_other_platforms(once, assert_close, monkeypatch, size, slabs):
+def test_slabs_on_other_platforms(assert_close, monkeypatch, size, slabs):
     elsewhere(monkeypatch)
-    compare(once, assert_close, in_one(slabs), (2, 6, 3, 4), 4, 3, 2, size)
+    compare(assert_close, in_one(slabs), (2, 6, 3, 4), 4, 3, 2, size)
 
 
 @pytest.mark.parametrize("there", [None, 1, 3])
-def test_onto_a_stream_and_back(once, assert_close, monkeypatch, there):
+def test_onto_a_stream_and_back(assert_close, monkeypatch, there):
     """On this platform, and with slabs as on a GPU: value and gradients of the one function."""
     if there is not None:
         elsewhere(monkeypatch)
@@ -100,47 +100,51 @@ def test_onto_a_stream_and_back(once, assert_close, monkeypatch, there):
     def pulled(x, norm, conv):
         return preactivated_conv_pullback(Planes.of(x), norm, conv, mask, how, into, Planes.of(dy))
 
-    put, dx, dnorm, dconv = once(pulled)(x, norm, conv)
-    expected = once(lambda *args: pull(in_one(how.slabs), *args))(x, norm, conv, mask, dy)
+    put, dx, dnorm, dconv = jax.jit(pulled)(x, norm, conv)
+    expected = jax.jit(lambda *args: pull(in_one(how.slabs), *args))(x, norm, conv, mask, dy)
     got = -(put.volume - stream), dx.volume, nnx.state(dnorm), nnx.state(dconv)
     assert_close(got, expected, relative=1e-5, least=1.0)
 
-    evaluated = once(
+    evaluated = jax.jit(
         lambda x, norm, conv: preactivated_conv_into(Planes.of(x), norm, conv, mask, how, into)
     )(x, norm, conv)
     np.testing.assert_array_equal(evaluated.rows, put.rows)
 
 
-def test_more_slabs_take_less_memory_there(once, monkeypatch):
+def test_more_slabs_take_less_memory_there(monkeypatch):
     elsewhere(monkeypatch)
     norm, conv = modules(8, 8, 2)
     x = jax.ShapeDtypeStruct((1, 16, 16, 16, 8), jnp.float32)
     mask = jax.ShapeDtypeStruct((1, 8), jnp.float32)
 
     def temporaries(slabs):
-        program = once(lambda *args: pull(in_one(slabs), *args))
-        return program.lower(x, norm, conv, mask, x).compile().memory_analysis().temp_size_in_bytes
+        program = jax.jit(lambda *args: pull(in_one(slabs), *args))
+        analysis = program.lower(x, norm, conv, mask, x).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporaries(8) < 0.7 * temporaries(1)
 
 
-def test_on_cpus_only_planes_are_held_beside_input_and_output(once):
+def test_on_cpus_only_planes_are_held_beside_input_and_output():
     norm, conv = modules(8, 8, 2)
     x = jax.ShapeDtypeStruct((1, 64, 8, 8, 8), jnp.float32)
     mask = jax.ShapeDtypeStruct((1, 8), jnp.float32)
     volume = 64 * 8 * 8 * 8 * 4
 
     def temporaries(function):
-        program = once(lambda *args: pull(function, *args))
-        return program.lower(x, norm, conv, mask, x).compile().memory_analysis().temp_size_in_bytes
+        program = jax.jit(lambda *args: pull(function, *args))
+        analysis = program.lower(x, norm, conv, mask, x).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporaries(in_one()) < 1.5 * volume < temporaries(written_apart)
 
 
-def test_the_statistics_do_not_depend_on_the_batch(once):
+def test_the_statistics_do_not_depend_on_the_batch():
     norm, conv = modules(4, 3, 2)
     x, mask = random((3, 2, 3, 2, 4)), jnp.ones((3, 4))
-    call = once(in_one())
+    call = jax.jit(in_one())
     alone = jnp.concatenate([call(x[i : i + 1], norm, conv, mask[:1]) for i in range(3)])
     np.testing.assert_allclose(call(x, norm, conv, mask), alone, rtol=1e-5, atol=1e-6)
 

@@ -28,9 +28,7 @@ def flat(tree) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def check_gradients(
-    once: Callable[..., Callable], assert_close: Callable[..., None]
-) -> Callable[..., None]:
+def check_gradients(assert_close: Callable[..., None]) -> Callable[..., None]:
     """Asserts that a network has the same outputs and gradients as reversible and as plain.
 
     To 1e-5 of each tensor's largest value; with `whole`, for shapes that come as they may, to 1e-5
@@ -40,7 +38,7 @@ def check_gradients(
     """
 
     def check(network: Callable[..., Any], x, key, *, whole: bool = False, **settings) -> None:
-        call = once(pull)
+        call = jax.jit(pull)
         plain = call(network(execution=Execution(memory="plain"), **settings), x, key)
         reversible = call(network(execution=Execution(memory="reversible"), **settings), x, key)
         if not whole:

@@ -47,7 +47,7 @@ def test_sizes_that_fit_are_known_beforehand(levels):
                 model.output_size([size])
 
 
-def test_one_level_is_two_valid_convolutions(once):
+def test_one_level_is_two_valid_convolutions():
     model = network(channels=(4,), batch_norm=False)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 7, 6, 8, 2)), jnp.float32)
     y = x
@@ -56,14 +56,14 @@ def test_one_level_is_two_valid_convolutions(once):
         dimensions = ("NDHWC", "DHWIO", "NDHWC")
         y = lax.conv_general_dilated(y, kernel, (1, 1, 1), "VALID", dimension_numbers=dimensions)
         y = jnp.maximum(y, 0)
-    np.testing.assert_allclose(once(model.__call__)(x), model.end(y), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model.__call__)(x), model.end(y), rtol=1e-4, atol=1e-5)
 
 
-def test_tiles_give_what_the_whole_volume_gives(once):
+def test_tiles_give_what_the_whole_volume_gives():
     # Statistics of a tile are not those of a volume: without normalisation.
     model = network(batch_norm=False)
     image = np.random.default_rng(0).normal(size=(8, 12, 6, 2)).astype(np.float32)
-    call = once(model.__call__)
+    call = jax.jit(model.__call__)
     tiles = sliding_window(
         call, image, patch=(4, 4, 4), classes=3, overlap=0.0, margin=model.margin
     )

@@ -67,13 +67,13 @@ def test_reversible_has_the_gradients_of_plain_whatever_the_shape(
     )
 
 
-def test_each_sequence_is_a_bijection(once, assert_close):
+def test_each_sequence_is_a_bijection(assert_close):
     model = network(channels=(5, 6), couplings=(2, 1), decoder_couplings=(3, 2))
     for sequence, features in ((model.decoder[0], 5), (model.encoder[1], 6)):
         x = random((2, 3, 2, 4, features))
-        y, _ = once(sequence.__call__)(x)
+        y, _ = jax.jit(sequence.__call__)(x)
         assert np.abs(y - x).max() > 0.1
-        assert_close(once(sequence.inverse)(y), x)
+        assert_close(jax.jit(sequence.inverse)(y), x)
 
 
 def test_shapes_at_odd_sizes():
@@ -98,9 +98,9 @@ def test_couplings_of_encoder_and_decoder():
     assert kernels(couplings=(1, 3), decoder_couplings=2) == [1, 3, 2, 2]
 
 
-def test_dropout_needs_a_key(once):
+def test_dropout_needs_a_key():
     model, x = network(dropout=0.5), random((1, 4, 4, 4, 2))
-    call = once(model.__call__)
+    call = jax.jit(model.__call__)
     one, other = (call(x, jax.random.key(seed)) for seed in (0, 1))
     np.testing.assert_array_equal(call(x, jax.random.key(0)), one)
     assert (one != other).any() and (one != call(x)).any()

@@ -63,16 +63,16 @@ def test_shapes_at_odd_sizes():
     assert [a.shape for a in outputs.auxiliary] == [(2, 7, 4, 5, 3), (2, 4, 2, 3, 3)]
 
 
-def test_one_level(once):
+def test_one_level():
     model, x = network(channels=(4,)), random((1, 3, 1, 5, 2))
     assert len(model.ups) == 0
-    assert once(model.__call__)(x).shape == (1, 3, 1, 5, 3)
+    assert jax.jit(model.__call__)(x).shape == (1, 3, 1, 5, 3)
 
 
-def test_remat_has_the_gradients_of_plain(once, assert_close):
+def test_remat_has_the_gradients_of_plain(assert_close):
     x = random((2, 5, 4, 7, 2))
 
-    @once
+    @jax.jit
     def pull(model, x):
         y, transpose = jax.vjp(lambda model, x: tuple(model.outputs(x)), model, x)
         dmodel, dx = transpose(jax.tree.map(jnp.cos, y))
@@ -82,9 +82,9 @@ def test_remat_has_the_gradients_of_plain(once, assert_close):
     assert_close(pull(network(auxiliary=1, execution=Execution(memory="remat")), x), plain)
 
 
-def test_examples_do_not_see_each_other(once, assert_close):
+def test_examples_do_not_see_each_other(assert_close):
     model, x = network(), random((2, 4, 4, 4, 2))
-    call = once(model.__call__)
+    call = jax.jit(model.__call__)
     assert_close(call(x)[1:], call(x[1:]))
 
 

@@ -62,7 +62,7 @@ def trunk(channels, count, skip=1, arithmetic: Arithmetic = FLOAT):
     batch=st.integers(1, 2),
     dropout=st.booleans(),
 )
-def test_three_memories_one_gradient(once, assert_close, channels, count, batch, dropout):
+def test_three_memories_one_gradient(assert_close, channels, count, batch, dropout):
     layer, params = trunk(channels, count)
     x = random((batch, 3, 1, 2, channels), 7)
     key = jax.random.key(3) if dropout else None
@@ -72,7 +72,7 @@ def test_three_memories_one_gradient(once, assert_close, channels, count, batch,
         return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
 
     def gradient(memory):
-        call = once(jax.value_and_grad(loss, argnums=(0, 1)), static_argnames="memory")
+        call = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), static_argnames="memory")
         return call(params, x, key, memory=memory)
 
     plain = gradient("plain")
@@ -115,7 +115,7 @@ def test_reversible_keeps_the_output_whatever_the_depth():
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_close, count):
+def test_fixed_point_has_the_gradient_of_rounding_straight_through(assert_close, count):
     x, key = random((2, 3, 1, 2, 6), 7), jax.random.key(3)
 
     def gradient(memory, arithmetic):
@@ -125,7 +125,7 @@ def test_fixed_point_has_the_gradient_of_rounding_straight_through(once, assert_
             y, taps = run(layer, params, x, key, memory=memory)
             return jnp.sin(y).sum() + (taps["inner"] ** 3).sum()
 
-        return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
 
     expected = gradient("plain", StraightThrough())
     assert_close(gradient("reversible", FixedPoint()), expected, least=1.0)
@@ -178,7 +178,7 @@ def test_an_overflow_reaches_the_output_and_the_gradient(arithmetic):
 
 @pytest.mark.parametrize("memory", get_args(Memory))
 @pytest.mark.parametrize("fixed", [False, True])
-def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
+def test_a_loop_gives_what_a_chain_gives(assert_close, memory, fixed):
     exact = FixedPoint() if memory == "reversible" else StraightThrough()
     arithmetic = exact if fixed else FLOAT
     params = ((), random((4, 3, 3)), ())
@@ -196,8 +196,8 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
         assert ("length=4" in str(jax.make_jaxpr(pull)(params, x))) is scan
         numbers = arithmetic.encode(x)
         y, _ = layer.forward(params, numbers, key)
-        back = once(layer.inverse)(params, y, key)
-        return once(pull)(params, x), back
+        back = jax.jit(layer.inverse)(params, y, key)
+        return jax.jit(pull)(params, x), back
 
     (looped, looped_back), (written, written_back) = gradient(True), gradient(False)
     assert_close(looped, written)
@@ -208,7 +208,7 @@ def test_a_loop_gives_what_a_chain_gives(once, assert_close, memory, fixed):
 
 @pytest.mark.parametrize("memory", get_args(Memory))
 @pytest.mark.parametrize("space", [(2, 1, 3), (2, 3)])
-def test_taps_in_a_loop_come_out_stacked(once, assert_close, memory, space):
+def test_taps_in_a_loop_come_out_stacked(assert_close, memory, space):
     """The gradient through them is that of a chain with a tap of its own behind each layer."""
     mixing, key = Orthogonal(lambda turns: turns), jax.random.key(1)
     weights, x = random((3, 1, 1, 2, 2)), random((2, *space, 4), 5)
@@ -221,7 +221,7 @@ def test_taps_in_a_loop_come_out_stacked(once, assert_close, memory, space):
             assert tapped.shape == scale.shape
             return jnp.sin(y).sum() + (scale * tapped**2).sum()
 
-        return once(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
 
     single = [Chain((mixing, Tap(f"t{i}"))) for i in range(3)]
     value, (dparams, dx) = gradient(
@@ -276,7 +276,7 @@ def composed(arithmetic: Arithmetic, scan: bool):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_the_inverse_of_a_composition_is_run_in_every_memory(once, assert_close, scan):
+def test_the_inverse_of_a_composition_is_run_in_every_memory(assert_close, scan):
     layer, params = composed(FLOAT, scan)
     x, key = random((2, 2, 1, 3, 5), 8), jax.random.key(1)
 
@@ -285,7 +285,7 @@ def test_the_inverse_of_a_composition_is_run_in_every_memory(once, assert_close,
 
     def gradient(memory):
         pull = jax.value_and_grad(value(Inverse(layer), memory), argnums=(0, 1))
-        return once(pull)(params, x)
+        return jax.jit(pull)(params, x)
 
     def checkpoints(layer, memory):
         program = str(jax.make_jaxpr(value(layer, memory))(params, x))
@@ -300,13 +300,13 @@ def test_the_inverse_of_a_composition_is_run_in_every_memory(once, assert_close,
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_the_inverse_of_a_composition_keeps_the_bits(once, scan):
+def test_the_inverse_of_a_composition_keeps_the_bits(scan):
     """And nothing but its output, as the composition does."""
     numbers = FixedPoint()
     layer, params = composed(numbers, scan)
     x, key = numbers.encode(random((2, 2, 1, 3, 5), 8)), jax.random.key(1)
 
-    @once
+    @jax.jit
     def there_and_back(params, x):
         y, _ = Inverse(layer).forward(params, x, key)
         return Inverse(layer).pullback(params, y, random(x.shape, 9), {}, key)[0]

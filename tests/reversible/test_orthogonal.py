@@ -95,12 +95,12 @@ def test_inverse_and_pullback_fit_forward(check_layer, groups, size, shape, seed
     bits=st.integers(4, 20),
     seed=st.integers(0, 2**16),
 )
-def test_in_fixed_point_the_inverse_gives_the_same_bits(once, groups, size, bits, seed):
+def test_in_fixed_point_the_inverse_gives_the_same_bits(groups, size, bits, seed):
     numbers = FixedPoint(bits)
     layer, turns = Orthogonal(same, numbers), turns_of(groups, size, 3, seed)
     x = numbers.encode(random((2, 3, 2, 2, groups * size), seed + 9))
-    y, _ = once(lambda turns, x: layer.forward(turns, x))(turns, x)
-    back = once(lambda turns, y: layer.inverse(turns, y))(turns, y)
+    y, _ = jax.jit(lambda turns, x: layer.forward(turns, x))(turns, x)
+    back = jax.jit(lambda turns, y: layer.inverse(turns, y))(turns, y)
     np.testing.assert_array_equal(back, x)
     exact, _ = Orthogonal(same).forward(turns, numbers.decode(x))
     # Nine roundings, each of half a step, turned on by shears of some size.
@@ -108,14 +108,14 @@ def test_in_fixed_point_the_inverse_gives_the_same_bits(once, groups, size, bits
     np.testing.assert_allclose(numbers.decode(y), exact, atol=300 * scale**3 * 2.0**-bits + 1e-4)
 
 
-def test_fixed_point_pullback_is_that_of_rounding_straight_through(once, assert_close):
+def test_fixed_point_pullback_is_that_of_rounding_straight_through(assert_close):
     turns, dy = turns_of(2, 5, 2), random((1, 3, 2, 2, 10), 5)
     numbers, plain = FixedPoint(), StraightThrough()
     x = plain.encode(random((1, 3, 2, 2, 10), 4))
     _, transpose = jax.vjp(lambda p, x: Orthogonal(same, plain).forward(p, x)[0], turns, x)
     dturns, dx = transpose(dy)
 
-    @once
+    @jax.jit
     def there_and_back(turns, x, dy):
         layer = Orthogonal(same, numbers)
         y, _ = layer.forward(turns, numbers.encode(x))

@@ -67,21 +67,21 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_do_to_planes_what_they_do_to_volumes(once, assert_close, name):
+def test_layers_do_to_planes_what_they_do_to_volumes(assert_close, name):
     (layer, params), x = LAYERS[name], volume(4)
-    y, taps = once(lambda params, x: layer.forward(params, x))(params, x)
-    flat_y, flat_taps = once(lambda params, x: layer.forward(params, x))(params, Planes.of(x))
+    y, taps = jax.jit(lambda params, x: layer.forward(params, x))(params, x)
+    flat_y, flat_taps = jax.jit(lambda params, x: layer.forward(params, x))(params, Planes.of(x))
     assert isinstance(flat_y, Planes)
     assert_close(unflattened((flat_y, flat_taps)), (y, taps), relative=1e-6)
 
     dy, dtaps = jax.tree.map(jnp.ones_like, (y, dict(taps)))
-    pulled = once(lambda params, y, dy, dtaps: layer.pullback(params, y, dy, dtaps))
+    pulled = jax.jit(lambda params, y, dy, dtaps: layer.pullback(params, y, dy, dtaps))
     expected = pulled(params, y, dy, dtaps)
     got = pulled(params, flat_y, *flattened((dy, dtaps)))
     assert_close(unflattened(got), expected, relative=1e-6)
 
 
-def test_in_place_where_the_stream_is_planes(once, assert_close):
+def test_in_place_where_the_stream_is_planes(assert_close):
     """Called inside of a reversible run, with planes, and nowhere else."""
     seen = []
 
@@ -106,7 +106,7 @@ def test_in_place_where_the_stream_is_planes(once, assert_close):
         def value(params, x):
             return jnp.square(run(layer(in_place), params, x, memory=memory)[0]).sum()
 
-        return once(jax.value_and_grad(value, (0, 1)))(params, x)
+        return jax.jit(jax.value_and_grad(value, (0, 1)))(params, x)
 
     plain = loss("plain", InPlace(evaluate, pullback))
     assert not seen

@@ -24,10 +24,9 @@ SIZE = (8, 8, 8)
 
 
 def tiny_experiment(latent: int) -> Experiment:
-    return base_experiment("FullInvRes").changed(
+    return base_experiment("UNet3D").changed(
         {
             "model.settings.channels": (4, 8),
-            "model.settings.couplings": 1,
             "model.settings.groups": 2,
             "data.patch": SIZE,
             "vae.latent": latent,
@@ -76,9 +75,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[CachedCase]:
 
 
 def test_the_terms_are_those_of_the_training_on_the_central_patches(
-    network: Network, cases: list[CachedCase], once
+    network: Network, cases: list[CachedCase]
 ):
-    @once
+    @jax.jit
     def terms_of(params: Any, image: jax.Array, number: int) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.key(0), number)
         vae = nnx.merge(network.graph, params).outputs(image, key).vae
@@ -116,12 +115,12 @@ def test_a_network_without_the_branch_has_no_terms(cases: list[CachedCase]):
 
 
 def test_held_out_cases_come_back_better_after_some_steps(
-    network: Network, cases: list[CachedCase], once
+    network: Network, cases: list[CachedCase]
 ):
     optimiser = optax.adam(1e-2)
     objective = SegmentationObjective.build(tiny_experiment(latent=8), network.graph, 1)
     objective = objective.with_augmentation(Augmentation.off())
-    step = once(make_step(objective.loss, optimiser, average=0.9))
+    step = jax.jit(make_step(objective.loss, optimiser, average=0.9))
     state = first_state(network.params, optimiser, seed=0)
     before, history = mean_reconstruction(network, cases), []
     for number in range(60):
@@ -133,5 +132,5 @@ def test_held_out_cases_come_back_better_after_some_steps(
         rest = row["loss"] - row["reconstruction"] - 0.1 * row["kl"]
         assert 0 < rest < 4  # Dice and cross-entropy
     after = mean_reconstruction(network.with_params(state.averaged), cases)
-    assert after["reconstruction"] < 0.7 * before["reconstruction"]
+    assert after["reconstruction"] < 0.75 * before["reconstruction"]
     assert 0 < after["kl"] < np.inf

@@ -52,7 +52,7 @@ def test_shapes_are_those_of_the_arrays(program: TrainingProgram):
 
 
 def test_what_is_compiled_for_shapes_runs_on_arrays(program: TrainingProgram):
-    compiled = program.compile({"xla_backend_optimization_level": 0})
+    compiled = program.compile()
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.normal(size=(2, 4, 5, 6, 2)).astype(np.float32),
