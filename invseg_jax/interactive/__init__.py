@@ -1,0 +1,1 @@
+"""Interactive segmentation: prompts on a slice, carried through the volume."""
