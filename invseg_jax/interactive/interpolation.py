@@ -1,8 +1,8 @@
 """The volume between a few marked slices, by interpolating signed distances.
 
 A person has this without any trained network; Slicer and ITK-SNAP do it between marked slices. With
-`d(z)` the distance of a voxel to the border of the mask of slice z, in mm, positive inside, the voxel
-belongs to the object between the marked slices a and b where
+`d(z)` the distance of a voxel to the border of the mask of slice z, in mm, positive inside, the
+voxel belongs to the object between the marked slices a and b where
 
     (b - z) d(a) + (z - a) d(b) > 0
 
