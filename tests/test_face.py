@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import invseg_jax as iv
+from invseg_jax.data.volumes.nifti import volume_limit
 from tests import tiny_run
 
-CHANGES = tiny_run.TINY | {"optimiser.warmup": 1}
+CHANGES = tiny_run.TINY | {"optimiser.warmup": 1, "data.max_bytes": 1 << 20}
 
 
 def state_of_the_process() -> dict[str, object]:
@@ -27,6 +28,7 @@ def state_of_the_process() -> dict[str, object]:
         "signals": [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)],
         "gc": gc.get_threshold(),
         "hook": sys.unraisablehook,
+        "limit": volume_limit(),
     }
 
 

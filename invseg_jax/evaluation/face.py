@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from invseg_jax.data.volumes.nifti import limit_given_back
 from invseg_jax.errors import arguments_named
 from invseg_jax.evaluation.scoring import evaluate as _evaluate
 from invseg_jax.files.json_values import JsonObject
@@ -35,7 +36,7 @@ def evaluate(
         UserError: no trained run, no such data, data of other classes or modalities, or no case in
             the split.
     """
-    with arguments_named():
+    with arguments_named(), limit_given_back():
         return _evaluate(
             Path(workdir),
             None if output is None else Path(output),

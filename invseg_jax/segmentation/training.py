@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from invseg_jax.data.volumes.nifti import limit_given_back
 from invseg_jax.errors import arguments_named
 from invseg_jax.experiment import Experiment
 from invseg_jax.inference.trained_run import SegmentationRun
@@ -36,7 +37,7 @@ def train(
         UserError: a fault of the experiment or of the data, and nothing in `workdir` is changed; or
             in the course of training, a loss that is not finite, or a disk that is full.
     """
-    with arguments_named():
+    with arguments_named(), limit_given_back():
         return _train(experiment, Path(workdir), None if data is None else str(data), say)
 
 

@@ -9,8 +9,10 @@ the file before a voxel is touched.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,16 @@ def limit_volumes(max_bytes: int) -> None:
     if max_bytes < 1:
         raise UserError(f"a volume may take {max_bytes} bytes: give at least 1")
     _limit = max_bytes
+
+
+@contextlib.contextmanager
+def limit_given_back() -> Iterator[None]:
+    """Whatever `limit_volumes` sets in the block holds until the end of the block."""
+    before = _limit
+    try:
+        yield
+    finally:
+        limit_volumes(before)
 
 
 def volume_limit() -> int:
