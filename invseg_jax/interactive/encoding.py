@@ -120,5 +120,5 @@ def _stroke(points: np.ndarray, size: int, radius: float) -> np.ndarray:
         canvas[rows[inside], columns[inside]] = False
     if canvas.all():
         return np.zeros((size, size), bool)  # there is no line to be near to
-    near = ndimage.distance_transform_edt(canvas) <= radius
+    near = np.asarray(ndimage.distance_transform_edt(canvas)) <= radius
     return near[margin:-margin, margin:-margin]

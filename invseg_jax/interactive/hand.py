@@ -81,7 +81,7 @@ class Hand:
         inside of the part.
         """
         part = _largest(mask)
-        depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+        depth = np.asarray(ndimage.distance_transform_edt(np.pad(part, 1)))[1:-1, 1:-1]
         cost = np.where(part, 1 / np.maximum(depth, 0.5) ** 2, -1.0)
         inside = np.argwhere(part)
         first = inside[rng.choice(len(inside), p=depth[part] / depth[part].sum())]
@@ -149,16 +149,16 @@ def _inside(mask: np.ndarray) -> np.ndarray:
 
 def _largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected part of a mask; voxels that share a corner are connected."""
-    parts, count = ndimage.label(mask, np.ones((3,) * np.ndim(mask), bool))
-    if not count:
-        raise UserError("a prompt was to be drawn of an empty mask")
+    _inside(mask)
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3,) * mask.ndim, bool), output=parts)
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
 
 
 def _deepest(part: np.ndarray, rng: np.random.Generator) -> tuple[int, ...]:
     """The voxel of a part that is farthest from its border, or from the border of the array."""
     box = ndimage.find_objects(part.astype(np.uint8))[0]
-    depth = ndimage.distance_transform_edt(np.pad(part[box], 1))
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(part[box], 1)))
     deepest = np.argwhere(depth >= depth.max() - 1e-9) - 1
     low = [side.start for side in box]
     return tuple(int(v) for v in deepest[rng.integers(len(deepest))] + low)

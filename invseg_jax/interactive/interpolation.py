@@ -97,7 +97,7 @@ def _signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarr
     Half a voxel is taken off, so that the border itself has the distance 0.
     """
     padded = np.pad(mask, 1)  # the border of the slice is a border of the object too
-    inside = ndimage.distance_transform_edt(padded, spacing)
-    outside = ndimage.distance_transform_edt(~padded, spacing)
+    inside = np.asarray(ndimage.distance_transform_edt(padded, spacing))
+    outside = np.asarray(ndimage.distance_transform_edt(~padded, spacing))
     half = min(spacing) / 2
     return np.where(padded, inside - half, half - outside)[1:-1, 1:-1].astype(np.float32)

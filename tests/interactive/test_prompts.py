@@ -52,11 +52,11 @@ def test_numbers_of_every_kind_are_points():
         (lambda: ExtremePoints(((1, 2),) * 5), "a extreme points has 4 points, not 5"),
         (lambda: Lasso(((1, 2), (3, 4))), "a lasso has 3 or more points, not 2"),
         (lambda: Click(((1, float("nan")),)), "is no finite number"),
-        (lambda: Click(((1, 2, 3),)), "must be pairs"),
-        (lambda: Click((("a", 1),)), "must be pairs"),
-        (lambda: Click(5), "must be pairs"),
+        (lambda: Click(((1, 2, 3),)), "must be pairs"),  # pyright: ignore[reportArgumentType]
+        (lambda: Click((("a", 1),)), "must be pairs"),  # pyright: ignore[reportArgumentType]
+        (lambda: Click(5), "must be pairs"),  # pyright: ignore[reportArgumentType]
         (lambda: Scribble(((1, 2),), radius=-1), "radius must be 0 or more"),
-        (lambda: Scribble(((1, 2),), radius="2"), "radius must be 0 or more"),
+        (lambda: Scribble(((1, 2),), radius="2"), "radius must be 0 or more"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_wrong_points_are_refused(make, message):
