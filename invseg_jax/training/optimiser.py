@@ -24,12 +24,12 @@ def schedule(settings: OptimiserSettings, steps: int) -> optax.Schedule:
 
 
 # By name: of couplings that are stacked, they have two axes as well.
-_NOT_DECAYED = {"scale", "offset", "bias", "turns"}
+NOT_DECAYED = {"scale", "offset", "bias", "turns"}
 
 
 def _decays(path: tuple[Any, ...], weights: jax.Array) -> bool:
     names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
-    return weights.ndim > 1 and not names & _NOT_DECAYED
+    return weights.ndim > 1 and not names & NOT_DECAYED
 
 
 def make_optimiser(settings: OptimiserSettings, steps: int) -> optax.GradientTransformation:
