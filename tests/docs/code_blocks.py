@@ -4,9 +4,8 @@
     <!-- runnable: slow; OLD -> NEW -->   only with the slow tests, and with NEW for each OLD
 
 Further words: `tiny` (a network of a few hundred weights and two steps), `trained` (the folder has
-a run, runs/hippocampus), `needs NAME` (skipped where `invseg_jax` has no NAME), and `file NAME`
-(the block is saved as a file and not run). The folder always has configs/ and a data set of six
-small volumes, Task04_Hippocampus.
+a run, runs/hippocampus), and `file NAME` (the block is saved as a file and not run). The folder
+always has configs/ and a data set of six small volumes, Task04_Hippocampus.
 """
 
 import re
@@ -31,7 +30,7 @@ class Block:
         code: its text, with the replacements that its comment asks for.
         line: of the page, where the fence is; counted from 1.
         runnable: whether a comment says so.
-        words: of the comment, such as "slow" or "needs load".
+        words: of the comment, such as "slow" or "file my_data.py".
     """
 
     language: str

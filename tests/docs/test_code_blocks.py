@@ -9,11 +9,10 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import invseg_jax
+import invseg_jax as iv
 from tests.docs.code_blocks import Block, blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,9 +68,6 @@ def folder(tmp_path: Path, balls: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture(scope="session")
 def small_run(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
-    if not hasattr(invseg_jax, "read_experiment"):
-        pytest.skip("invseg_jax has no read_experiment")
-    iv: Any = invseg_jax
     workdir = tmp_path_factory.mktemp("docs") / "run"
     experiment = iv.read_experiment("hippocampus:cpu", TINY)
     iv.train(experiment, workdir, str(balls))
@@ -79,9 +75,6 @@ def small_run(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_block(block: Block, names: dict, request: pytest.FixtureRequest, place: str) -> None:
-    name = block.word("needs")
-    if name is not None and not hasattr(invseg_jax, name):
-        pytest.skip(f"invseg_jax has no {name}")
     if block.word("trained") is not None and not Path("runs/hippocampus").exists():
         shutil.copytree(request.getfixturevalue("small_run"), "runs/hippocampus")
     if (file := block.word("file")) is not None:
@@ -155,13 +148,13 @@ def test_commands_have_the_flags_and_files_that_pages_name(page: Path) -> None:
 def test_a_block_is_read_with_its_comment(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "# T\n\n<!-- runnable: slow; needs load; 400 -> 2 -->\n```python\nx = 400\n```\n\n"
+        "# T\n\n<!-- runnable: slow; file a.py; 400 -> 2 -->\n```python\nx = 400\n```\n\n"
         "```bash\nls\n```\n\n```{image} a.png\n```\n",
         encoding="utf-8",
     )
     first, second = blocks(page)
     assert (first.language, first.code, first.runnable) == ("python", "x = 2\n", True)
-    assert (first.word("slow"), first.word("needs"), first.word("tiny")) == ("", "load", None)
+    assert (first.word("slow"), first.word("file"), first.word("tiny")) == ("", "a.py", None)
     assert first.line == 4
     assert (second.language, second.code, second.runnable) == ("bash", "ls\n", False)
 

@@ -5,13 +5,10 @@ from pathlib import Path
 import jax
 import pytest
 
-import invseg_jax
 from tests.docs.code_blocks import cells
 from tests.docs.test_code_blocks import TINY
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "docs" / "notebooks"
-# The notebooks are written for the package's face and the algebra that came with it.
-faced = pytest.mark.skipif(not hasattr(invseg_jax, "read_experiment"), reason="no read_experiment")
 # In place of the cell that is tagged `sizes`.
 SIZES = {
     "ten_lines": "SIZE, CHANNELS, DEPTHS = 4, 4, (2, 4)",
@@ -50,7 +47,6 @@ def test_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "values that differ: 0\n" in capsys.readouterr().out
 
 
-@faced
 def test_own_network() -> None:
     values = run("own_network")["values"]
     assert values[-1] < values[0]
@@ -64,7 +60,6 @@ def test_what_fits() -> None:
 
 
 @pytest.mark.slow
-@faced
 def test_train_and_predict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names = run("train_and_predict")
