@@ -52,14 +52,12 @@ def test_own_network() -> None:
     assert values[-1] < values[0]
 
 
-@pytest.mark.slow
 def test_what_fits() -> None:
     names = run("what_fits")
     assert names["largest_patch"](100, 32, 800) == 64  # eight times the memory, twice the edge
     assert all(small < large for small, large in names["measured"].values())
 
 
-@pytest.mark.slow
 def test_train_and_predict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names = run("train_and_predict")
