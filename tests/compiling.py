@@ -1,12 +1,14 @@
 """How the programs of the tests are compiled.
 
 Most of them run once, on a few voxels, and take far longer to compile than to run. So XLA compiles
-them quickly, to slower code: the whole suite takes half of the time. What a test says of the bytes
-and bits of a program in use, it says of a program that is compiled with `IN_USE`.
+them quickly, to slower code: the whole suite takes half of the time. A test of the bits that an
+optimised program computes compiles with `IN_USE`; a test of memory takes `temporary_bytes`.
 """
 
 import os
 from importlib import metadata
+
+import jax
 
 QUICKLY: dict[str, bool | int] = {
     "xla_backend_optimization_level": 0,
@@ -26,3 +28,16 @@ def compile_quickly() -> None:
     """Sets XLA's flags, for this process and those that it starts; before the first use of JAX."""
     flags = [f"--{name}={str(value).lower()}" for name, value in QUICKLY.items()]
     os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")]).strip()
+
+
+def temporary_bytes(lowered: jax.stages.Lowered) -> int:
+    """What a program sets aside beside its arguments and results, in use.
+
+    The machine code is made quickly all the same: memory is laid out before it, as
+    tests/memory_plan/test_measure.py shows.
+    """
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options: dict = IN_USE | quick  # JAX takes numbers too, and its own type leaves them out
+    analysis = lowered.compile(options).memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes

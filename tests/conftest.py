@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from invseg_jax.devices import compilation_cache
-from tests.compiling import IN_USE, compile_quickly
+from tests.compiling import compile_quickly
 from tests.tiny_run import tiny_config, write_balls
 from tests.trained import train
 
@@ -104,12 +104,6 @@ def assert_close() -> Callable[..., None]:
             assert error <= relative * np.abs(want).max(initial=least), f"{name}: {error:.2e}"
 
     return check
-
-
-@pytest.fixture(scope="session")
-def optimised() -> dict[str, bool | int]:
-    """The compiler's options of a program in use, for tests of what its optimiser does."""
-    return IN_USE
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from invseg_jax.data.prepare.content import case_digest, images_digest
 from invseg_jax.data.volumes import nifti
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.evaluation.scoring import evaluate
-from invseg_jax.experiment import Augmentation, Experiment, base_experiment
+from invseg_jax.experiment import Augmentation, base_experiment
 from invseg_jax.files import file_times
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.runs.checkpoints import Checkpoints
@@ -149,17 +149,11 @@ def test_a_run_of_an_earlier_version_knows_its_cases_by_files(
         train(tiny_config(), run, str(copy))
 
 
-def tiny_unet(name: str = "UNet3D") -> Experiment:
-    """Compiled sooner than a reversible network."""
-    tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
-    return base_experiment(name).changed(tiny)
-
-
 def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
     balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     changes = {"vae.latent": 3, "save_every": 1, "augment": Augmentation.off()}
-    config = tiny_unet().changed(changes)
+    config = tiny_config().changed(changes)
     train(config, tmp_path / "whole", str(balls))
 
     class Stopped(Exception):
@@ -190,7 +184,7 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
     with monkeypatch.context() as patch:
         patch.setattr(VAEBranch, "__init__", lambda self, *a, **k: pytest.fail("it was built"))
         assert len(evaluate(tmp_path / "run", tmp_path / "eval")["cases"]) == 2
-    other = tiny_unet()
+    other = tiny_config()
     with pytest.raises(UserError, match=r"vae\.latent \(3, now 0\); use the same config"):
         train(other, tmp_path / "run", str(balls))
 
@@ -198,7 +192,8 @@ def test_a_vae_branch_is_trained_resumed_and_left_out_of_evaluation(
 def test_a_network_that_gives_the_middle_of_its_patch_is_trained_and_scored(
     balls: Path, tmp_path: Path
 ):
-    config = tiny_unet("CicekUNet3D")
+    tiny = {name: value for name, value in TINY.items() if "couplings" not in name}
+    config = base_experiment("CicekUNet3D").changed(tiny)
     with pytest.raises(UserError, match="config.model: 8 voxels do not fit 2 levels .* are 18"):
         train(config, tmp_path / "run", str(balls))
     config = config.changed({"data.patch": (20, 20, 18), "inference.batch": 2})

@@ -45,13 +45,13 @@ class Prompt:
             points = tuple((float(row), float(column)) for row, column in self.points)
         except (TypeError, ValueError):
             raise UserError(
-                f"the points of a {self.kind} must be pairs (row, column), not {self.points!r}"
+                f"{self.kind}: points must be pairs (row, column), not {self.points!r}"
             ) from None
         if not all(math.isfinite(value) for point in points for value in point):
-            raise UserError(f"a {self.kind} has a point that is no finite number: {points}")
+            raise UserError(f"{self.kind}: a point is not finite: {points}")
         if not self.fewest <= len(points) <= self.most:
-            count = f"{self.fewest}" + ("" if self.most == self.fewest else " or more")
-            raise UserError(f"a {self.kind} has {count} points, not {len(points)}")
+            wanted = f"{self.fewest}" + ("" if self.most == self.fewest else " or more")
+            raise UserError(f"{self.kind}: {wanted} points are needed, {len(points)} were given")
         object.__setattr__(self, "points", points)
 
     @property
@@ -137,11 +137,11 @@ def from_json(values: Mapping[str, object]) -> Prompt:
     known = {field.name for field in fields(cls)}
     given = {name: value for name, value in values.items() if name != "kind"}
     if unknown := sorted(given.keys() - known):
-        raise UserError(f"a {kind} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        raise UserError(f"{kind}: there is no {unknown[0]!r}; there are {', '.join(sorted(known))}")
     points, positive = given.get("points"), given.get("positive", True)
     if not isinstance(points, Sequence) or isinstance(points, str):
-        raise UserError(f"the points of a {kind} must be a list, not {points!r}")
+        raise UserError(f"{kind}: points must be a list, not {points!r}")
     if not isinstance(positive, bool):
-        raise UserError(f'"positive" of a {kind} must be true or false, not {positive!r}')
+        raise UserError(f"{kind}: positive must be true or false, not {positive!r}")
     rest = {name: value for name, value in given.items() if name not in ("points", "positive")}
     return cls(tuple(points), positive, **rest)

@@ -123,7 +123,7 @@ def batches(devices: int, shared: bool, fixed: bool) -> list[int]:
 
 
 def _count(value: object) -> Count | None:
-    """A setting of the network's own as a number of couplings; None where it is none."""
+    """A number of couplings, or one for each level; None for a setting that is neither."""
     return value if isinstance(value, int | tuple) else None
 
 

@@ -20,7 +20,7 @@ WAYS = [
 
 
 def outcome(program):
-    """The loss and its gradients, of a lowered program run unoptimised."""
+    """The loss and its gradients."""
     compiled = program.lower().compile()
     loss, gradients = compiled(program.model, program.input())
     # The layers, which say how it is evaluated, are no part of the result.

@@ -1,11 +1,14 @@
 """Slices between, and beyond, the marked ones."""
 
+from pathlib import Path
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy import ndimage
 
+from invseg_jax.data.volumes.nifti import read_volume
 from invseg_jax.errors import UserError
 from invseg_jax.interactive.interpolation import interpolate
 
@@ -92,3 +95,22 @@ def test_what_cannot_be_interpolated_is_refused(marked, message):
     with pytest.raises(UserError) as error:
         interpolate(marked, 9, (1, 1, 1))
     assert message in str(error.value)
+
+
+def test_tumours_from_one_to_six_slices(sarcoma: Path):
+    """First the largest slice, then always the one with the most wrong voxels; mean Dice."""
+    curves = []
+    for file in sorted(sarcoma.glob("STS_*/tumour.nii.gz")):
+        volume = read_volume(file)
+        truth = np.moveaxis(volume.channels[..., 0] > 0, 2, 0)
+        rows, columns, depth = volume.spacing
+        number, marked, curve = int(truth.sum((1, 2)).argmax()), {}, []
+        for _ in range(6):
+            marked[number] = truth[number]
+            found = interpolate(marked, len(truth), (depth, rows, columns))
+            curve.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+            number = int((found != truth).sum((1, 2)).argmax())
+        curves.append(curve)
+    mean = np.mean(curves, axis=0)  # 0.686 0.827 0.898 0.922 0.938 0.948 of 37 subjects
+    assert (np.diff(mean) > 0).all()
+    assert (mean > [0.65, 0.80, 0.87, 0.90, 0.92, 0.93]).all()

@@ -48,12 +48,12 @@ def test_numbers_of_every_kind_are_points():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Click(()), "a click has 1 points, not 0"),
-        (lambda: Click(((1, 2), (3, 4))), "a click has 1 points, not 2"),
-        (lambda: Box(((1, 2),)), "a box has 2 points, not 1"),
-        (lambda: ExtremePoints(((1, 2),) * 5), "a extreme points has 4 points, not 5"),
-        (lambda: Lasso(((1, 2), (3, 4))), "a lasso has 3 or more points, not 2"),
-        (lambda: Click(((1, float("nan")),)), "is no finite number"),
+        (lambda: Click(()), "click: 1 points are needed, 0 were given"),
+        (lambda: Click(((1, 2), (3, 4))), "click: 1 points are needed, 2 were"),
+        (lambda: Box(((1, 2),)), "box: 2 points are needed, 1 were"),
+        (lambda: ExtremePoints(((1, 2),) * 5), "extreme points: 4 points are needed, 5 were"),
+        (lambda: Lasso(((1, 2), (3, 4))), "lasso: 3 or more points are needed, 2 were"),
+        (lambda: Click(((1, float("nan")),)), "a point is not finite"),
         (lambda: Click(((1, 2, 3),)), "must be pairs"),  # pyright: ignore[reportArgumentType]
         (lambda: Click((("a", 1),)), "must be pairs"),  # pyright: ignore[reportArgumentType]
         (lambda: Click(5), "must be pairs"),  # pyright: ignore[reportArgumentType]
@@ -76,7 +76,7 @@ def test_wrong_points_are_refused(make, message):
         ({"kind": "click"}, "must be a list, not None"),
         ({"kind": "click", "points": "ab"}, "must be a list"),
         ({"kind": "click", "points": [[1, 2]], "positive": 1}, "must be true or false"),
-        ({"kind": "click", "points": [[1, 2]], "radius": 1}, "a click has no 'radius'"),
+        ({"kind": "click", "points": [[1, 2]], "radius": 1}, "click: there is no 'radius'"),
         ({"kind": "scribble", "points": [[1, 2]], "radius": None}, "radius must be"),
     ],
 )

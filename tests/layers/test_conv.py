@@ -10,6 +10,7 @@ from jax import lax
 from invseg_jax.layers import compiler_conv, plane_conv
 from invseg_jax.layers.conv import Conv, conv3x3x3
 from invseg_jax.reversible import Accumulator
+from tests.compiling import temporary_bytes
 
 
 def random(shape, seed=0, dtype=jnp.float32):
@@ -125,10 +126,7 @@ def test_a_stream_is_never_copied(size):
         return gradients[::-1]  # the stream first: what is given away becomes the first that fits
 
     def temporaries(step, *arguments):
-        compiled = jax.jit(step, donate_argnums=0).lower(x, x, kernel, *arguments).compile()
-        analysis = compiled.memory_analysis()
-        assert analysis is not None
-        return analysis.temp_size_in_bytes
+        return temporary_bytes(jax.jit(step, donate_argnums=0).lower(x, x, kernel, *arguments))
 
     # A few planes, and their columns.
     assert temporaries(subtract) < x.nbytes

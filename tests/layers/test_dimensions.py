@@ -1,5 +1,7 @@
 """Sequences, images and volumes: one algebra, one set of layers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from invseg_jax.layers.branch import ResidualBranch
 from invseg_jax.layers.conv import Conv
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.invertible import Trunk
+from tests.compiling import IN_USE
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
@@ -119,8 +122,7 @@ def test_the_bits_come_back_in_fixed_point(blocks, batch, features):
     trunk = u(len(blocks), features, execution)
     x = random((batch, *(2 * n for n in blocks), features))
 
-    # Fully optimised, as in use.
-    @jax.jit
+    @partial(jax.jit, compiler_options=IN_USE)
     def there_and_back(trunk, x):
         numbers = trunk.layer.forward(trunk.params, execution.arithmetic.encode(x))[0]
         dtaps = {"deep": jnp.zeros((batch, *blocks, 2 ** len(blocks)))}

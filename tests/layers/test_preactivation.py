@@ -17,6 +17,7 @@ from invseg_jax.layers.preactivation import (
     preactivated_conv_pullback,
 )
 from invseg_jax.reversible import Accumulator, Planes
+from tests.compiling import temporary_bytes
 
 
 def random(shape, seed=0):
@@ -119,9 +120,7 @@ def test_more_slabs_take_less_memory_there(monkeypatch):
 
     def temporaries(slabs):
         program = jax.jit(lambda *args: pull(in_one(slabs), *args))
-        analysis = program.lower(x, norm, conv, mask, x).compile().memory_analysis()
-        assert analysis is not None
-        return analysis.temp_size_in_bytes
+        return temporary_bytes(program.lower(x, norm, conv, mask, x))
 
     assert temporaries(8) < 0.7 * temporaries(1)
 
@@ -134,9 +133,7 @@ def test_on_cpus_only_planes_are_held_beside_input_and_output():
 
     def temporaries(function):
         program = jax.jit(lambda *args: pull(function, *args))
-        analysis = program.lower(x, norm, conv, mask, x).compile().memory_analysis()
-        assert analysis is not None
-        return analysis.temp_size_in_bytes
+        return temporary_bytes(program.lower(x, norm, conv, mask, x))
 
     assert temporaries(in_one()) < 1.5 * volume < temporaries(written_apart)
 

@@ -14,6 +14,7 @@ from invseg_jax.memory_plan.measure import measure
 from invseg_jax.memory_plan.platform import Platform
 from invseg_jax.segmentation.objective import SegmentationObjective
 from invseg_jax.training.program import TrainingProgram
+from tests.compiling import IN_USE
 
 CPU = Platform("cpu")
 
@@ -73,10 +74,10 @@ def test_a_step_fits_or_does_not(one):
     assert not dataclasses.replace(one, refused="too large").fits(10 * total)
 
 
-def test_the_quick_compilation_gives_the_same_memory(optimised):
+def test_the_quick_compilation_gives_the_same_memory():
     whole, quick = program(), CPU.quick
     assert quick is not None
-    found = [whole.compile(options) for options in (optimised, optimised | quick)]
+    found = [whole.compile(options) for options in (IN_USE, IN_USE | quick)]
     assert len({compiled_bytes(compiled, whole.devices) for compiled in found}) == 1
 
 

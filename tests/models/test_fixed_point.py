@@ -11,6 +11,7 @@ from flax import nnx
 from invseg_jax.layers import invertible
 from invseg_jax.layers.execution import Execution
 from invseg_jax.models import FullInvRes, FullInvResSettings
+from tests.compiling import IN_USE
 
 
 def random(shape, seed=0):
@@ -33,6 +34,9 @@ def u(how: Execution, couplings: Couplings) -> invertible.Trunk:
     settings = FullInvResSettings(channels=channels, couplings=couplings, auxiliary=0)
     model = FullInvRes(1, 2, settings, execution=how, rngs=nnx.Rngs(0))
     return model.trunk
+
+
+NETWORKS = [(chain, 6), (u, (3, 1))]  # two couplings would be no loop
 
 
 def reconstruct(trunk, x, cotangent):
@@ -61,12 +65,12 @@ def norm_of_difference(got, want):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("loop", ["unrolled", "scan"])
-@pytest.mark.parametrize(("network", "couplings"), [(chain, 6), (u, (3, 1))])
-def test_the_bits_come_back(optimised, network, couplings, loop, precision):
+@pytest.mark.parametrize(("network", "couplings"), NETWORKS)
+def test_the_bits_come_back(network, couplings, loop, precision):
     """Optimised, since what an optimiser does to the sums is what is asked here."""
     how = Execution(stream="fixed", loop=loop, precision=precision)
     trunk, x = network(how, couplings), random((2, 4, 6, 2, 4))
-    program = jax.jit(reconstruct, compiler_options=optimised)
+    program = jax.jit(reconstruct, compiler_options=IN_USE)
     stream, pulled, inverted = program(trunk, x, random(x.shape, 1))
     assert stream.dtype == jnp.int32
     np.testing.assert_array_equal(pulled, stream)
@@ -74,12 +78,8 @@ def test_the_bits_come_back(optimised, network, couplings, loop, precision):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-3)])
-@pytest.mark.parametrize(
-    ("network", "couplings", "loops"), [(chain, 6, ("unrolled", "scan")), (u, (3, 1), ("scan",))]
-)
-def test_gradients_are_those_of_rounding_straight_through(
-    network, couplings, loops, precision, tolerance
-):
+@pytest.mark.parametrize(("network", "couplings"), NETWORKS)
+def test_gradients_are_those_of_rounding_straight_through(network, couplings, precision, tolerance):
     x = random((2, 4, 6, 2, 4))
 
     def of(**settings):
@@ -87,26 +87,26 @@ def test_gradients_are_those_of_rounding_straight_through(
         return jax.jit(gradient)(trunk, x)
 
     expected = of(memory="plain")
-    for got in (of(loop=loop) for loop in loops):
+    for got in (of(loop="unrolled"), of(loop="scan")):
         np.testing.assert_allclose(got[0], expected[0], rtol=1e-5)
         for part in (1, 2):
             assert norm_of_difference(got[part], expected[part]) < tolerance
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_bits_come_back_from_256_couplings(optimised, precision):
+def test_the_bits_come_back_from_256_couplings(precision):
     how = Execution(stream="fixed", loop="scan", precision=precision)
     trunk, x = chain(how, 256), random((1, 3, 3, 3, 4))
-    program = jax.jit(reconstruct, compiler_options=optimised)
+    program = jax.jit(reconstruct, compiler_options=IN_USE)
     stream, pulled, inverted = program(trunk, x, random(x.shape, 1))
     np.testing.assert_array_equal(pulled, stream)
     np.testing.assert_array_equal(inverted, stream)
 
 
-def test_in_float32_they_do_not(optimised):
+def test_in_float32_they_do_not():
     """What fixed point is for."""
     how = Execution(precision="bfloat16")
     trunk, x = chain(how, 64), random((1, 3, 3, 3, 4))
-    program = jax.jit(reconstruct, compiler_options=optimised)
+    program = jax.jit(reconstruct, compiler_options=IN_USE)
     stream, pulled, _ = program(trunk, x, random(x.shape, 1))
     assert (pulled != stream).any()

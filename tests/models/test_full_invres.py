@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from invseg_jax.layers.execution import Execution
 from invseg_jax.layers.resample import pad_to_multiple
 from invseg_jax.models import FullInvRes, FullInvResSettings
+from tests import compiling
 
 CHANNELS = ((5,), (4, 16), (4, 8, 16))
 VOXELS = st.integers(4, 9)
@@ -106,9 +107,7 @@ def temporary_bytes(memory, couplings):
         return jnp.square(model(x)).mean()
 
     step = jax.jit(jax.value_and_grad(loss)).lower(model, jnp.zeros((1, 24, 24, 24, 1)))
-    analysis = step.compile().memory_analysis()
-    assert analysis is not None
-    return analysis.temp_size_in_bytes
+    return compiling.temporary_bytes(step)
 
 
 def test_memory_does_not_grow_with_depth():

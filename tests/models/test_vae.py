@@ -12,6 +12,7 @@ from invseg_jax.models import FullInvResSettings, UNet3DSettings, VAESettings, b
 from invseg_jax.models.vae import VAEBranch
 from invseg_jax.training.losses import deeply_supervised
 from invseg_jax.training.reconstruction import with_reconstruction
+from tests import compiling
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "UNet3D": {"channels": (4, 8), "auxiliary": 0},
@@ -112,9 +113,7 @@ def temporary_bytes(couplings: int) -> int:
         return loss
 
     step = jax.jit(jax.value_and_grad(loss)).lower(model, jnp.zeros((1, 24, 24, 24, 1)))
-    analysis = step.compile().memory_analysis()
-    assert analysis is not None
-    return analysis.temp_size_in_bytes
+    return compiling.temporary_bytes(step)
 
 
 def test_memory_does_not_grow_with_depth():

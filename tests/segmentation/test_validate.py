@@ -24,9 +24,10 @@ SIZE = (8, 8, 8)
 
 
 def tiny_experiment(latent: int) -> Experiment:
-    return base_experiment("UNet3D").changed(
+    return base_experiment("FullInvRes").changed(
         {
             "model.settings.channels": (4, 8),
+            "model.settings.couplings": 1,
             "model.settings.groups": 2,
             "data.patch": SIZE,
             "vae.latent": latent,
@@ -132,5 +133,5 @@ def test_held_out_cases_come_back_better_after_some_steps(
         rest = row["loss"] - row["reconstruction"] - 0.1 * row["kl"]
         assert 0 < rest < 4  # Dice and cross-entropy
     after = mean_reconstruction(network.with_params(state.averaged), cases)
-    assert after["reconstruction"] < 0.75 * before["reconstruction"]
+    assert after["reconstruction"] < 0.7 * before["reconstruction"]
     assert 0 < after["kl"] < np.inf
