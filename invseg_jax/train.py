@@ -1,4 +1,4 @@
-"""Trains a segmentation network, and resumes by itself where RUN holds a checkpoint.
+"""Trains a segmentation network, or the networks of interactive segmentation, and resumes by itself where RUN holds a checkpoint.
 
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN
     python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN
@@ -42,7 +42,7 @@ def main(values: flags.FlagValues) -> None:
     gc.set_threshold(50_000)  # tracing makes a million objects that stay; 700 is a tenth of a start
     from invseg_jax.devices import mesh
     from invseg_jax.inference.trained_run import SegmentationRun
-    from invseg_jax.segmentation.task import SegmentationTask
+    from invseg_jax.interactive.tasks import open_task
     from invseg_jax.training.preemption import StopRequest
     from invseg_jax.training.profile import parse_window
     from invseg_jax.training.trainer import Trainer
@@ -50,7 +50,7 @@ def main(values: flags.FlagValues) -> None:
     workdir, window = Path(values.workdir), parse_window(values.profile, experiment.steps)
     mesh.prepare_devices(experiment.devices, experiment.data.batch)
     known_by = SegmentationRun(workdir).known_by()
-    task = SegmentationTask.open(experiment, values.data, command.say, known_by=known_by)
+    task = open_task(experiment, values.data, command.say, known_by=known_by)
     with StopRequest() as stop:
         trainer = Trainer(
             experiment,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from invseg_jax.experiment.data import DataSettings, EmbeddedSettings, PlainSettings
     from invseg_jax.experiment.experiment import Experiment, TrainerSettings
     from invseg_jax.experiment.inference import InferenceSettings
+    from invseg_jax.experiment.interactive import InteractiveSettings
     from invseg_jax.experiment.loss import LossSettings
     from invseg_jax.experiment.model import BranchSettings, ModelSettings
     from invseg_jax.experiment.optimiser import OptimiserSettings
@@ -23,6 +24,7 @@ _FILES = {
     "data": ("DataSettings", "EmbeddedSettings", "PlainSettings"),
     "experiment": ("Experiment", "TrainerSettings"),
     "inference": ("InferenceSettings",),
+    "interactive": ("InteractiveSettings",),
     "loss": ("LossSettings",),
     "model": ("BranchSettings", "ModelSettings"),
     "optimiser": ("OptimiserSettings",),
@@ -39,6 +41,7 @@ __all__ = [
     "EmbeddedSettings",
     "Experiment",
     "InferenceSettings",
+    "InteractiveSettings",
     "LossSettings",
     "ModelSettings",
     "OptimiserSettings",

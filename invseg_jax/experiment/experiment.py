@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from invseg_jax.experiment.augmentation import Augmentation
 from invseg_jax.experiment.data import DataSettings
 from invseg_jax.experiment.inference import InferenceSettings
+from invseg_jax.experiment.interactive import InteractiveSettings
 from invseg_jax.experiment.loss import LossSettings
 from invseg_jax.experiment.model import BranchSettings, ModelSettings
 from invseg_jax.experiment.optimiser import OptimiserSettings
@@ -49,9 +50,11 @@ class TrainerSettings(Section):
 
 @dataclass(frozen=True)
 class Experiment(TrainerSettings):
-    """All settings of one training of a segmentation network.
+    """All settings of one training.
 
     Attributes:
+        task: what is learned: "segmentation" of whole volumes, or "interactive" segmentation from
+            prompts. The latter takes the sections `data`, `optimiser` and `interactive` alone.
         precision: number format of the convolutions' factors: "float32" or "bfloat16".
         eval_cases: number of held-out cases that are scored during training; 0: all.
         model: the network and how it is evaluated.
@@ -61,6 +64,7 @@ class Experiment(TrainerSettings):
         loss: what training makes small.
         optimiser: what moves the parameters.
         inference: how a network passes over a whole volume.
+        interactive: the networks of the task "interactive", and their training examples.
 
     Raises:
         UserError: a value is out of range, or two settings do not go together.
@@ -68,6 +72,7 @@ class Experiment(TrainerSettings):
 
     KEY: ClassVar[str] = ""
 
+    task: Literal["segmentation", "interactive"] = "segmentation"
     precision: Precision = "float32"
     eval_cases: int = 8
     model: ModelSettings = ModelSettings()
@@ -77,6 +82,7 @@ class Experiment(TrainerSettings):
     loss: LossSettings = LossSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     inference: InferenceSettings = InferenceSettings()
+    interactive: InteractiveSettings = InteractiveSettings()
 
     def check(self) -> None:
         """Checks the ranges, and what two sections have to agree in."""

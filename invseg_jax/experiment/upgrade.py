@@ -8,7 +8,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 3
+from invseg_jax.experiment.interactive import InteractiveSettings
+
+FORMAT = 4
 # The settings that earlier versions did not have, at what they did then.
 _BEFORE: dict[str, object] = {
     "vae": {"latent": 0, "widths": []},
@@ -36,7 +38,16 @@ def upgraded(values: Mapping[str, object], form: int | None) -> dict[str, object
             _default(values, key.split("."), value)
     if form is None or form < 3:
         _before_3(values)
+    if form is None or form < 4:
+        # There was one task, and nothing to set of the other.
+        values.setdefault("task", "segmentation")
+        values.setdefault("interactive", _values(InteractiveSettings()))
     return values
+
+
+def _values(section: InteractiveSettings) -> dict[str, object]:
+    """The settings as JSON has them: tuples are lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in section.values().items()}
 
 
 def _default(values: Any, path: list[str], value: object) -> None:

@@ -12,6 +12,7 @@ from invseg_jax.files.json_values import JsonObject
 # The settings that must stay for a run to go on. How the network is evaluated (memory, stream, ...)
 # may change: the parameters do not.
 _KEPT = (
+    "task",
     "seed",
     "model.name",
     "model.settings",
@@ -34,8 +35,12 @@ def settings_fault(earlier: JsonObject, now: JsonObject, step: int) -> str | Non
         step: the newest that was saved. Where it is the last one, no step follows: no setting may
             be written that the parameters have not seen.
     """
+    if now["task"] == "interactive":
+        kept_of_task = [f"interactive.{name}" for name in now["interactive"] if name != "memory"]
+    else:
+        kept_of_task = []
     # The branch's dense layers are made for the patch.
-    kept = [*_KEPT, *(("data.patch",) if now["vae"]["latent"] else ())]
+    kept = [*_KEPT, *kept_of_task, *(("data.patch",) if now["vae"]["latent"] else ())]
     if step == now["steps"]:
         kept += _shared(earlier, now, ("optimiser", "loss", "augment", "vae"))
         # Earlier versions did not settle what was left open.

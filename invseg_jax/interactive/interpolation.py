@@ -49,49 +49,70 @@ def interpolate(
         raise UserError(
             f"slice {outside[0]} is marked, and the volume has slices 0 to {slices - 1}"
         )
-    masks = {number: np.asarray(marked[number], bool) for number in sorted(marked)}
-    if len(shapes := {mask.shape for mask in masks.values()}) > 1:
-        raise UserError(f"the marked slices have several shapes: {sorted(shapes)}")
-    volume = np.zeros((slices, *shapes.pop()), bool)
-    box = ndimage.find_objects(np.logical_or.reduce(list(masks.values())).astype(np.uint8))
-    if not box:
-        return volume
-    # Outside of the box around all masks every distance is negative.
-    depth, inside = spacing[0], box[0]
-    distances = {
-        number: _signed_distance(mask, spacing[1:])[inside]
-        for number, mask in masks.items()
-        if mask.any()
-    }
-    numbers = list(masks)
-    for below, above in zip([None, *numbers], [*numbers, None], strict=True):
-        start, stop = -1 if below is None else below, slices if above is None else above
-        for z in range(start + 1, stop):
-            volume[(z, *inside)] = _between(distances, below, above, z, depth * shrink)
-    for number, mask in masks.items():
+    found = Interpolation(marked, spacing, shrink=shrink)
+    volume = np.stack([found.field(z) > 0 for z in range(slices)])
+    for number, mask in marked.items():
         volume[number] = mask
     return volume
 
 
-def _between(
-    distances: Mapping[int, np.ndarray], below: int | None, above: int | None, z: int, step: float
-) -> np.ndarray | bool:
-    """The object in slice z, from the next marked slices; an empty one has no distances."""
-    first = None if below is None else distances.get(below)
-    second = None if above is None else distances.get(above)
-    if first is not None and second is not None:
-        assert below is not None and above is not None
-        return (above - z) * first + (z - below) * second > 0
-    if first is not None:
-        assert below is not None
-        return first > step * (z - below)
-    if second is not None:
-        assert above is not None
-        return second > step * (above - z)
-    return False
+class Interpolation:
+    """The signed distance to the border of the object, in any slice between marked ones."""
+
+    def __init__(
+        self,
+        marked: Mapping[int, np.ndarray],
+        spacing: tuple[float, float, float],
+        *,
+        shrink: float = 0.5,
+    ):
+        """Measures the distances in the marked slices.
+
+        Args:
+            marked: the masks (rows, columns) of the marked slices, by their number, at least one.
+            spacing: of slices, rows and columns, in mm.
+            shrink: see `interpolate`.
+
+        Raises:
+            UserError: the masks have several shapes.
+        """
+        masks = {number: np.asarray(marked[number], bool) for number in sorted(marked)}
+        if len(shapes := {mask.shape for mask in masks.values()}) != 1:
+            raise UserError(f"the marked slices have several shapes: {sorted(shapes)}")
+        self.shape, self.numbers = shapes.pop(), list(masks)
+        self._step = spacing[0] * shrink
+        # Farther outside than any voxel is from any other.
+        self._outside = -float(np.hypot(*np.multiply(self.shape, spacing[1:])))
+        self._distances = {
+            number: signed_distance(mask, spacing[1:])
+            for number, mask in masks.items()
+            if mask.any()
+        }
+
+    def neighbours(self, z: int) -> tuple[int | None, int | None]:
+        """The nearest marked slices below and above slice z; z itself where it is marked."""
+        below = [number for number in self.numbers if number <= z]
+        above = [number for number in self.numbers if number >= z]
+        return (below[-1] if below else None), (above[0] if above else None)
+
+    def field(self, z: int) -> np.ndarray:
+        """The signed distance (rows, columns) in slice z, in mm, float32; positive inside."""
+        below, above = self.neighbours(z)
+        first = None if below is None else self._distances.get(below)
+        second = None if above is None else self._distances.get(above)
+        if first is not None and second is not None and below != above:
+            assert below is not None and above is not None
+            return ((above - z) * first + (z - below) * second) / np.float32(above - below)
+        if first is not None:
+            assert below is not None
+            return first - np.float32(self._step * (z - below))
+        if second is not None:
+            assert above is not None
+            return second - np.float32(self._step * (above - z))
+        return np.full(self.shape, self._outside, np.float32)
 
 
-def _signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+def signed_distance(mask: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
     """The distance to the nearest voxel on the other side of the border; negative outside.
 
     Half a voxel is taken off, so that the border itself has the distance 0.

@@ -55,6 +55,11 @@ class Prompt:
         object.__setattr__(self, "points", points)
 
     @property
+    def encloses(self) -> bool:
+        """Whether it tells how large the object is: extreme points, a positive box or lasso."""
+        return self.positive and self.kind in ("extreme points", "box", "lasso")
+
+    @property
     def bounds(self) -> tuple[Point, Point]:
         """The lowest and the highest row and column of the points."""
         rows, columns = zip(*self.points, strict=True)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from invseg_jax.errors import UserError
-from invseg_jax.interactive.prompts import Point, Prompt
+from invseg_jax.interactive.prompts import Box, Point, Prompt
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,37 @@ class Window:
         return cls(_pair(low), _pair(extent / size), size)
 
     @classmethod
+    def on(
+        cls,
+        prompts: Sequence[Prompt],
+        mask: np.ndarray | None,
+        spacing: tuple[float, float],
+        size: int,
+        *,
+        margin: float = 0.25,
+    ) -> Window:
+        """The window in which the interaction network sees an object.
+
+        Extreme points, and positive boxes and lassos, say how large the object is. Clicks and
+        scribbles do not: then the mask of the round before counts too.
+
+        Args:
+            prompts: at least one.
+            mask: bool (rows, columns) of the round before, or None.
+            spacing: of the slice's rows and columns, in mm.
+            size: pixels along each side of the window.
+            margin: see `around`.
+
+        Raises:
+            UserError: there is no prompt.
+        """
+        if not any(prompt.encloses for prompt in prompts) and mask is not None and mask.any():
+            rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+            corners = ((rows[0], columns[0]), (rows[-1], columns[-1]))
+            prompts = [*prompts, Box(tuple((float(a), float(b)) for a, b in corners))]
+        return cls.around(prompts, spacing, size, margin=margin)
+
+    @classmethod
     def whole(cls, shape: tuple[int, int], spacing: tuple[float, float], size: int) -> Window:
         """The smallest window that holds a whole slice."""
         extent = (np.array(shape) * spacing).max() / np.array(spacing)
@@ -103,18 +134,23 @@ class Window:
                 self.cut(part, order=order, outside=outside) for part in np.moveaxis(image, -1, 0)
             ]
             return np.stack(parts, -1)
-        if order:
-            image = np.asarray(image, np.float32)
-            sigma = [0.5 * np.sqrt(max(step**2 - 1, 0)) for step in self.step]
-            if any(sigma):
-                image = ndimage.gaussian_filter(image, sigma, mode="nearest")
         at = [
             low + (np.arange(self.size) + 0.5) * step - 0.5
             for low, step in zip(self.low, self.step, strict=True)
         ]
-        rows, columns = np.meshgrid(*at, indexing="ij")
-        values = ndimage.map_coordinates(image, (rows, columns), order=order, mode="nearest")
         within = [(-0.5 <= a) & (a < n - 0.5) for a, n in zip(at, image.shape, strict=True)]
+        sigma = [0.5 * np.sqrt(max(step**2 - 1, 0)) if order else 0.0 for step in self.step]
+        # What the window does not reach, not even through the filter, is left away.
+        reach = [int(4 * s) + 2 for s in sigma]
+        start = [min(max(int(a[0]) - r, 0), n - 1) for a, r, n in zip(at, reach, image.shape, strict=True)]
+        stop = [max(int(a[-1]) + r + 2, s + 1) for a, r, s in zip(at, reach, start, strict=True)]
+        image = image[start[0] : stop[0], start[1] : stop[1]]
+        if order:
+            image = np.asarray(image, np.float32)
+            if any(sigma):
+                image = ndimage.gaussian_filter(image, sigma, mode="nearest")
+        rows, columns = np.meshgrid(*(a - s for a, s in zip(at, start, strict=True)), indexing="ij")
+        values = ndimage.map_coordinates(image, (rows, columns), order=order, mode="nearest")
         return np.where(np.logical_and.outer(*within), values, np.asarray(outside, values.dtype))
 
     def paste(self, values: np.ndarray, shape: tuple[int, int], outside: float = 0.0) -> np.ndarray:
@@ -132,12 +168,14 @@ class Window:
             (np.arange(n) + 0.5 - low) / step - 0.5
             for n, low, step in zip(shape, self.low, self.step, strict=True)
         ]
-        rows, columns = np.meshgrid(*at, indexing="ij")
-        pasted = ndimage.map_coordinates(
-            np.asarray(values, np.float32), (rows, columns), order=1, mode="nearest"
-        )
-        within = [(-0.5 <= a) & (a < self.size - 0.5) for a in at]
-        return np.where(np.logical_and.outer(*within), pasted, np.float32(outside))
+        pasted = np.full(shape, outside, np.float32)
+        within = [np.flatnonzero((-0.5 <= a) & (a < self.size - 0.5)) for a in at]
+        if all(len(inside) for inside in within):
+            places = np.meshgrid(*(a[w] for a, w in zip(at, within, strict=True)), indexing="ij")
+            pasted[np.ix_(*within)] = ndimage.map_coordinates(
+                np.asarray(values, np.float32), places, order=1, mode="nearest"
+            )
+        return pasted
 
 
 def _pair(values: np.ndarray) -> tuple[float, float]:

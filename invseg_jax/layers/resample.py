@@ -14,13 +14,13 @@ from invseg_jax.reversible.layer import Array
 SPATIAL = (1, 2, 3)
 
 
-def max_pool(x: Array) -> Array:
+def max_pool(x: Array, axes: tuple[int, ...] = SPATIAL) -> Array:
     """2x2x2 maximum, stride 2: (n, d, h, w, c) -> (n, d/2, h/2, w/2, c).
 
-    Pair by pair along each axis: the gradient of one maximum over all three takes twice as long on
+    With fewer axes, along these alone. Pair by pair along each axis: the gradient of one maximum over all three takes twice as long on
     CPUs.
     """
-    for axis in reversed(SPATIAL):
+    for axis in reversed(axes):
         x = jnp.maximum(*_pairs(x, axis))
     return x
 
