@@ -14,6 +14,10 @@ of view, intensities or orientation: they are scored, and one line for each says
 
 RUN/eval (or --output) receives summary.json, cases.csv, report.html, and for each case the label
 map ID.nii.gz on the image's own grid and the picture ID.png.
+
+Of a run of interactive segmentation, a simulated hand plays six rounds a case instead, with extreme
+points, boxes and scribbles: RUN/eval receives summary.json, rounds.csv, the curve rounds.png, and
+quality.png, how well the run judges its own slices.
 """
 
 from pathlib import Path
@@ -56,9 +60,9 @@ def main(values: flags.FlagValues) -> None:
     max_bytes = command.read_max_bytes(values)
     command.enable_compilation_cache(values)
     command.prepare_devices([workdir])
-    from invseg_jax.evaluation.scoring import evaluate
+    from invseg_jax.interactive.tasks import evaluate_run
 
-    evaluate(
+    evaluate_run(
         workdir,
         output,
         root=values.data,

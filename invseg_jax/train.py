@@ -1,4 +1,4 @@
-"""Trains a segmentation network, or the networks of interactive segmentation, and resumes by itself where RUN holds a checkpoint.
+"""Trains the networks of a configuration, and resumes by itself where RUN holds a checkpoint.
 
     python -m invseg_jax.train --config configs/iseg.py:quick --workdir RUN
     python -m invseg_jax.train --config configs/hippocampus.py:cpu --data ROOT --workdir RUN

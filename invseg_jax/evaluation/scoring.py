@@ -1,6 +1,5 @@
 """Scores a trained network on the cases of a data set: label maps, pictures, report."""
 
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,25 +7,18 @@ from pathlib import Path
 from rich.console import Console
 
 from invseg_jax.data.batches.regions import Regions
-from invseg_jax.data.batches.source import chosen_cases, labelled_cases, open_source
 from invseg_jax.data.batches.sparse_annotation import leave_out_slices
-from invseg_jax.data.batches.split import unfair_to_score
-from invseg_jax.data.checks.case import TOLERABLE
-from invseg_jax.data.checks.cases import refuse_faults
-from invseg_jax.data.layouts.case import Case, refuse_repeated_ids, some
-from invseg_jax.data.prepare.content import case_digest, images_digest
 from invseg_jax.data.prepare.loaded_case import load_case
 from invseg_jax.data.prepare.shortage import one_line_for_memory
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.case_files import make_output, write_case_files
 from invseg_jax.evaluation.report import CaseResult, tables, write_report
+from invseg_jax.evaluation.scored_cases import scored_cases
 from invseg_jax.files.json_values import JsonObject
 from invseg_jax.inference.likeness import tell_differences
 from invseg_jax.inference.mirroring import warning_of_sides
 from invseg_jax.inference.segmentation import load_trained_network, refuse_large_case, segment
 from invseg_jax.inference.training_images import read_training_images
-
-SPLITS = ("val", "train", "all")
 
 
 def evaluate(
@@ -63,57 +55,8 @@ def evaluate(
     segmenter, experiment, data = load_trained_network(workdir, mirror)
     if max_bytes is not None:
         experiment = experiment.changed({"data.max_bytes": max_bytes})
-    dataset = open_source(experiment.data, root or data.root, say)
-    if dataset.classes != data.classes or len(dataset.modalities) != len(data.modalities):
-        raise UserError(
-            f"{dataset.root} has the classes {', '.join(dataset.classes)} and "
-            f"{len(dataset.modalities)} modalities; {workdir} was trained for "
-            f"{', '.join(data.classes)} and {len(data.modalities)}"
-        )
-    if dataset.modalities != data.modalities and set(dataset.modalities) == set(data.modalities):
-        raise UserError(
-            f"{dataset.root} has the modalities {', '.join(dataset.modalities)}; {workdir} was "
-            f"trained on them in the order {', '.join(data.modalities)}"
-        )
-    # A case whose label map was mended since has been trained on all the same. Runs of earlier
-    # versions keep no digest of the images alone. In the data of the training a name counts too.
-    seen = {content for _, content in data.training} | set(data.images)
-    own = root is None
-    if root is not None and data.root is not None:  # None: the embedded cohort, which has no root
-        own = Path(root).resolve() == Path(data.root).resolve()
-    names = {id for id, _ in data.training} if own else set()
-
-    @functools.cache
-    def trained_on(case: Case) -> bool:
-        if case.id in names:
-            return True
-        try:
-            digests = case_digest(case, data.known_by), images_digest(case, data.known_by)
-        except UserError:  # a fault of a file, which is told below with all others
-            return False
-        return not seen.isdisjoint(digests)
-
-    known = chosen_cases(experiment.data, dataset) if own else labelled_cases(dataset)
-    if own and split != "train":
-        held_out = {id for id, _ in data.held_out}
-        if unfair := unfair_to_score(experiment.data, known, names, held_out):
-            known = [case for case in known if case.id not in unfair]
-            say(
-                f"{len(unfair)} labelled cases are not scored, as config.data.split leaves them "
-                f"out or their patients were trained on: {some(sorted(unfair))}"
-            )
-    cases = [case for case in known if split == "all" or trained_on(case) == (split == "train")]
-    if not cases:
-        others = ", ".join(name for name in SPLITS if name != split)
-        chosen = " among config.data.cases" if own and experiment.data.cases else ""
-        raise UserError(
-            f"{dataset.root} holds no labelled case of the split {split!r}{chosen}; --split can be "
-            f"{others}"
-        )
-    refuse_repeated_ids(cases, dataset.root)
-    # All files before the first score: a damaged one would end it midway. What the training would
-    # have had to be told of, as a label map without foreground, is scored.
-    refuse_faults(experiment.data, dataset, cases, say, tolerate=TOLERABLE)
+    chosen = scored_cases(workdir, experiment, data, root, split, say)
+    dataset, cases, own = chosen.dataset, chosen.cases, chosen.own
     for case in cases:
         refuse_large_case(dataset, case, [segmenter])
 
@@ -138,7 +81,7 @@ def evaluate(
             except UserError as error:
                 raise UserError(f"case {case.id}: {error}") from error
         scored = loaded.label
-        if slices and trained_on(case):
+        if slices and chosen.trained_on(case):
             scored = leave_out_slices(scored, slices)
         result = CaseResult.compare(case.id, prediction, scored, len(data.classes), regions)
         pictures[case.id] = write_case_files(

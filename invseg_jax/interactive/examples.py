@@ -82,9 +82,7 @@ def slice_example(
     return channels.interaction(image, drawn), shown.mask(mask)
 
 
-def clip_example(
-    stack: Stack, shapes: Shapes, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def clip_example(stack: Stack, shapes: Shapes, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Known slices, and slices in a row that follow from one of them.
 
     Returns:

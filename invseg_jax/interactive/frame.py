@@ -109,7 +109,7 @@ class Frame:
 
 
 def _continued(
-    part: np.ndarray, places: list[np.ndarray], grid: list[np.ndarray]
+    part: np.ndarray, places: list[np.ndarray], grid: tuple[np.ndarray, ...]
 ) -> np.ndarray:
     """Values of a grid at places, linearly, and beyond its border with the mean slope."""
     found = np.asarray(ndimage.map_coordinates(part, grid, order=1, mode="nearest"))

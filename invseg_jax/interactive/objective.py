@@ -50,13 +50,17 @@ class InteractiveObjective:
     @classmethod
     def build(cls, experiment: Experiment) -> "InteractiveObjective":
         """The objective that an experiment asks for; no weight is drawn."""
-        networks = nnx.eval_shape(lambda: build_networks(experiment))
-        graphs = [nnx.split(network)[0] for network in networks]
-        return cls(*graphs, experiment.interactive, experiment.patches_a_step)
+        interaction, memory = nnx.eval_shape(lambda: build_networks(experiment))
+        return cls(
+            nnx.split(interaction)[0],
+            nnx.split(memory)[0],
+            experiment.interactive,
+            experiment.patches_a_step,
+        )
 
     @property
     def batch(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Shapes and types of a batch; see `examples.clip_example`, and for slices `slice_example`."""
+        """Shapes and types of a batch; see `slice_example` and `clip_example` of `examples`."""
         s = self.settings
         size = (s.window, s.window)
         shapes = {

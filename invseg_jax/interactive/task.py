@@ -82,7 +82,7 @@ class InteractiveTask:
         stacks = [Stack.of(case, case.geometry.spacing) for case in training]
         if not (stacks := [stack for stack in stacks if stack.objects]):
             raise UserError(
-                "no training case holds an object: check the split and the classes of the label maps"
+                "no training case holds an object: check the split, and the classes of the labels"
             )
         return cls(
             experiment,

@@ -1,8 +1,14 @@
-"""The task that an experiment names."""
+"""What follows from the task that an experiment names: its training, and its evaluation."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from invseg_jax.errors import UserError
+from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment
+from invseg_jax.files.json_values import JsonObject
+from invseg_jax.inference.trained_run import SegmentationRun
+from invseg_jax.interactive.evaluating import evaluate_rounds
 from invseg_jax.interactive.task import InteractiveTask
 from invseg_jax.segmentation.task import SegmentationTask
 
@@ -23,3 +29,27 @@ def open_task(
     """
     kind = InteractiveTask if experiment.task == "interactive" else SegmentationTask
     return kind.open(experiment, root, say, known_by=known_by)
+
+
+def evaluate_run(
+    workdir: Path,
+    output: Path | None = None,
+    *,
+    root: str | None = None,
+    split: str = "val",
+    mirror: tuple[bool, bool, bool] | None = None,
+    max_bytes: int | None = None,
+    say: Callable[[str], None] = print,
+) -> JsonObject:
+    """Scores a run of any task on the cases of a split; see `evaluate` and `evaluate_rounds`.
+
+    Raises:
+        UserError: as these; or mirror images were asked for, and the run does not make any.
+    """
+    if SegmentationRun(workdir).read_config().task == "segmentation":
+        return evaluate(
+            workdir, output, root=root, split=split, mirror=mirror, max_bytes=max_bytes, say=say
+        )
+    if mirror is not None:
+        raise UserError("--mirror: a run of interactive segmentation makes no mirror images")
+    return evaluate_rounds(workdir, output, root=root, split=split, max_bytes=max_bytes, say=say)

@@ -94,8 +94,10 @@ class NetworkMethod:
     def segment(
         self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
-        """See `Method.segment`. Where the prompts do not say how large the object is, the window
-        grows until the object fits into it."""
+        """See `Method.segment`.
+
+        Where the prompts do not say how large the object is, the window grows until it fits.
+        """
         image = neighbours(self._image(volume), index)
         size = self.objective.settings.window
         bare = None if mask is None else mask > 0.5
@@ -176,7 +178,11 @@ class _Walk:
     """One chain, gone through slice by slice."""
 
     def __init__(
-        self, method: NetworkMethod, volume: Volume, confirmed: Mapping[int, np.ndarray], chain: Chain
+        self,
+        method: NetworkMethod,
+        volume: Volume,
+        confirmed: Mapping[int, np.ndarray],
+        chain: Chain,
     ):
         self.method, self.volume, self.confirmed, self.chain = method, volume, confirmed, chain
         self.image = method._image(volume)
@@ -286,8 +292,8 @@ def load_method(workdir: Path) -> NetworkMethod:
     experiment, data = run.read_config(), run.read_data()
     if experiment.task != "interactive":
         raise UserError(
-            f"{workdir} holds a run of the task {experiment.task}; give one that was trained with a "
-            "configuration such as interactive:cpu"
+            f"{workdir} holds a run of the task {experiment.task}; give one that was trained with "
+            "a configuration such as interactive:cpu"
         )
     scheme = experiment.data.preprocess.schemes(len(data.modalities))[0]
     intensities = run.read_fingerprint().intensities[0] if scheme == "ct" else None

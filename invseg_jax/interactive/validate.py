@@ -2,15 +2,10 @@
 
 import numpy as np
 
-from invseg_jax.interactive.hand import Hand
 from invseg_jax.interactive.method import Method, Volume
+from invseg_jax.interactive.rounds import Annotation, play
+from invseg_jax.interactive.scores import dice
 from invseg_jax.interactive.stack import Stack
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two bool arrays; 1 where both are empty."""
-    total = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / total if total else 1.0
 
 
 def first_round(stack: Stack, method: Method) -> tuple[float, float]:
@@ -23,15 +18,8 @@ def first_round(stack: Stack, method: Method) -> tuple[float, float]:
     Returns:
         The Dice of that slice, and of the whole object.
     """
-    kind = stack.objects[0]
-    truth = np.asarray(stack.label) == kind
-    index = int(np.argmax(stack.areas[kind - 1]))
-    volume = Volume(np.asarray(stack.image), stack.spacing)
-    points = Hand().extreme_points(truth[index], np.random.default_rng(0))
-    probabilities = np.zeros(truth.shape, np.float32)
-    probabilities[index] = method.segment(volume, index, [points], None)
-    mask = probabilities[index] > 0.5
-    others = [z for z in range(len(truth)) if z != index]
-    for carried in method.carry(volume, {index: mask}, others, probabilities):
-        probabilities[carried.index] = carried.probabilities
-    return dice(mask, truth[index]), dice(probabilities > 0.5, truth)
+    truth = np.asarray(stack.label) == stack.objects[0]
+    start = Annotation.begin(Volume(np.asarray(stack.image), stack.spacing), truth)
+    (now,) = play(start, method, "extreme_points", "oracle", seed=0, rounds=1)
+    ((index, mask),) = now.confirmed.items()
+    return dice(mask, truth[index]), dice(now.found, truth)

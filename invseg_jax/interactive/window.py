@@ -142,7 +142,10 @@ class Window:
         sigma = [0.5 * np.sqrt(max(step**2 - 1, 0)) if order else 0.0 for step in self.step]
         # What the window does not reach, not even through the filter, is left away.
         reach = [int(4 * s) + 2 for s in sigma]
-        start = [min(max(int(a[0]) - r, 0), n - 1) for a, r, n in zip(at, reach, image.shape, strict=True)]
+        start = [
+            min(max(int(a[0]) - r, 0), n - 1)
+            for a, r, n in zip(at, reach, image.shape, strict=True)
+        ]
         stop = [max(int(a[-1]) + r + 2, s + 1) for a, r, s in zip(at, reach, start, strict=True)]
         image = image[start[0] : stop[0], start[1] : stop[1]]
         if order:

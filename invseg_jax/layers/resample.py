@@ -17,8 +17,8 @@ SPATIAL = (1, 2, 3)
 def max_pool(x: Array, axes: tuple[int, ...] = SPATIAL) -> Array:
     """2x2x2 maximum, stride 2: (n, d, h, w, c) -> (n, d/2, h/2, w/2, c).
 
-    With fewer axes, along these alone. Pair by pair along each axis: the gradient of one maximum over all three takes twice as long on
-    CPUs.
+    With fewer axes, along these alone. Pair by pair along each axis: the gradient of one maximum
+    over all three takes twice as long on CPUs.
     """
     for axis in reversed(axes):
         x = jnp.maximum(*_pairs(x, axis))

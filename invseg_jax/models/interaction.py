@@ -7,7 +7,6 @@ finest one and corrects the result.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from flax import nnx
 
 from invseg_jax.layers.conv import Conv
@@ -42,7 +41,7 @@ class InteractionNetwork(nnx.Module):
     def __init__(
         self,
         features: int,
-        settings: SliceNetworkSettings = SliceNetworkSettings(),
+        settings: SliceNetworkSettings,
         *,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
@@ -84,7 +83,9 @@ class InteractionNetwork(nnx.Module):
         size = levels[0].shape[1]
         joined = [at_size(conv(y), size) for conv, y in zip(self.lateral, levels, strict=True)]
         y, _ = self.fine(sum(joined[1:], joined[0]))
-        return InteractionOutputs(self.detail(y, x) + at_size(coarse[0][..., None], 2 * size)[..., 0], coarse)
+        return InteractionOutputs(
+            self.detail(y, x) + at_size(coarse[0][..., None], 2 * size)[..., 0], coarse
+        )
 
 
 def refuse_size(x: Array, multiple: int) -> None:

@@ -65,7 +65,7 @@ class MemoryNetwork(nnx.Module):
         self,
         query: int,
         memory: int,
-        settings: SliceNetworkSettings = SliceNetworkSettings(),
+        settings: SliceNetworkSettings,
         *,
         execution: Execution = Execution(),
         rngs: nnx.Rngs,
@@ -114,9 +114,7 @@ class MemoryNetwork(nnx.Module):
         deepest = self.kept(flat)[-1]
         keys, values = self.kept_key(deepest), self.kept_value(deepest)
         places = keys.shape[1] * keys.shape[2]
-        return Memory(
-            keys.reshape(n, m, places, -1), values.reshape(n, m, places, -1), z, valid
-        )
+        return Memory(keys.reshape(n, m, places, -1), values.reshape(n, m, places, -1), z, valid)
 
     def __call__(self, x: Array, z: Array, memory: Memory) -> CarriedOutputs:
         """Segments one slice for each of n objects.
@@ -132,7 +130,9 @@ class MemoryNetwork(nnx.Module):
         refuse_size(x, self.multiple)
         skips = self.query(x)
         at = skips[self.level]
-        levels = self.decoder(skips, self.level, self.read(self._read(self.asked_key(at), z, memory)))
+        levels = self.decoder(
+            skips, self.level, self.read(self._read(self.asked_key(at), z, memory))
+        )
         logits = self.detail(levels[0], x)
         quality = self.quality(levels[self.level], jax.nn.sigmoid(logits))
         return CarriedOutputs(logits, quality)

@@ -185,7 +185,9 @@ class Detail(nnx.Module):
         """Builds the two convolutions."""
         detail = settings.detail
         self.spread = Conv(features, 4 * detail, 1, dims=2, bias=True, rngs=rngs)
-        self.mixed = Conv(detail + inputs, detail, dims=2, bias=True, execution=execution, rngs=rngs)
+        self.mixed = Conv(
+            detail + inputs, detail, dims=2, bias=True, execution=execution, rngs=rngs
+        )
         self.last = Conv(detail, 1, 1, dims=2, bias=True, scale=0.1, rngs=rngs)
 
     def __call__(self, y: Array, x: Array) -> Array:
