@@ -168,8 +168,8 @@ def test_a_cancelled_carry_leaves_the_session_as_before(after):
 
 def test_a_method_that_fails_leaves_the_session_as_before():
     class Failing(Toy):
-        def carry(self, *arguments):
-            yield from list(super().carry(*arguments))[:2]
+        def carry(self, volume, confirmed, slices, probabilities):
+            yield from list(super().carry(volume, confirmed, slices, probabilities))[:2]
             raise MemoryError
 
     session = Session(noise(), Failing())
@@ -195,9 +195,9 @@ def test_clear_one_or_all_and_add_a_label():
     assert set(np.unique(session.label_map())) == {0, 2} and session.prompts(1) == {}
     session.clear()
     assert not session.label_map().any() and session.labels == ("object", "second")
-    session.undo(), session.undo()
+    assert session.undo() and session.undo()
     assert set(np.unique(session.label_map())) == {0, 1, 2}
-    session.undo(), session.undo(), session.undo()
+    assert session.undo() and session.undo() and session.undo()
     assert session.labels == ("object",)
 
 
@@ -211,7 +211,7 @@ def test_an_imported_label_map_comes_back_and_carrying_keeps_it():
     assert session.confirmed(1) == session.confirmed(2) == [1, 2, 3, 4, 6, 7, 8]
     session.prompt(click(8, 7), 5)
     assert np.array_equal(np.delete(session.label_map(), 5, 0), np.delete(labels, 5, 0))
-    session.undo(), session.undo()
+    assert session.undo() and session.undo()
     assert session.confirmed(1) == [0]
 
 

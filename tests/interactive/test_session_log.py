@@ -222,10 +222,10 @@ def test_another_method_is_said_and_can_replay(log, said):
 
 def test_resuming_asks_nothing_of_the_method(log, said):
     class Asleep(Toy):
-        def segment(self, *arguments):
+        def segment(self, volume, index, prompts, mask):
             raise AssertionError("asked to segment")
 
-        def carry(self, *arguments):
+        def carry(self, volume, confirmed, slices, probabilities):
             raise AssertionError("asked to carry")
 
     found = Session.resume(log[0], IMAGE, Asleep(), say=said.append)
