@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"files", "experiment", "reversible"},
     "training": BASE | {"runs", "data", "models", "reversible"},
     "inference": BASE | {"runs", "data", "models"},
-    "evaluation": {"files", "data", "runs", "inference"},
+    "evaluation": {"files", "experiment", "data", "runs", "inference"},
     "segmentation": {"devices", "experiment", "layers", "reversible", "data"}
     | {"runs", "training", "inference", "evaluation"},
     "interactive": BASE

@@ -8,6 +8,8 @@
     session.suggest()                     # the slice to look at next
     session.save("tumour.nii.gz")
 
+`iv.Session("scan.nii.gz", "RUN")` takes the networks of a trained run.
+
 A slice that a person made, painted or confirmed is *confirmed*. A correction reaches the slices
 between the next confirmed slices on both sides, or to the end of the volume. They are made anew; no
 confirmed slice is ever changed by carrying.
@@ -49,7 +51,7 @@ class Session(SessionMemory):
     def __init__(
         self,
         image: Image,
-        method: Method | None = None,
+        method: Method | str | os.PathLike[str] | None = None,
         *,
         axis: int | None = None,
         labels: Sequence[str] = ("object",),
@@ -60,7 +62,8 @@ class Session(SessionMemory):
         Args:
             image: a NIfTI or Analyze file, an image of nibabel, a `Volume`, or a `SessionImage`,
                 which several sessions can share.
-            method: makes masks from prompts; None: `Classical()`, which needs no network.
+            method: makes masks from prompts: the folder of an interactive run, or a `Method`; None:
+                `Classical()`, which needs no network.
             axis: of the file, which counts the slices; None: the one with the largest spacing, the
                 last of several.
             labels: the names of the objects.
@@ -76,7 +79,7 @@ class Session(SessionMemory):
         if not names:
             raise UserError("a session needs at least one label; give labels")
         opened = SessionImage.open(image, axis)
-        super().__init__(opened, _without_network() if method is None else method, names)
+        super().__init__(opened, _opened(method), names)
         for note in opened.notes:
             say(note)
 
@@ -304,6 +307,17 @@ class Session(SessionMemory):
             raise UserError(f"there is nothing to {name}")
         if name not in ("undo", "redo"):
             self._do(action, made)
+
+
+def _opened(method: Method | str | os.PathLike[str] | None) -> Method:
+    """The networks of a run, the method as it was given, or the classical one."""
+    if method is None:
+        return _without_network()
+    if isinstance(method, str | os.PathLike):
+        from invseg_jax.interactive.trained import load_method
+
+        return load_method(Path(method))
+    return method
 
 
 def _without_network() -> Method:

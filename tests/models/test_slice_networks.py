@@ -134,9 +134,7 @@ def test_the_order_of_the_memory_does_not_matter():
     held = kept(network, 3)
     turned = Memory(*(part[:, ::-1] for part in held))
     x, z = normal(3, 1, 16, 16, 4), jnp.zeros(1)
-    np.testing.assert_allclose(
-        network(x, z, held).logits, network(x, z, turned).logits, atol=1e-5
-    )
+    np.testing.assert_allclose(network(x, z, held).logits, network(x, z, turned).logits, atol=1e-5)
 
 
 def test_the_quality_head_sends_no_gradient_back():
