@@ -82,7 +82,7 @@ def test_it_is_resumed_as_that_version_resumed_it(whole: Path, half: Path, balls
                 assert after[name] == pytest.approx(before[name], rel=1e-4), name
     run = SegmentationRun(half)
     assert run.read_config().optimiser.warmup == 2
-    assert json.loads((half / "config.json").read_text())["format"] == 3
+    assert json.loads((half / "config.json").read_text())["format"] == 4
     assert run.known_by() == "voxels" and len(run.read_data().training) == 4
     # A finished run may be started again, though its configuration says more than was written.
     train(tiny_config().changed(AS_THEN), half, str(balls))

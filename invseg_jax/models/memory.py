@@ -141,7 +141,7 @@ class MemoryNetwork(nnx.Module):
         """Keys (n, h, w, key) -> values (n, h, w, value)."""
         n, h, w, key = asked.shape
         score = jnp.einsum("npk,nmqk->npmq", asked.reshape(n, h * w, key), memory.keys) * key**-0.5
-        away = jax.nn.softplus(self.decay[...]) * jnp.abs(z[:, None] - memory.z)
+        away = jax.nn.softplus(self.decay[0]) * jnp.abs(z[:, None] - memory.z)
         bias = jnp.where(memory.valid, -away, -1e9)
         score = score + bias[:, None, :, None]
         shares = jax.nn.softmax(score.reshape(n, h * w, -1), axis=-1)

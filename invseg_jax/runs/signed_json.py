@@ -1,7 +1,7 @@
 """JSON files that show when they are damaged: a format number and a digest stand before the rest.
 
     {
-     "format": 3,
+     "format": 4,
      "digest": "crc32:0123abcd",
      ...
     }

@@ -31,7 +31,7 @@ def test_what_is_written_is_read(file: Path):
     assert values == VALUES and stored.complete and stored.form == 3
     assert list(values) == list(VALUES)
     first, second = file.read_text().splitlines()[1:3]
-    assert first == ' "format": 3,' and second.startswith(' "digest": "crc32:')
+    assert first == ' "format": 4,' and second.startswith(' "digest": "crc32:')
 
 
 def test_the_digest_is_of_the_values_and_not_of_their_layout(file: Path):
@@ -79,11 +79,11 @@ def test_a_file_of_an_earlier_version(file: Path):
         (b'{"digest": "crc32:00000000"}', "does not fit its digest"),
         (b'{"digest": 5, "format": 2}', "does not fit its digest"),
         (
-            b'{"format": 4}',
-            "it has the format 4, and this version reads up to 3; use the",
+            b'{"format": 5}',
+            "it has the format 5, and this version reads up to 4; use the",
         ),
-        (b'{"format": 1}', "it has the format 1, and this version reads up to 3"),
-        (b'{"format": "2"}', "it has the format '2', and this version reads up to 3"),
+        (b'{"format": 1}', "it has the format 1, and this version reads up to 4"),
+        (b'{"format": "2"}', "it has the format '2', and this version reads up to 4"),
         (b'{"format": true}', "it has the format True"),
     ],
 )
