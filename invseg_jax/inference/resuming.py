@@ -23,6 +23,8 @@ _KEPT = (
     "data.preprocess",
     "loss.regions",
     "optimiser.name",
+    *(f"interactive.{name}" for name in ("window", "channels", "couplings", "groups")),
+    *(f"interactive.{name}" for name in ("key", "value", "level", "detail")),
 )
 
 
@@ -35,14 +37,10 @@ def settings_fault(earlier: JsonObject, now: JsonObject, step: int) -> str | Non
         step: the newest that was saved. Where it is the last one, no step follows: no setting may
             be written that the parameters have not seen.
     """
-    if now["task"] == "interactive":
-        kept_of_task = [f"interactive.{name}" for name in now["interactive"] if name != "memory"]
-    else:
-        kept_of_task = []
     # The branch's dense layers are made for the patch.
-    kept = [*_KEPT, *kept_of_task, *(("data.patch",) if now["vae"]["latent"] else ())]
+    kept = [*_KEPT, *(("data.patch",) if now["vae"]["latent"] else ())]
     if step == now["steps"]:
-        kept += _shared(earlier, now, ("optimiser", "loss", "augment", "vae"))
+        kept += _shared(earlier, now, ("optimiser", "loss", "augment", "vae", "interactive"))
         # Earlier versions did not settle what was left open.
         kept = [part for part in kept if part != "augment.spacing" or _at(earlier, part)]
         kept += ["data.batch", "data.patch", "data.foreground"]
