@@ -1,0 +1,406 @@
+"""The one session that all tabs of the page see, and the one worker that changes it.
+
+Every change is a job of the worker's thread, one at a time. After each job the worker puts up a
+board: an unchanging account of the session. Requests read the board alone, so they are answered at
+once while a job runs.
+
+A job has two halves: the change itself, and the carrying to other slices. A new change may come
+while slices are carried: the carrying then stops between two slices, and begins again after the
+change. A change that comes while another change is made is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from invseg_jax.data.volumes import nifti
+from invseg_jax.errors import UserError
+from invseg_jax.files.json_values import as_json_values
+from invseg_jax.interactive.method import Method
+from invseg_jax.interactive.page.board import Board, Job, Layer
+from invseg_jax.interactive.page.cases import Case
+from invseg_jax.interactive.page.wire import axis_codes, highest_label, usual_window, volume_file
+from invseg_jax.interactive.prompts import Prompt
+from invseg_jax.interactive.session import Cancelled, Session
+
+MOST_LABELS = 64
+
+
+class Busy(UserError):
+    """Says that another change is being made at this moment."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How sessions are begun.
+
+    Attributes:
+        method: makes the masks; None: the one that needs no network.
+        axis: which array axis of the file counts the slices; None: the session chooses.
+        names: of the labels at first.
+        anew: whether a session that is there is put aside, for each case once.
+    """
+
+    method: Method | None = None
+    axis: int | None = None
+    names: tuple[str, ...] = ("object",)
+    anew: bool = False
+
+
+@dataclass(frozen=True)
+class _Opened:
+    session: Session
+    board: Board
+    file: bytes
+
+
+class Desk:
+    """The open case, its session, and the worker.
+
+    Args:
+        cases: the images, at least one; the first is opened.
+        settings: how sessions are begun.
+        say: told in one line what was resumed.
+
+    Raises:
+        UserError: the first image, or the log of its session, cannot be used.
+    """
+
+    def __init__(
+        self, cases: Sequence[Case], settings: Settings, say: Callable[[str], None] = print
+    ) -> None:
+        """Opens the first case."""
+        self.cases = tuple(cases)
+        self._settings = settings
+        self._say = say
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._lock = threading.Lock()
+        self._stop_carrying = threading.Event()
+        self._to_carry: list[int] = []
+        self._waiting = 0  # changes that were taken on and are not done
+        self._put_aside: set[int] = set()
+        self._take(self._load(0))
+
+    @property
+    def label_file(self) -> Path:
+        """Where the open case's label map is saved."""
+        return self.cases[self._case_number].label
+
+    @property
+    def log_file(self) -> Path:
+        """Where the open case's actions are kept."""
+        return self.cases[self._case_number].log
+
+    @property
+    def volume(self) -> tuple[str, bytes]:
+        """The epoch of the open case, and its image as NIfTI."""
+        return self._volume
+
+    @property
+    def board(self) -> Board:
+        """The account of the session after the last job; with the progress of the present one."""
+        return self._board
+
+    def close(self) -> None:
+        """Stops carrying and waits for the worker."""
+        self._stop_carrying.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def cancel(self) -> None:
+        """Stops carrying after the slice at hand, for good; what was carried before stays."""
+        with self._lock:
+            self._to_carry.clear()
+            self._stop_carrying.set()
+
+    # The changes. Each returns at once; the future is done when the change itself is, with the
+    # board as it is then, and carrying may go on.
+
+    def prompt(
+        self, prompt: Prompt, index: int, label: int, *, carry: bool = True
+    ) -> Future[Board]:
+        """Adds a prompt to a slice and segments the slice."""
+
+        def change(session: Session) -> None:
+            session.prompt(prompt, index, label, carry=False)
+
+        return self._change("segmenting", change, label if carry else None)
+
+    def confirm(self, index: int, label: int, *, carry: bool = True) -> Future[Board]:
+        """Says that a slice is right as it is."""
+        return self._change(
+            "confirming", lambda session: session.confirm(index, label), label if carry else None
+        )
+
+    def paint(
+        self, mask: np.ndarray, index: int, label: int, *, carry: bool = True
+    ) -> Future[Board]:
+        """Sets a slice by hand."""
+        return self._change(
+            "painting", lambda session: session.paint(mask, index, label), label if carry else None
+        )
+
+    def carry(self, label: int) -> Future[Board]:
+        """Carries the confirmed slices of a label into the others."""
+        return self._change("carrying", lambda session: None, label)
+
+    def clear(self, label: int | None) -> Future[Board]:
+        """Resets one label, or all."""
+        return self._change("resetting", lambda session: session.clear(label), forget=True)
+
+    def undo(self) -> Future[Board]:
+        """Takes the last action back."""
+        return self._change("undoing", lambda session: session.undo(), forget=True)
+
+    def redo(self) -> Future[Board]:
+        """Does an action that was taken back once more."""
+        return self._change("redoing", lambda session: session.redo(), forget=True)
+
+    def add_label(self, name: str) -> Future[Board]:
+        """Adds a label at the end."""
+        if len(self._board.layers) >= MOST_LABELS:
+            raise UserError(f"there can be at most {MOST_LABELS} labels")
+        return self._change("adding a label", lambda session: session.add_label(name))
+
+    def import_labels(self, path: Path) -> Future[Board]:
+        """Reads a label map on the image's grid in; the file is deleted afterwards.
+
+        Labels that the session does not have yet are added.
+        """
+
+        def change(session: Session) -> None:
+            added = 0
+            try:
+                while len(session.labels) < min(highest_label(path), MOST_LABELS):
+                    session.add_label(_new_name(session.labels))
+                    added += 1
+                session.import_labels(path)
+            except UserError:
+                for _ in range(added):
+                    session.undo()
+                raise
+            finally:
+                path.unlink(missing_ok=True)
+
+        return self._change("importing", change, forget=True)
+
+    def save(self) -> Future[Board]:
+        """Writes the label map to the one file that it belongs to."""
+
+        def change(session: Session) -> None:
+            session.save(self.label_file)
+            self._saved = self._edits
+
+        return self._change("saving", change, edits=False)
+
+    def open(self, number: int) -> Future[Board]:
+        """Opens another case; the session of this one stays in its log."""
+        return self._change("opening", lambda session: self._open(number), forget=True, edits=False)
+
+    def slices(self, since: int) -> tuple[Board, list[int], list[np.ndarray]]:
+        """The slices of the label map that changed after a revision.
+
+        Args:
+            since: a revision that an earlier board had; 0: all slices that ever held a label.
+
+        Returns:
+            The board whose revision they bring the page to, their numbers, and (rows, columns)
+            uint8 each.
+        """
+        board = self._board
+        changed = [int(index) for index in np.flatnonzero(board.revisions > since)]
+        return board, changed, [board.map[index] for index in changed]
+
+    def _change(
+        self,
+        what: str,
+        change: Callable[[Session], object],
+        carry: int | None = None,
+        *,
+        forget: bool = False,
+        edits: bool = True,
+    ) -> Future[Board]:
+        with self._lock:
+            if self._waiting:
+                job = self._board.job
+                what = "" if job is None else f" ({job.what})"
+                raise Busy(f"the last action is not done yet{what}; try again in a moment")
+            self._waiting += 1
+            self._stop_carrying.set()
+            done: Future[Board] = Future()
+            done.set_running_or_notify_cancel()  # a page that goes away cancels nothing
+            try:
+                self._pool.submit(self._work, what, change, carry, forget, edits, done)
+            except RuntimeError:  # shut down
+                self._waiting -= 1
+                raise Busy("the server is about to end") from None
+        return done
+
+    def _work(
+        self,
+        what: str,
+        change: Callable[[Session], object],
+        carry: int | None,
+        forget: bool,
+        edits: bool,
+        done: Future[Board],
+    ) -> None:
+        """One job, in the worker's thread."""
+        self._show(Job(what))
+        fault: BaseException | None = None
+        try:
+            change(self._session)
+        except BaseException as error:  # noqa: B036 - goes to whoever waits for the change
+            fault = error
+        with self._lock:
+            if forget:
+                self._to_carry.clear()
+            if carry is not None and fault is None and carry not in self._to_carry:
+                self._to_carry.append(carry)
+            left = bool(self._to_carry)
+            self._stop_carrying.clear()
+            self._waiting -= 1
+        if edits and fault is None:
+            self._edits += 1
+        self._put_up(Job("carrying", 0, 1) if left else None)
+        if fault is None:
+            done.set_result(self._board)
+        else:
+            done.set_exception(fault)
+        try:
+            self._carry_all()
+        except UserError as error:
+            self._forget(str(error))
+        except Exception as error:
+            self._forget(f"carrying failed: {error}")
+            self._say(f"carrying failed: {error!r}")
+        finally:
+            self._put_up(None)
+
+    def _carry_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._to_carry or self._stop_carrying.is_set():
+                    return
+                label = self._to_carry[0]
+            try:
+                self._session.carry(
+                    label,
+                    progress=lambda done, total: self._show(Job("carrying", done, total)),
+                    cancelled=self._stop_carrying.is_set,
+                )
+            except Cancelled:
+                return
+            self._edits += 1
+            with self._lock, contextlib.suppress(ValueError):
+                self._to_carry.remove(label)
+
+    def _forget(self, error: str) -> None:
+        with self._lock:
+            self._to_carry.clear()
+        self._board = replace(self._board, error=error)
+
+    def _show(self, job: Job | None) -> None:
+        self._board = replace(self._board, job=job, version=self._board.version + 1, error=None)
+
+    def _open(self, number: int) -> None:
+        if number == self._case_number:
+            return
+        opened = self._load(number)
+        self._session.autosave(None)  # lets another server open it
+        self._take(opened, self._board.version)
+
+    def _load(self, number: int) -> _Opened:
+        """A case with its session, ready to be taken; the open one stays as it is until then."""
+        case = self.cases[number]
+        session = self._begin(case, number)
+        axis, volume = session.axis, session.volume
+        _, _, affine = nifti.read_grid(case.image)
+        turned = affine[:, [axis, *(a for a in range(3) if a != axis), 3]]
+        board = Board(
+            epoch=secrets.token_hex(8),
+            version=0,
+            case=number,
+            volume=volume,
+            codes=tuple(axis_codes(turned)),
+            window=tuple(usual_window(volume.image)),
+            layers=(),
+            map=np.zeros(volume.image.shape, np.uint8),
+            revisions=np.zeros(volume.slices, np.int64),
+            method=session.method,
+        )
+        return _Opened(session, board, volume_file(volume, turned))
+
+    def _take(self, opened: _Opened, version: int = 0) -> None:
+        self._session, self._case_number = opened.session, opened.board.case
+        self._edits, self._saved = 0, None
+        self._volume = opened.board.epoch, opened.file
+        self._board = replace(opened.board, version=version)
+        self._put_up(None)
+
+    def _begin(self, case: Case, number: int) -> Session:
+        """A session of the case: that of its log, where there is one."""
+        settings, log = self._settings, case.log
+        if settings.anew and number not in self._put_aside and log.exists():
+            log.replace(log.with_name(f"{log.name}.{secrets.token_hex(4)}.old"))
+        self._put_aside.add(number)
+        if log.exists():
+            session = Session.resume(log, case.image, settings.method, say=self._say)
+            self._say(f"{case.name}: goes on with the session in {log}")
+        else:
+            session = Session(
+                case.image, settings.method, axis=settings.axis, labels=settings.names
+            )
+        session.autosave(log)
+        return session
+
+    def _put_up(self, job: Job | None) -> None:
+        """The board after a change: compares the label map with the one before."""
+        session, board = self._session, self._board
+        turned = np.moveaxis(session.label_map(), session.axis, 0).astype(np.uint8)
+        changed = (turned != board.map).any(axis=(1, 2))
+        revision = board.revision + bool(changed.any())
+        self._board = replace(
+            board,
+            version=board.version + 1,
+            job=job,
+            layers=tuple(_layers(session)),
+            map=turned,
+            revision=revision,
+            revisions=np.where(changed, revision, board.revisions),
+            can_undo=session.can_undo,
+            can_redo=session.can_redo,
+            saved=self._saved == self._edits,
+            error=board.error,
+        )
+
+
+def _layers(session: Session) -> Iterator[Layer]:
+    for position, name in enumerate(session.labels):
+        label = position + 1
+        yield Layer(
+            name=name,
+            confirmed=tuple(int(index) for index in session.confirmed(label)),
+            quality=tuple(float(value) for value in session.quality(label)),
+            stale=tuple(int(index) for index in session.stale(label)),
+            suggested=session.suggest(label),
+            prompts={
+                int(index): [as_json_values(prompt.to_json()) for prompt in prompts]
+                for index, prompts in session.prompts(label).items()
+            },
+        )
+
+
+def _new_name(names: Sequence[str]) -> str:
+    """A name for one more label."""
+    number = len(names) + 1
+    while f"label {number}" in names:
+        number += 1
+    return f"label {number}"
