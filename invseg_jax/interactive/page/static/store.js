@@ -17,6 +17,7 @@ export class Store {
     this.volume = null;
     this.map = null; // (slices, rows, columns) of labels
     this.revision = 0;
+    this.changedSlices = []; // of the map, since listeners were told
     this.fault = null;
     this.view = {
       slice: 0, label: 1, tool: "box", positive: true, low: 0, high: 1,
@@ -115,6 +116,7 @@ export class Store {
     const { epoch, buffer } = await this.api.volume();
     if (epoch !== board.epoch) return this._load(await this.api.state());
     this.volume = new Volume(buffer, board);
+    this.changedSlices = [];
     this.map = new Uint8Array(this.volume.slices * this.volume.rows * this.volume.columns);
     this.api.epoch = epoch;
     this.revision = 0;
@@ -142,7 +144,7 @@ export class Store {
       this.map.set(found.voxels.subarray(at * size, (at + 1) * size), slice * size);
     });
     this.revision = found.revision;
-    this.changedSlices = found.slices;
+    this.changedSlices = this._changed.has("map") ? [...this.changedSlices, ...found.slices] : found.slices;
     this.tell("map");
   }
 

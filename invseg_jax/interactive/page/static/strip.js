@@ -1,6 +1,6 @@
 // The slices in a row: the expected quality of each, which are confirmed, which to look at next.
 
-const BAD = [217, 87, 63], FAIR = [232, 193, 74], GOOD = [63, 174, 122];
+const BAD = [217, 87, 63], FAIR = [232, 193, 74], GOOD = [63, 174, 122], UNKNOWN = "#7f8c9b";
 
 export class Strip {
   constructor(canvas, store) {
@@ -8,7 +8,12 @@ export class Strip {
     this.store = store;
     this.tip = document.getElementById("strip-tip");
     new ResizeObserver(() => this.draw()).observe(canvas);
-    store.on(() => this.draw());
+    this.present = []; // for each slice, the labels that it holds
+    store.on((changed) => {
+      if (changed.has("volume")) this.present = Array.from({ length: store.volume.slices }, () => new Set());
+      if (changed.has("volume") || changed.has("map")) this._look();
+      this.draw();
+    });
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       this.held = true;
@@ -28,6 +33,10 @@ export class Strip {
       event.preventDefault();
       store.goTo(store.view.slice + Math.sign(event.deltaY));
     }, { passive: false });
+  }
+
+  _look() {
+    for (const slice of this.store.changedSlices) this.present[slice] = new Set(this.store.labelsOf(slice));
   }
 
   _slice(event) {
@@ -52,7 +61,9 @@ export class Strip {
     if (!layer) return "";
     if (layer.confirmed.includes(slice)) return "confirmed";
     const quality = layer.quality[slice];
-    const text = quality === null ? "no result yet" : `expected Dice ${quality.toFixed(2)}`;
+    let text = this.present[slice]?.has(this.store.view.label) ? "quality not known" : "empty";
+    if (quality !== null) text = `expected Dice ${quality.toFixed(2)}`;
+    if (layer.stale.includes(slice)) text += ", to be carried anew";
     return slice === layer.suggested ? `${text}, look at this one next` : text;
   }
 
@@ -72,11 +83,14 @@ export class Strip {
     context.fillStyle = "#1a212b";
     context.fillRect(8, top, volume.slices * width, room);
     layer.quality.forEach((quality, slice) => {
-      if (quality === null) return;
-      const tall = Math.max(2, quality * room);
-      context.fillStyle = colourOf(quality);
+      const known = quality !== null;
+      if (!known && !this.present[slice]?.has(view.label)) return;
+      const tall = known ? Math.max(2, quality * room) : 0.3 * room;
+      context.fillStyle = known ? colourOf(quality) : UNKNOWN;
+      context.globalAlpha = layer.stale.includes(slice) ? 0.45 : 1;
       context.fillRect(left(slice), bottom - tall, Math.max(width - gap, 0.75), tall);
     });
+    context.globalAlpha = 1;
     // Confirmed slices: a dot below.
     context.fillStyle = "#4ea1ff";
     for (const slice of layer.confirmed) {
