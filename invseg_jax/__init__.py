@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from invseg_jax.experiment import Experiment, read_experiment
     from invseg_jax.inference.segmenter import Segmenter
     from invseg_jax.inference.segmenter import load_segmenter as load
+    from invseg_jax.interactive.session import Session
     from invseg_jax.segmentation.training import train
     from invseg_jax.training import losses
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES: dict[str, tuple[str, str | None]] = {
     "Experiment": ("experiment", "Experiment"),
     "Segmenter": ("inference.segmenter", "Segmenter"),
+    "Session": ("interactive.session", "Session"),
     "SomeFailed": ("errors", "SomeFailed"),
     "UserError": ("errors", "UserError"),
     "UserNotice": ("errors", "UserNotice"),
@@ -47,6 +49,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 __all__ = [
     "Experiment",
     "Segmenter",
+    "Session",
     "SomeFailed",
     "UserError",
     "UserNotice",

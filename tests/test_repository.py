@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"files", "data", "runs", "inference"},
     "segmentation": {"devices", "experiment", "layers", "reversible", "data"}
     | {"runs", "training", "inference", "evaluation"},
-    "interactive": set(),
+    "interactive": {"files", "data"},
     "memory_plan": BASE | {"data", "models", "training", "inference", "segmentation"},
     "sweep": BASE | {"data", "runs", "training", "inference", "evaluation", "memory_plan"},
 }
