@@ -102,7 +102,9 @@ def main(values: flags.FlagValues) -> None:
         workdir = Path(values.workdir)
         command.prepare_devices([workdir])
         try:
-            from invseg_jax.interactive.trained import load_method
+            from invseg_jax.interactive.trained import (  # pyright: ignore[reportMissingImports]
+                load_method,
+            )
         except ModuleNotFoundError as error:
             raise UserError(
                 "this version cannot annotate with a trained run yet; leave --workdir out"

@@ -77,6 +77,7 @@ def fetch(target: Path) -> None:
         for name in _LOCKED:
             shutil.copyfile(HERE / name, folder / name)
         options = ["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"]
+        options.append("--fetch-retries=1")
         try:
             done = subprocess.run(
                 [*npm, *options],

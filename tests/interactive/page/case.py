@@ -1,4 +1,4 @@
-"""A small image on disk, a method that is quick and can be held, and the page's server in a test."""
+"""A small image, a method that is quick and can be held, and the page's server in a test."""
 
 from __future__ import annotations
 
@@ -36,19 +36,24 @@ def write_image(path: Path, seed: int = 0) -> Path:
 
 
 class Held:
-    """A method that fills the prompts' bounds; carrying waits where it is told to."""
+    """A method that fills the prompts' bounds; it waits, or fails, where it is told to."""
 
     name = "held"
 
     def __init__(self) -> None:
+        self.segment_go = threading.Event()
+        self.segment_go.set()
+        self.fault: Exception | None = None
         self.go = threading.Event()
         self.go.set()
         self.begun = threading.Event()
-        self.calls = 0
+        self.carrying = threading.Event()
 
     def segment(
         self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
+        self.begun.set()
+        assert self.segment_go.wait(30)
         found = np.zeros(volume.shape, np.float32) if mask is None else np.array(mask)
         for prompt in prompts:
             (r0, c0), (r1, c1) = prompt.bounds
@@ -63,9 +68,10 @@ class Held:
         slices: Sequence[int],
         probabilities: np.ndarray,
     ) -> Iterator[Carried]:
-        self.calls += 1
+        if self.fault is not None:
+            raise self.fault
         for index in slices:
-            self.begun.set()
+            self.carrying.set()
             assert self.go.wait(30)
             nearest = min(confirmed, key=lambda one: (abs(one - index), one))
             quality = 1 - abs(nearest - index) / 10
@@ -81,6 +87,13 @@ class Held:
         known = np.where(np.isfinite(quality), quality, 2)
         known[list(confirmed)] = 2
         return int(known.argmin()) if known.min() < 2 else None
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels of a NIfTI file, and its affine."""
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    return np.asarray(image.dataobj), np.asarray(image.affine)
 
 
 class Page:

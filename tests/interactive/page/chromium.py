@@ -125,14 +125,13 @@ class Chromium:
             raise RuntimeError(done["exceptionDetails"]["exception"].get("description"))
         return done["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 30) -> object:
+    def wait(self, script: str, seconds: float = 30) -> None:
         """Waits until an expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while not self.run(f"Boolean({script})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"{script}; the page complains of {self.complaints}")
             time.sleep(0.03)
-        return value
 
     def mouse(self, kind: str, x: float, y: float, **more: object) -> None:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
@@ -156,5 +155,3 @@ class Chromium:
     def picture(self, path: Path) -> None:
         data = self.call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(data))
-
-

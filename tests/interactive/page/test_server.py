@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from invseg_jax.interactive.page.guard import TOKEN
+from invseg_jax.interactive.prompts import from_json
 from invseg_jax.interactive.session import Session
-from tests.interactive.page.case import BOX, HOST, SHAPE, Page, write_image
+from tests.interactive.page.case import BOX, HOST, SHAPE, Page, read, write_image
 
 SLICES, ROWS, COLUMNS = SHAPE[1], SHAPE[0], SHAPE[2]
 
@@ -47,18 +48,13 @@ def test_a_prompt_segments_its_slice_then_is_carried_and_saved(page: Page, tmp_p
     assert sorted(slices(page)) == list(range(SLICES))
     assert 4 not in slices(page, at_once["revision"])  # only what changed since
     assert page.do("save")["saved"]
-    saved = nib.load(tmp_path / "scan_label.nii.gz")
-    assert isinstance(saved, nib.Nifti1Image)
-    image = nib.load(tmp_path / "scan.nii.gz")
-    assert isinstance(image, nib.Nifti1Image)
-    assert saved.shape == SHAPE and np.array_equal(saved.affine, image.affine)
+    saved, affine = read(tmp_path / "scan_label.nii.gz")
+    assert saved.shape == SHAPE and np.array_equal(affine, read(tmp_path / "scan.nii.gz")[1])
     expected = Session(tmp_path / "scan.nii.gz", page.method, labels=("object", "other"))
-    from invseg_jax.interactive.prompts import from_json
-
     expected.prompt(from_json(BOX), 4, 1)
-    assert np.array_equal(np.asarray(saved.dataobj), expected.label_map())
+    assert np.array_equal(saved, expected.label_map())
     shown = np.stack([slices(page)[index] for index in range(SLICES)])
-    assert np.array_equal(np.moveaxis(shown, 0, 1), np.asarray(saved.dataobj))
+    assert np.array_equal(np.moveaxis(shown, 0, 1), saved)
     assert not page.do("confirm", index=8, label=1)["saved"]
 
 
@@ -96,10 +92,9 @@ def test_labels_painting_confirming_and_carrying_later(page: Page) -> None:
 def test_an_imported_label_map_brings_its_labels_along(page: Page, tmp_path: Path) -> None:
     array = np.zeros(SHAPE, np.uint8)
     array[3:9, 2, 4:9], array[3:9, 5, 4:9] = 1, 4
-    image = nib.load(tmp_path / "scan.nii.gz")
-    assert isinstance(image, nib.Nifti1Image)
+    _, affine = read(tmp_path / "scan.nii.gz")
     path = tmp_path / "made.nii.gz"
-    nib.save(nib.Nifti1Image(array, image.affine), path)
+    nib.save(nib.Nifti1Image(array, affine), path)
     epoch = page.state()["epoch"]
     send = f"/api/import?epoch={epoch}"
     state = page.client.post(send, content=path.read_bytes()).json()
@@ -108,7 +103,7 @@ def test_an_imported_label_map_brings_its_labels_along(page: Page, tmp_path: Pat
     assert np.array_equal(page.desk.board.map, np.moveaxis(array, 1, 0))
     plain = gzip.decompress(path.read_bytes())
     assert page.client.post(send, content=plain).status_code == 200
-    nib.save(nib.Nifti1Image(array[1:], image.affine), path)
+    nib.save(nib.Nifti1Image(array[1:], affine), path)
     wrong = page.client.post(send, content=path.read_bytes())
     assert wrong.status_code == 400 and "does not fit" in wrong.json()["error"]
     assert page.client.post(send, content=b"no image").status_code == 400
@@ -119,14 +114,13 @@ def test_the_image_travels_as_it_is(page: Page, tmp_path: Path) -> None:
     answer = page.client.get("/api/volume")
     assert answer.headers["x-epoch"] == page.state()["epoch"]
     sent = nib.Nifti1Image.from_bytes(answer.content)
-    image = nib.load(tmp_path / "scan.nii.gz")
-    assert isinstance(image, nib.Nifti1Image)
-    turned = np.moveaxis(np.asarray(image.dataobj), 1, 0).T
+    image, affine = read(tmp_path / "scan.nii.gz")
+    turned = np.moveaxis(image, 1, 0).T
     got = np.asarray(sent.dataobj)
     step = np.ptp(turned) / 65535
     assert np.abs(got - turned).max() <= step and sent.get_data_dtype() == np.int16
-    corner = image.affine @ [19, 8, 25, 1]
-    assert np.allclose(sent.affine @ [25, 19, 8, 1], corner)
+    corner = affine @ [19, 8, 25, 1]
+    assert np.allclose(np.asarray(sent.affine) @ [25, 19, 8, 1], corner)
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "a-tokenx", "ä"])
@@ -278,27 +272,19 @@ def test_a_second_tab_sees_the_same(page: Page) -> None:
 
 
 def test_one_change_at_a_time_and_the_state_is_told_meanwhile(page: Page) -> None:
-    inside, go = threading.Event(), threading.Event()
-    segment = page.method.segment
-
-    def slow(*arguments):
-        inside.set()
-        assert go.wait(30)
-        return segment(*arguments)
-
-    page.method.segment = slow
+    page.method.segment_go.clear()
     answers = []
     sent = threading.Thread(
         target=lambda: answers.append(page.post("prompt", prompt=BOX, index=4, label=1))
     )
     sent.start()
-    assert inside.wait(30)
+    assert page.method.begun.wait(30)
     assert page.state()["job"]["what"] == "segmenting"
     for action in ("undo", "save", "carry"):
         more = {"label": 1} if action == "carry" else {}
         refused = page.post(action, **more)
         assert refused.status_code == 409 and "not done yet" in refused.json()["error"]
-    go.set()
+    page.method.segment_go.set()
     sent.join(30)
     assert answers[0].status_code == 200
     page.rest()
@@ -308,7 +294,7 @@ def test_one_change_at_a_time_and_the_state_is_told_meanwhile(page: Page) -> Non
 def test_a_change_stops_carrying_which_then_begins_again(page: Page) -> None:
     page.method.go.clear()
     page.do("prompt", prompt=BOX, index=4, label=1)
-    assert page.method.begun.wait(30)
+    assert page.method.carrying.wait(30)
     later = threading.Thread(
         target=lambda: page.do("prompt", prompt=BOX | {"positive": False}, index=6, label=2)
     )
@@ -325,7 +311,7 @@ def test_a_change_stops_carrying_which_then_begins_again(page: Page) -> None:
 def test_cancel_leaves_the_slice_and_carries_no_further(page: Page) -> None:
     page.method.go.clear()
     page.do("prompt", prompt=BOX, index=4, label=1)
-    assert page.method.begun.wait(30)
+    assert page.method.carrying.wait(30)
     assert page.client.post("/api/cancel").status_code == 200
     page.method.go.set()
     state = page.rest()
@@ -336,10 +322,7 @@ def test_cancel_leaves_the_slice_and_carries_no_further(page: Page) -> None:
 
 
 def test_what_goes_wrong_while_carrying_is_told(page: Page) -> None:
-    def carry(*arguments):
-        raise RuntimeError("no such luck")
-
-    page.method.carry = carry
+    page.method.fault = RuntimeError("no such luck")
     page.do("prompt", prompt=BOX, index=4, label=1)
     state = page.rest()
     assert "no such luck" in state["error"] and state["labels"][0]["confirmed"] == [4]

@@ -159,6 +159,8 @@ export class SliceView {
     context.setTransform(1, 0, 0, 1, 0, 0);
     if (this.draft) this.draft(context, this);
     this._caption();
+    // For tests: what is shown, and where voxels are.
+    canvas.dataset.matrix = [matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f].join(" ");
     canvas.dataset.drawn = `${board.epoch} ${view.slice} ${store.revision}`;
   }
 
