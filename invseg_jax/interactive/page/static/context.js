@@ -1,9 +1,11 @@
 // The other two planes, by NiiVue: same image, same masks, one crosshair. The page works without.
 
+import { isSoftware, strideFor, thinned } from "./thinned.js";
+
 const AXIAL = 0, CORONAL = 1, SAGITTAL = 2;
 const NEVER = 0, NO_DRAG = 0;
 const OTHERS = { axial: [CORONAL, SAGITTAL], coronal: [AXIAL, SAGITTAL], sagittal: [AXIAL, CORONAL] };
-const REDRAW_MS = 150;
+const REDRAW_MS = 150, PAUSE_MS = 200;
 
 export class Context {
   constructor(canvas, store) {
@@ -28,10 +30,13 @@ export class Context {
     const { store } = this, epoch = store.api.epoch;
     try {
       this.note.textContent = "loading the other planes …";
+      await new Promise((done) => setTimeout(done, PAUSE_MS)); // the slice comes first
       await loadScript("/static/niivue.umd.js");
       if (!this.viewer) await this._start();
+      this.stride = strideFor(store.volume, isSoftware(this.viewer.gl));
+      this.thin = thinned(store.volume, this.stride);
       while (this.viewer.volumes.length) this.viewer.removeVolume(this.viewer.volumes[0]);
-      await this.viewer.loadFromArrayBuffer(store.volume.buffer.slice(0), "image.nii");
+      await this.viewer.loadFromArrayBuffer(this.thin.buffer, "image.nii");
       if (epoch !== store.api.epoch) return; // another case was opened meanwhile
       this._index();
       this.viewer.createEmptyDrawing();
@@ -52,7 +57,8 @@ export class Context {
     this.viewer = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.7, 0.33, 0.8],
-      crosshairWidth: 1,
+      crosshairWidth: 0.6,
+      crosshairWidthUnit: "percent",
       fontColor: [0.73, 0.77, 0.82, 1],
       fontMinPx: 13,
       fontSizeScaling: 0.35,
@@ -73,7 +79,7 @@ export class Context {
 
   // Where voxels of the image are in NiiVue's arrays, whose axes run towards right, front, head.
   _index() {
-    const [image] = this.viewer.volumes, sizes = [this.store.volume.columns, this.store.volume.rows, this.store.volume.slices];
+    const [image] = this.viewer.volumes, sizes = [this.thin.columns, this.thin.rows, this.store.volume.slices];
     this.axes = [0, 1, 2].map((ras) => {
       const code = image.permRAS[ras], axis = Math.abs(code) - 1;
       return { axis, flipped: code < 0, size: sizes[axis] };
@@ -94,9 +100,11 @@ export class Context {
     const [columnStep, rowStep, sliceStep] = this.steps;
     for (const slice of slices) {
       const from = this.store.labelsOf(slice);
-      for (let row = 0, at = 0; row < volume.rows; row++) {
-        let target = this.start + slice * sliceStep + row * rowStep;
-        for (let column = 0; column < volume.columns; column++, target += columnStep) to[target] = from[at++];
+      for (let row = 0; row < this.thin.rows; row++) {
+        let target = this.start + slice * sliceStep + row * rowStep, at = row * this.stride * volume.columns;
+        for (let column = 0; column < this.thin.columns; column++, target += columnStep, at += this.stride) {
+          to[target] = from[at];
+        }
       }
     }
     // The whole texture goes to the graphics card each time: not more often than needed.
@@ -115,9 +123,9 @@ export class Context {
     }
     const opacity = view.overlay ? Math.max(view.opacity, 0.25) : 0;
     if (opacity !== this._opacity) this.viewer.setDrawOpacity((this._opacity = opacity));
-    const voxel = this._voxel();
-    if (voxel[2] !== view.slice) {
-      voxel[2] = view.slice;
+    const voxel = [view.focus[1], view.focus[0], view.slice].map((at, axis) =>
+      Math.max(0, Math.floor(axis < 2 ? at / this.stride : at)));
+    if (voxel.join() !== this._voxel().join()) {
       const ras = this.axes.map(({ axis, flipped, size }) => (flipped ? size - 1 - voxel[axis] : voxel[axis]));
       this.viewer.scene.crosshairPos = this.viewer.vox2frac(ras);
       this.viewer.drawScene();
@@ -136,8 +144,11 @@ export class Context {
 
   _moved() {
     if (!this.ready) return;
-    const [, , slice] = this._voxel();
-    if (slice !== this.store.view.slice) this.store.goTo(slice);
+    const [column, row, slice] = this._voxel();
+    const { view } = this.store, [focusRow, focusColumn] = view.focus;
+    const same = Math.floor(focusRow / this.stride) === row && Math.floor(focusColumn / this.stride) === column;
+    if (!same) this.store.set({ focus: [row * this.stride, column * this.stride] });
+    if (slice !== view.slice) this.store.goTo(slice);
   }
 
   _colours() {

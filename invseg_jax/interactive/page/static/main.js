@@ -32,7 +32,7 @@ const actions = {
     }
   },
   carry() {
-    if (store.layer?.confirmed.length) return store.act((api) => api.do("carry", { label: store.view.label }));
+    if (store.layer?.stale.length) return store.act((api) => api.do("carry", { label: store.view.label }));
   },
   async reset() {
     const { label } = store.view;

@@ -1,10 +1,11 @@
 // Buttons, labels, sliders and messages: they show the board, and call the actions.
 
 import { short } from "./slice_view.js";
+import { SOFT_TISSUE } from "./store.js";
 
 const element = (id) => document.getElementById(id);
 const PRESETS = [
-  ["Soft tissue (CT)", -160, 240], ["Lung (CT)", -1350, 150], ["Bone (CT)", -450, 1050], ["Brain (CT)", 0, 80],
+  ["Soft tissue (CT)", ...SOFT_TISSUE], ["Lung (CT)", -1350, 150], ["Bone (CT)", -450, 1050], ["Brain (CT)", 0, 80],
 ];
 
 export class Panel {
@@ -66,7 +67,9 @@ export class Panel {
     element("redo").disabled = !board.can_redo;
     element("confirm").disabled = confirmed;
     element("next").disabled = (layer?.suggested ?? null) === null;
-    element("carry").disabled = !layer?.confirmed.length;
+    element("carry").disabled = !layer?.stale.length;
+    element("carry").classList.toggle("due", Boolean(layer?.stale.length) && !board.job);
+    element("reset").disabled = !layer?.confirmed.length;
     element("auto").checked = view.auto;
     element("opacity").value = Math.round(view.opacity * 100);
     element("size").value = view.size;
@@ -91,8 +94,7 @@ export class Panel {
       element(id).disabled = !board.cases[board.case + step];
     }
     const [low, high] = board.window, { volume } = this.store;
-    const lowest = -32768 * volume.slope + volume.intercept;
-    this.presets = [["As the image", low, high], ...(lowest <= -900 ? PRESETS : [])];
+    this.presets = [["As the image", low, high], ...(volume.isCt ? PRESETS : [])];
     const options = this.presets.map(([name], at) => new Option(name, at));
     const own = new Option("Own", "");
     own.hidden = true;

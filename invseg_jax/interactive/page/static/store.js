@@ -8,6 +8,7 @@ export const COLOURS = [
   "#ff5d5d", "#4ea1ff", "#3ddc97", "#ffb454", "#c58bff", "#35d6e6", "#f58ad0", "#b8d94a",
   "#ff8a5c", "#7c9cff", "#2fc3a5", "#e6d34a",
 ];
+export const SOFT_TISSUE = [-160, 240];
 const BUSY_MS = 120, IDLE_MS = 1500;
 
 export class Store {
@@ -20,7 +21,7 @@ export class Store {
     this.changedSlices = []; // of the map, since listeners were told
     this.fault = null;
     this.view = {
-      slice: 0, label: 1, tool: "box", positive: true, low: 0, high: 1,
+      slice: 0, focus: [0, 0], label: 1, tool: "box", positive: true, low: 0, high: 1,
       opacity: 0.35, overlay: true, size: 2, smooth: true, auto: true,
     };
     this.colours = [...COLOURS];
@@ -120,14 +121,32 @@ export class Store {
     this.map = new Uint8Array(this.volume.slices * this.volume.rows * this.volume.columns);
     this.api.epoch = epoch;
     this.revision = 0;
-    const [low, high] = board.window;
-    Object.assign(this.view, { low, high, slice: Math.floor(this.volume.slices / 2), label: 1 });
+    const [low, high] = this.volume.isCt ? SOFT_TISSUE : board.window;
+    const { slices, rows, columns } = this.volume;
+    const middle = [Math.floor(rows / 2), Math.floor(columns / 2)];
+    Object.assign(this.view, { low, high, slice: Math.floor(slices / 2), focus: middle, label: 1 });
     this.board = board;
     this.tell("volume");
     await this._fetchSlices();
     const first = this.firstSliceOfInterest();
-    if (first !== null) this.view.slice = first;
+    if (first !== null) {
+      this.view.slice = first;
+      this.view.focus = this._middleOf(first) ?? this.view.focus;
+    }
     this.tell("view");
+  }
+
+  // The middle of the masks of a slice, [row, column]; null where there is none.
+  _middleOf(slice) {
+    const { columns } = this.volume;
+    let [count, rows, across] = [0, 0, 0];
+    this.labelsOf(slice).forEach((label, at) => {
+      if (!label) return;
+      count += 1;
+      rows += Math.floor(at / columns);
+      across += at % columns;
+    });
+    return count ? [Math.round(rows / count), Math.round(across / count)] : null;
   }
 
   firstSliceOfInterest() {

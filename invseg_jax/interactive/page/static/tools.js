@@ -123,11 +123,21 @@ export class Tools {
     const prompt = { kind, points, positive, ...more };
     this.points = [];
     this.sent = { prompt, slice };
+    this._focus(points);
     this._hint();
     this.view.draw();
     await this.store.act((api) => api.do("prompt", { prompt, index: slice, label, carry: auto }));
     this.sent = null;
     this.view.draw();
+  }
+
+  // The other planes go through what was drawn.
+  _focus(points) {
+    const middle = (axis) => {
+      const values = points.map((point) => point[axis]);
+      return Math.round((Math.min(...values) + Math.max(...values)) / 2);
+    };
+    this.store.set({ focus: [middle(0), middle(1)] });
   }
 
   _startBrush() {

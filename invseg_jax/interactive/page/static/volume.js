@@ -44,6 +44,11 @@ export class Volume {
     this.sides = { right: toRight, left: OPPOSITE[toRight], bottom: toBottom, top: OPPOSITE[toBottom] };
   }
 
+  // Whether the intensities look like Hounsfield units: air is -1000.
+  get isCt() {
+    return -32768 * this.slope + this.intercept <= -900;
+  }
+
   value(slice, row, column) {
     return this.voxels[(slice * this.rows + row) * this.columns + column] * this.slope + this.intercept;
   }
