@@ -11,7 +11,8 @@ it is of each, and which one to look at next. Correct that one, and repeat until
 
 The label map is written on the image's own grid when you save, by default beside the image as
 NAME_label.nii.gz. Every action is also kept at once in NAME_label.session.jsonl: after a crash, or
-another day, the same command goes on where it stopped.
+another day, the same command goes on where it stopped. A label map that is there already is where
+a new session begins.
 
 Without --workdir no network is needed. The page is served on this machine alone (127.0.0.1), under
 an address with a token that nobody else knows; nothing is sent anywhere else.
@@ -88,7 +89,7 @@ def main(values: flags.FlagValues) -> None:
         raise UserError(f"{error.name} is not installed; {NEEDS}") from error
     from invseg_jax.data.volumes import nifti
     from invseg_jax.interactive.page import cases
-    from invseg_jax.interactive.page.desk import Settings
+    from invseg_jax.interactive.page.opening import Settings
 
     if max_bytes is not None:
         nifti.limit_volumes(max_bytes)

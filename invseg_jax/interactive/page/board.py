@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from invseg_jax.files.json_values import JsonObject
+from invseg_jax.files.json_values import JsonObject, as_json_values
 from invseg_jax.interactive.method import Volume
 from invseg_jax.interactive.page.cases import Case
+from invseg_jax.interactive.session import Session
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,22 @@ class Board:
             "saved": self.saved,
             "method": self.method,
         }
+
+
+def layers_of(session: Session) -> Iterator[Layer]:
+    """The labels of a session, in their order."""
+    for label, name in enumerate(session.labels, 1):
+        yield Layer(
+            name=name,
+            confirmed=tuple(session.confirmed(label)),
+            quality=tuple(float(value) for value in session.quality(label)),
+            stale=tuple(session.stale(label)),
+            suggested=session.suggest(label),
+            prompts={
+                index: [as_json_values(prompt.to_json()) for prompt in prompts]
+                for index, prompts in session.prompts(label).items()
+            },
+        )
 
 
 def _layer_json(layer: Layer) -> JsonObject:

@@ -12,54 +12,30 @@ change. A change that comes while another change is made is refused.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from invseg_jax.data.volumes import nifti
 from invseg_jax.errors import UserError
-from invseg_jax.files.json_values import as_json_values
-from invseg_jax.interactive.method import Method
-from invseg_jax.interactive.page.board import Board, Job, Layer
+from invseg_jax.interactive.page.board import Board, Job, layers_of
 from invseg_jax.interactive.page.cases import Case
-from invseg_jax.interactive.page.wire import axis_codes, highest_label, usual_window, volume_file
+from invseg_jax.interactive.page.opening import (
+    MOST_LABELS,
+    Opened,
+    Settings,
+    import_labels,
+    open_case,
+)
 from invseg_jax.interactive.prompts import Prompt
 from invseg_jax.interactive.session import Cancelled, Session
-
-MOST_LABELS = 64
 
 
 class Busy(UserError):
     """Says that another change is being made at this moment."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How sessions are begun.
-
-    Attributes:
-        method: makes the masks; None: the one that needs no network.
-        axis: which array axis of the file counts the slices; None: the session chooses.
-        names: of the labels at first.
-        anew: whether a session that is there is put aside, for each case once.
-    """
-
-    method: Method | None = None
-    axis: int | None = None
-    names: tuple[str, ...] = ("object",)
-    anew: bool = False
-
-
-@dataclass(frozen=True)
-class _Opened:
-    session: Session
-    board: Board
-    file: bytes
 
 
 class Desk:
@@ -176,16 +152,8 @@ class Desk:
         """
 
         def change(session: Session) -> None:
-            added = 0
             try:
-                while len(session.labels) < min(highest_label(path), MOST_LABELS):
-                    session.add_label(_new_name(session.labels))
-                    added += 1
-                session.import_labels(path)
-            except UserError:
-                for _ in range(added):
-                    session.undo()
-                raise
+                import_labels(session, path)
             finally:
                 path.unlink(missing_ok=True)
 
@@ -317,49 +285,19 @@ class Desk:
         self._session.autosave(None)  # lets another server open it
         self._take(opened, self._board.version)
 
-    def _load(self, number: int) -> _Opened:
+    def _load(self, number: int) -> Opened:
         """A case with its session, ready to be taken; the open one stays as it is until then."""
-        case = self.cases[number]
-        session = self._begin(case, number)
-        axis, volume = session.axis, session.volume
-        _, _, affine = nifti.read_grid(case.image)
-        turned = affine[:, [axis, *(a for a in range(3) if a != axis), 3]]
-        board = Board(
-            epoch=secrets.token_hex(8),
-            version=0,
-            case=number,
-            volume=volume,
-            codes=tuple(axis_codes(turned)),
-            window=tuple(usual_window(volume.image)),
-            layers=(),
-            map=np.zeros(volume.image.shape, np.uint8),
-            revisions=np.zeros(volume.slices, np.int64),
-            method=session.method,
-        )
-        return _Opened(session, board, volume_file(volume, turned))
+        anew = self._settings.anew and number not in self._put_aside
+        opened = open_case(self.cases[number], number, self._settings, self._say, anew=anew)
+        self._put_aside.add(number)
+        return opened
 
-    def _take(self, opened: _Opened, version: int = 0) -> None:
+    def _take(self, opened: Opened, version: int = 0) -> None:
         self._session, self._case_number = opened.session, opened.board.case
-        self._edits, self._saved = 0, None
+        self._edits, self._saved = 0, 0 if opened.saved else None
         self._volume = opened.board.epoch, opened.file
         self._board = replace(opened.board, version=version)
         self._put_up(None)
-
-    def _begin(self, case: Case, number: int) -> Session:
-        """A session of the case: that of its log, where there is one."""
-        settings, log = self._settings, case.log
-        if settings.anew and number not in self._put_aside and log.exists():
-            log.replace(log.with_name(f"{log.name}.{secrets.token_hex(4)}.old"))
-        self._put_aside.add(number)
-        if log.exists():
-            session = Session.resume(log, case.image, settings.method, say=self._say)
-            self._say(f"{case.name}: goes on with the session in {log}")
-        else:
-            session = Session(
-                case.image, settings.method, axis=settings.axis, labels=settings.names
-            )
-        session.autosave(log)
-        return session
 
     def _put_up(self, job: Job | None) -> None:
         """The board after a change: compares the label map with the one before."""
@@ -371,7 +309,7 @@ class Desk:
             board,
             version=board.version + 1,
             job=job,
-            layers=tuple(_layers(session)),
+            layers=tuple(layers_of(session)),
             map=turned,
             revision=revision,
             revisions=np.where(changed, revision, board.revisions),
@@ -380,27 +318,3 @@ class Desk:
             saved=self._saved == self._edits,
             error=board.error,
         )
-
-
-def _layers(session: Session) -> Iterator[Layer]:
-    for position, name in enumerate(session.labels):
-        label = position + 1
-        yield Layer(
-            name=name,
-            confirmed=tuple(int(index) for index in session.confirmed(label)),
-            quality=tuple(float(value) for value in session.quality(label)),
-            stale=tuple(int(index) for index in session.stale(label)),
-            suggested=session.suggest(label),
-            prompts={
-                int(index): [as_json_values(prompt.to_json()) for prompt in prompts]
-                for index, prompts in session.prompts(label).items()
-            },
-        )
-
-
-def _new_name(names: Sequence[str]) -> str:
-    """A name for one more label."""
-    number = len(names) + 1
-    while f"label {number}" in names:
-        number += 1
-    return f"label {number}"

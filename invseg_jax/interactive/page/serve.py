@@ -12,7 +12,8 @@ import uvicorn
 
 from invseg_jax.errors import UserError
 from invseg_jax.interactive.page.cases import Case
-from invseg_jax.interactive.page.desk import Desk, Settings
+from invseg_jax.interactive.page.desk import Desk
+from invseg_jax.interactive.page.opening import Settings
 from invseg_jax.interactive.page.server import application
 from invseg_jax.interactive.page.viewer_file import viewer_file
 

@@ -10,13 +10,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import nibabel as nib
 import numpy as np
 
-from invseg_jax.data.volumes.nifti import read_volume
 from invseg_jax.errors import UserError
 from invseg_jax.files.json_values import JsonObject
 from invseg_jax.interactive.method import Volume
@@ -168,15 +166,6 @@ def volume_file(volume: Volume, affine: np.ndarray) -> bytes:
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
     return header.binaryblock + b"\0" * 4 + stored.tobytes()
-
-
-def highest_label(path: Path) -> int:
-    """The highest value of a label map.
-
-    Raises:
-        UserError: it cannot be read, see `read_volume`.
-    """
-    return int(np.nan_to_num(read_volume(path).array).max(initial=0))
 
 
 def axis_codes(affine: np.ndarray) -> list[str]:

@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 
 from invseg_jax.interactive.method import Carried, Volume
 from invseg_jax.interactive.page.cases import folder_cases, one_case
-from invseg_jax.interactive.page.desk import Desk, Settings
+from invseg_jax.interactive.page.desk import Desk
 from invseg_jax.interactive.page.guard import TOKEN
+from invseg_jax.interactive.page.opening import Settings
 from invseg_jax.interactive.page.server import application
 from invseg_jax.interactive.prompts import Prompt
 

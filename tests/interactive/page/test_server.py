@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from invseg_jax.errors import UserError
 from invseg_jax.interactive.page.guard import TOKEN
 from invseg_jax.interactive.prompts import from_json
 from invseg_jax.interactive.session import Session
@@ -343,4 +344,31 @@ def test_a_folder_is_walked_through_and_each_case_keeps_its_session(tmp_path: Pa
     assert slices(page) == {}
     back = page.do("open", case=0)
     assert back["labels"][0]["confirmed"] == [4] and back["cases"] == ["a", "b"]
+    assert back["saved"]  # the label map on the disk is the session's
     page.desk.close()
+
+
+def test_a_label_map_that_is_there_is_where_a_new_session_begins(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "scan.nii.gz")
+    array = np.zeros(SHAPE, np.uint8)
+    array[3:9, 2, 4:9] = 2
+    label = tmp_path / "scan_label.nii.gz"
+    nib.save(nib.Nifti1Image(array, read(image)[1]), label)
+    page = Page(image)
+    assert [layer["name"] for layer in page.state()["labels"]] == ["object", "label 2"]
+    assert np.array_equal(page.desk.board.map, np.moveaxis(array, 1, 0)) and page.state()["saved"]
+    page.desk.close()
+    del page
+    anew = Page(image, anew=True)
+    assert not anew.desk.board.map.any() and label.exists()
+    anew.desk.close()
+
+
+def test_a_label_map_of_another_image_is_not_replaced(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "scan.nii.gz")
+    label = tmp_path / "scan_label.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)), label)
+    before = label.read_bytes()
+    with pytest.raises(UserError, match="give another --label"):
+        Page(image)
+    assert label.read_bytes() == before and not (tmp_path / "scan_label.session.jsonl").exists()

@@ -43,7 +43,11 @@ const actions = {
   redo: () => store.board?.can_redo && store.act((api) => api.do("redo")),
   save: () => store.act((api) => api.do("save")),
   cancel: () => store.act((api) => api.cancel()),
-  open: (step) => store.act((api) => api.do("open", { case: store.board.case + step })),
+  async open(step) {
+    const { board } = store;
+    if (board.can_undo && !board.saved && !(await actions.save())) return;
+    await store.act((api) => api.do("open", { case: board.case + step }));
+  },
   overlay: () => store.set({ overlay: !store.view.overlay }),
   preset: () => panel.nextPreset(),
   fit: () => view.fit(),
