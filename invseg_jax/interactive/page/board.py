@@ -120,15 +120,21 @@ class Board:
         }
 
 
-def layers_of(session: Session) -> Iterator[Layer]:
-    """The labels of a session, in their order."""
+def layers_of(session: Session, to_carry: Sequence[int] = ()) -> Iterator[Layer]:
+    """The labels of a session, in their order.
+
+    Args:
+        session: to be shown.
+        to_carry: labels that are about to be carried. What to look at next is known after that.
+    """
     for label, name in enumerate(session.labels, 1):
+        asked = label not in to_carry and session.confirmed(label)
         yield Layer(
             name=name,
             confirmed=tuple(session.confirmed(label)),
             quality=tuple(float(value) for value in session.quality(label)),
             stale=tuple(session.stale(label)),
-            suggested=session.suggest(label),
+            suggested=session.suggest(label) if asked else None,
             prompts={
                 index: [as_json_values(prompt.to_json()) for prompt in prompts]
                 for index, prompts in session.prompts(label).items()

@@ -1,20 +1,14 @@
-"""The one session that all tabs of the page see, and the one worker that changes it.
+"""The one session that all tabs of the page see, and what they can do with it.
 
-Every change is a job of the worker's thread, one at a time. After each job the worker puts up a
-board: an unchanging account of the session. Requests read the board alone, so they are answered at
-once while a job runs.
-
-A job has two halves: the change itself, and the carrying to other slices. A new change may come
-while slices are carried: the carrying then stops between two slices, and begins again after the
-change. A change that comes while another change is made is refused.
+Every change is made by the worker's thread, one at a time. After each the desk puts up a board: an
+unchanging account of the session. Requests read the board alone, so they are answered at once while
+a change is made.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,12 +24,9 @@ from invseg_jax.interactive.page.opening import (
     import_labels,
     open_case,
 )
+from invseg_jax.interactive.page.worker import Change, Worker
 from invseg_jax.interactive.prompts import Prompt
-from invseg_jax.interactive.session import Cancelled, Session
-
-
-class Busy(UserError):
-    """Says that another change is being made at this moment."""
+from invseg_jax.interactive.session import Session
 
 
 class Desk:
@@ -57,11 +48,7 @@ class Desk:
         self.cases = tuple(cases)
         self._settings = settings
         self._say = say
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="desk")
-        self._lock = threading.Lock()
-        self._stop_carrying = threading.Event()
-        self._to_carry: list[int] = []
-        self._waiting = 0  # changes that were taken on and are not done
+        self._worker = Worker(self)
         self._put_aside: set[int] = set()
         self._take(self._load(0))
 
@@ -87,14 +74,11 @@ class Desk:
 
     def close(self) -> None:
         """Stops carrying and waits for the worker."""
-        self._stop_carrying.set()
-        self._pool.shutdown(cancel_futures=True)
+        self._worker.close()
 
     def cancel(self) -> None:
         """Stops carrying after the slice at hand, for good; what was carried before stays."""
-        with self._lock:
-            self._to_carry.clear()
-            self._stop_carrying.set()
+        self._worker.cancel()
 
     # The changes. Each returns at once; the future is done when the change itself is, with the
     # board as it is then, and carrying may go on.
@@ -195,88 +179,47 @@ class Desk:
         forget: bool = False,
         edits: bool = True,
     ) -> Future[Board]:
-        with self._lock:
-            if self._waiting:
-                job = self._board.job
-                what = "" if job is None else f" ({job.what})"
-                raise Busy(f"the last action is not done yet{what}; try again in a moment")
-            self._waiting += 1
-            self._stop_carrying.set()
-            done: Future[Board] = Future()
-            done.set_running_or_notify_cancel()  # a page that goes away cancels nothing
-            try:
-                self._pool.submit(self._work, what, change, carry, forget, edits, done)
-            except RuntimeError:  # shut down
-                self._waiting -= 1
-                raise Busy("the server is about to end") from None
-        return done
-
-    def _work(
-        self,
-        what: str,
-        change: Callable[[Session], object],
-        carry: int | None,
-        forget: bool,
-        edits: bool,
-        done: Future[Board],
-    ) -> None:
-        """One job, in the worker's thread."""
-        self._show(Job(what))
-        fault: BaseException | None = None
-        try:
+        def make() -> None:
             change(self._session)
-        except BaseException as error:  # noqa: B036 - goes to whoever waits for the change
-            fault = error
-        with self._lock:
-            if forget:
-                self._to_carry.clear()
-            if carry is not None and fault is None and carry not in self._to_carry:
-                self._to_carry.append(carry)
-            left = bool(self._to_carry)
-            self._stop_carrying.clear()
-            self._waiting -= 1
-        if edits and fault is None:
-            self._edits += 1
-        self._put_up(Job("carrying", 0, 1) if left else None)
-        if fault is None:
-            done.set_result(self._board)
-        else:
-            done.set_exception(fault)
-        try:
-            self._carry_all()
-        except UserError as error:
-            self._forget(str(error))
-        except Exception as error:
-            self._forget(f"carrying failed: {error}")
-            self._say(f"carrying failed: {error!r}")
-        finally:
-            self._put_up(None)
+            self._edits += edits
 
-    def _carry_all(self) -> None:
-        while True:
-            with self._lock:
-                if not self._to_carry or self._stop_carrying.is_set():
-                    return
-                label = self._to_carry[0]
-            try:
-                self._session.carry(
-                    label,
-                    progress=lambda done, total: self._show(Job("carrying", done, total)),
-                    cancelled=self._stop_carrying.is_set,
-                )
-            except Cancelled:
-                return
-            self._edits += 1
-            with self._lock, contextlib.suppress(ValueError):
-                self._to_carry.remove(label)
+        return self._worker.submit(Change(what, make, carry, forget))
 
-    def _forget(self, error: str) -> None:
-        with self._lock:
-            self._to_carry.clear()
-        self._board = replace(self._board, error=error)
+    # What the worker calls, in its thread.
 
-    def _show(self, job: Job | None) -> None:
+    def show(self, job: Job) -> None:
+        """Says what is done at this moment."""
         self._board = replace(self._board, job=job, version=self._board.version + 1, error=None)
+
+    def carry_now(self, label: int, cancelled: Callable[[], bool]) -> None:
+        """Carries a label."""
+        self._session.carry(
+            label,
+            progress=lambda done, total: self.show(Job("carrying", done, total)),
+            cancelled=cancelled,
+        )
+        self._edits += 1
+
+    def put_up(self, job: Job | None, error: str | None = None) -> Board:
+        """Makes the board anew: compares the label map with the one before."""
+        session, board = self._session, self._board
+        turned = np.moveaxis(session.label_map(), session.axis, 0).astype(np.uint8)
+        changed = (turned != board.map).any(axis=(1, 2))
+        revision = board.revision + bool(changed.any())
+        self._board = replace(
+            board,
+            version=board.version + 1,
+            job=job,
+            layers=tuple(layers_of(session, self._worker.to_carry)),
+            map=turned,
+            revision=revision,
+            revisions=np.where(changed, revision, board.revisions),
+            can_undo=session.can_undo,
+            can_redo=session.can_redo,
+            saved=self._saved == self._edits,
+            error=error,
+        )
+        return self._board
 
     def _open(self, number: int) -> None:
         if number == self._case_number:
@@ -297,24 +240,4 @@ class Desk:
         self._edits, self._saved = 0, 0 if opened.saved else None
         self._volume = opened.board.epoch, opened.file
         self._board = replace(opened.board, version=version)
-        self._put_up(None)
-
-    def _put_up(self, job: Job | None) -> None:
-        """The board after a change: compares the label map with the one before."""
-        session, board = self._session, self._board
-        turned = np.moveaxis(session.label_map(), session.axis, 0).astype(np.uint8)
-        changed = (turned != board.map).any(axis=(1, 2))
-        revision = board.revision + bool(changed.any())
-        self._board = replace(
-            board,
-            version=board.version + 1,
-            job=job,
-            layers=tuple(layers_of(session)),
-            map=turned,
-            revision=revision,
-            revisions=np.where(changed, revision, board.revisions),
-            can_undo=session.can_undo,
-            can_redo=session.can_redo,
-            saved=self._saved == self._edits,
-            error=board.error,
-        )
+        self.put_up(None)

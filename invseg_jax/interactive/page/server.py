@@ -31,9 +31,10 @@ from starlette.types import ASGIApp
 
 from invseg_jax.errors import UserError
 from invseg_jax.interactive.page.board import Board
-from invseg_jax.interactive.page.desk import Busy, Desk
+from invseg_jax.interactive.page.desk import Desk
 from invseg_jax.interactive.page.guard import Guard
 from invseg_jax.interactive.page.wire import Fields, pack_slices, read_object, unpack_mask
+from invseg_jax.interactive.page.worker import Busy
 
 STATIC = Path(__file__).resolve().parent / "static"
 TYPES = {

@@ -205,3 +205,29 @@ def test_every_tool_by_its_key_and_nothing_overlaps(
         browser.open(f"{one.root}/?")
         browser.wait("document.getElementById('banner')?.hidden === false")
         assert re.search("open the address", text(browser, "banner"))
+
+
+@pytest.mark.browser
+def test_the_next_image_saves_this_one_and_quick_clicks_are_all_kept(
+    browser: chromium.Chromium, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_image(folder / f"{name}.nii.gz", seed=ord(name))
+    browser.resize(1000, 800)
+    with opened(browser, tmp_path, "--data", str(folder)) as one:
+        browser.key("p")
+        for column in (10, 12, 14):  # faster than they are answered
+            browser.drag([screen(browser, 10, column)])
+        browser.wait("document.getElementById('undo').disabled === false")
+        while len(one.rest()["labels"][0]["prompts"].get("4", [])) < 3:
+            pass
+        browser.run("document.getElementById('next-case').click()")
+        browser.wait("document.getElementById('case-name').textContent === 'b'")
+        browser.wait("document.getElementById('undo').disabled")
+        assert (folder / "a_label.nii.gz").is_file()
+        browser.run("document.getElementById('previous-case').click()")
+        browser.wait("document.getElementById('case-name').textContent === 'a'")
+        browser.wait("document.getElementById('saved').textContent.startsWith('saved')")
+        browser.wait("document.getElementById('corner-top').textContent.includes('Slice')")

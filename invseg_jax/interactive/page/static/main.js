@@ -42,7 +42,7 @@ const actions = {
   undo: () => store.board?.can_undo && store.act((api) => api.do("undo")),
   redo: () => store.board?.can_redo && store.act((api) => api.do("redo")),
   save: () => store.act((api) => api.do("save")),
-  cancel: () => store.act((api) => api.cancel()),
+  cancel: () => store.api.cancel().then((board) => store.apply(board)).catch(() => {}),
   async open(step) {
     const { board } = store;
     if (board.can_undo && !board.saved && !(await actions.save())) return;
@@ -55,8 +55,7 @@ const actions = {
   size: (step) => store.set({ size: Math.max(0.5, Math.min(20, store.view.size + step)) }),
   step: (step) => store.goTo(Math.max(-1e6, Math.min(1e6, store.view.slice + step))),
   escape() {
-    store.fault = null;
-    store.tell("board");
+    store.dismiss();
     if (!tools.stop() && store.board?.job?.what === "carrying") actions.cancel();
   },
   help: () => showHelp(dialog),

@@ -32,6 +32,8 @@ export class Panel {
     element("auto").addEventListener("change", (event) => store.set({ auto: event.target.checked }));
     element("preset").addEventListener("change", (event) => this._preset(+event.target.value));
     for (const id of ["level", "width"]) element(id).addEventListener("change", () => this._window());
+    element("banner").title = "Click to close (Esc)";
+    element("banner").addEventListener("click", () => store.dismiss());
     store.on((changed) => this._show(changed));
   }
 

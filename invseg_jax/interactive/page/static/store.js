@@ -28,6 +28,7 @@ export class Store {
     this._changed = new Set();
     this._listeners = [];
     this._applying = Promise.resolve();
+    this._turn = Promise.resolve();
   }
 
   on(listener) {
@@ -82,16 +83,23 @@ export class Store {
     }
   }
 
-  // One action of the user. What is wrong is shown; the board is then what the server has.
+  // One action of the user, after those before it. What is wrong is shown, and gives false.
   async act(action) {
+    this.dismiss();
+    const turn = this._turn.catch(() => {}).then(() => action(this.api));
+    this._turn = turn;
     try {
-      const board = await action(this.api);
-      await this.apply(board);
+      await this.apply(await turn);
       return true;
     } catch (error) {
       this._failed(error);
       return false;
     }
+  }
+
+  dismiss() {
+    this.fault = null;
+    this.tell("board");
   }
 
   // Boards are applied one after another, and never an older one after a newer one.

@@ -14,6 +14,7 @@ export class Tools {
     this.view = view;
     this.store = store;
     this.points = []; // of the prompt at hand, [row, column]
+    this.sent = new Set(); // prompts that the server has not answered yet
     this.drag = null; // how the pointer that is down is used
     this.space = false;
     const canvas = view.canvas;
@@ -40,6 +41,7 @@ export class Tools {
 
   stop() {
     const busy = this.points.length > 0 || this.drag !== null;
+    if (!this.strokes) this.mask = null;
     this.points = [];
     this.drag = null;
     this._hint();
@@ -122,12 +124,13 @@ export class Tools {
     const positive = kind === "extreme points" || this.positive;
     const prompt = { kind, points, positive, ...more };
     this.points = [];
-    this.sent = { prompt, slice };
+    const sent = { prompt, slice };
+    this.sent.add(sent);
     this._focus(points);
     this._hint();
     this.view.draw();
     await this.store.act((api) => api.do("prompt", { prompt, index: slice, label, carry: auto }));
-    this.sent = null;
+    this.sent.delete(sent);
     this.view.draw();
   }
 
@@ -141,7 +144,9 @@ export class Tools {
   }
 
   _startBrush() {
-    const { view } = this.store;
+    const { view } = this.store, place = `${view.slice} ${view.label}`;
+    if (this.mask && this.maskPlace === place) return; // the stroke before is on its way
+    this.maskPlace = place;
     this.mask = Uint8Array.from(this.store.labelsOf(view.slice), (label) => +(label === view.label));
   }
 
@@ -164,10 +169,12 @@ export class Tools {
   }
 
   async _sendBrush() {
-    const { slice, label, auto } = this.store.view, mask = this.mask;
+    const { slice, label, auto } = this.store.view, mask = this.mask.slice();
     this.points = [];
+    this.strokes = (this.strokes ?? 0) + 1;
     await this.store.act((api) => api.paint(mask, slice, label, auto));
-    this.mask = null;
+    this.strokes -= 1;
+    if (!this.strokes && this.drag !== "brush") this.mask = null;
     this.view.draw();
   }
 
@@ -185,8 +192,8 @@ export class Tools {
   _draw(context) {
     const { view, view: { store } } = this;
     const { tool, size, slice } = store.view;
-    if (this.sent?.slice === slice) drawPrompt(context, view, this.sent.prompt);
-    if (this.mask) this._drawBrush(context);
+    for (const sent of this.sent) if (sent.slice === slice) drawPrompt(context, view, sent.prompt);
+    if (this.mask && this.maskPlace === `${slice} ${store.view.label}`) this._drawBrush(context);
     else if (this.points.length) {
       const positive = tool === "extreme points" || this.positive;
       const kind = tool === "extreme points" ? "click" : tool;
