@@ -22,6 +22,9 @@ from invseg_jax.interactive.random_walker import random_walk
 from invseg_jax.interactive.window import Window
 
 LEAST = 16.0  # mm: the side of the smallest window
+SHARE = 0.15  # of the widest window: regions that are larger are less likely, in the first round
+CARRIED = 0.9  # the probability of what is carried; less than that of what a person drew
+ZOOMS = 3  # how many windows marks grow in at most
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ class Classical:
         - A positive box or lasso, and extreme points, are the object where they hold at least half
           of the mask so far, or there is none; else they are added to it.
         - A negative box or lasso is taken away.
-        - A click or scribble that the object so far contradicts grows to a region, which is added
-          or taken away.
+        - A click or scribble on a slice that was carried into, and that nobody has looked at, makes
+          the object anew from the core of what is there.
+        - Another click or scribble that the object so far contradicts grows to a region, which is
+          added or taken away.
         - The random walker moves the border to edges of the image nearby.
 
         Args:
@@ -75,17 +80,23 @@ class Classical:
         window = Window.around(known, spacing, self.pixels, least=LEAST)
         drawing = Drawing(window, image, before, prompts)
         if any(isinstance(prompt, Click | Scribble) for prompt in prompts):
-            # Marks grow in a wide window; the border is looked for in one that fits the object.
+            # Marks grow in a wide window, and again in closer ones while the object is small there.
             extent = max(n * length for n, length in zip(volume.shape, spacing, strict=True))
-            wide = Window.around(known, spacing, self.pixels, least=min(self.wide, extent))
-            outline = Drawing(wide, image, before, prompts).outline()
-            expected = wide.paste(outline.prior, volume.shape)
-            known = [*known, *_box_around(expected > 0.5)]
-            window = Window.around(known, spacing, self.pixels, least=LEAST)
+            side = min(self.wide, extent)
+            typical = SHARE * side**2 / (spacing[0] * spacing[1])
+            for _ in range(ZOOMS):
+                wide = Window.around(known, spacing, self.pixels, least=side)
+                outline = Drawing(wide, image, before, prompts).outline(typical)
+                found = _box_around(wide.paste(outline.prior, volume.shape) > 0.5)
+                longest = _longest([*known, *found], spacing)
+                if 4 * longest > side:
+                    break
+                side = max(2 * longest, LEAST)
+            window = Window.around([*known, *found], spacing, self.pixels, least=LEAST)
             drawing = Drawing(window, image, before, prompts)
             outline = drawing.closer(outline, wide, volume.shape)
         else:
-            outline = drawing.outline()
+            outline = drawing.outline(0.0)
         strength = np.where(outline.new, self.trust, self.keep)
         walked = random_walk(drawing.image, outline.seeds, outline.prior, strength)
         result = window.paste(walked, volume.shape, outside=-1.0)
@@ -107,13 +118,14 @@ class Classical:
             probabilities: not used.
 
         Yields:
-            Each of `slices`, in order; the probabilities are 0 and 1, the quality is unknown.
+            Each of `slices`, in order. The probabilities are 0 and 0.9: where objects overlap, one
+            that a person drew comes before one that was carried. The quality is unknown.
         """
         if not confirmed:
             confirmed = {0: np.zeros(volume.shape, bool)}
         found = interpolate(confirmed, volume.slices, volume.spacing)
         for z in slices:
-            yield Carried(z, found[z].astype(np.float32), math.nan)
+            yield Carried(z, found[z] * np.float32(CARRIED), math.nan)
 
     def suggest(
         self,
@@ -124,12 +136,12 @@ class Classical:
     ) -> int | None:
         """The slice in the middle of the largest gap.
 
-        A gap is a run of slices that hold the object and are not confirmed. Its size is the largest
-        distance of one of its slices to the nearest confirmed slice; so a gap at an end, where the
-        object is known on one side alone, counts twice.
+        A gap is a run of slices that hold the object and are not confirmed. Its size is the way to
+        the nearest confirmed slice from where that is farthest: half of a gap between two confirmed
+        slices, all of one at an end, where the object is known on one side alone.
 
         Args:
-            volume: the image; only its spacing matters, and that not for the order.
+            volume: the image; its intensities do not matter.
             confirmed: the masks that a person confirmed, by slice.
             probabilities: (slices, rows, columns), as they are now.
             quality: not used.
@@ -156,11 +168,24 @@ def middle_of_gap(confirmed: Mapping[int, np.ndarray], holding: Sequence[int]) -
     if not gaps:
         return None
 
-    def farthest(gap: Sequence[int]) -> int:
-        return max(min((abs(z - k) for k in known), default=len(gap)) for z in gap)
+    def size(gap: Sequence[int]) -> float:
+        below = max((k for k in known if k < gap[0]), default=None)
+        above = min((k for k in known if k > gap[0]), default=None)
+        if below is not None and above is not None:
+            return (above - below) / 2
+        if below is not None:
+            return gap[-1] - below
+        return len(gap) if above is None else above - gap[0]
 
-    widest = max(gaps.values(), key=farthest)
+    widest = max(gaps.values(), key=size)
     return widest[(len(widest) - 1) // 2]
+
+
+def _longest(prompts: Sequence[Prompt], spacing: tuple[float, float]) -> float:
+    """The longer side of the box around all prompts, in mm."""
+    bounds = np.array([prompt.bounds for prompt in prompts])
+    sides = bounds[:, 1].max(axis=0) - bounds[:, 0].min(axis=0) + 1
+    return float((sides * spacing).max())
 
 
 def _box_around(mask: np.ndarray) -> list[Box]:

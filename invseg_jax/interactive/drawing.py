@@ -16,9 +16,10 @@ from invseg_jax.interactive.growing import grown
 from invseg_jax.interactive.prompts import Click, Lasso, Prompt, Scribble
 from invseg_jax.interactive.window import Window
 
-SHARE = 0.15  # of the window: regions that are larger are less likely, in the first round
-CORRECTED = 0.25  # of the object: the same, in later rounds
+CORRECTED = 0.25  # of the object: corrections that are larger are less likely
+CORE = 0.3  # of the greatest depth: where the core of a carried mask begins
 SOFT = 4.0  # pixels; over which the prior goes from 0.5 to 1
+GAP = 3.0  # voxels; the same within a lasso, at least
 ROUND = 0.1  # of the radius: over which the prior of a box falls around the ellipse in it
 NOISE = 0.7  # pixels; of the smoothing against noise
 
@@ -52,20 +53,26 @@ class Drawing:
             window: where.
             image: (rows, columns) of the slice.
             before: (rows, columns), the probabilities of the round before; 0 in the first round.
+                Below 1 everywhere, they were carried, and nobody has looked at them.
             prompts: of the slice, the oldest first.
         """
         shown = window.cut(np.ones(image.shape, np.float32), order=0) > 0
         cut = window.cut(image)
-        values = cut[shown] if shown.any() else cut.ravel()
+        values = np.asarray(cut[shown] if shown.any() else cut.ravel(), float)
         middle, spread = float(np.median(values)), float(values.std())
         scaled = np.where(shown, (cut - middle) / (spread or 1.0), 0)
         self.image = np.asarray(ndimage.gaussian_filter(scaled, NOISE))
         self._window, self._shown, self._prompts = window, shown, prompts
         self._scaled, self._before = scaled, window.cut(before)
         self._empty = not (before > 0.5).any()
+        self._guess = len(prompts) == 1 and prompts[0].positive and float(before.max()) < 1
 
-    def outline(self) -> Outline:
-        """Draws all prompts; marks grow to regions."""
+    def outline(self, typical: float) -> Outline:
+        """Draws all prompts; marks grow to regions.
+
+        Args:
+            typical: area in voxels; regions that are larger are less likely, in the first round.
+        """
         prior, new = self._before.astype(float), np.full(self.image.shape, self._empty)
         marks, areas, alone = self._marks(), self._areas(positive=True), self._empty
         if areas:
@@ -78,13 +85,21 @@ class Drawing:
         for _, taken in self._areas(positive=False):
             prior, new = np.where(taken, 0, prior), new | taken
         was = int((prior > 0.5).sum())
-        typical = CORRECTED * was if was else SHARE * prior.size
+        pixels = typical / float(np.prod(self._window.step))
+        if was and self._guess and marks:
+            # Nobody has looked at the mask before: only its core is believed.
+            depth = np.asarray(ndimage.distance_transform_edt(prior > 0.5))
+            core, nowhere = marks[0][0] | (depth > CORE * depth.max()), np.zeros_like(self._shown)
+            region = grown(self._scaled, core, nowhere, self._shown, pixels + was)
+            prior = np.clip(0.5 + _signed_distance(region) / SOFT, 0, 1)
+            return Outline(prior, np.ones_like(new), self._seeds(alone), alone)
+        pixels = CORRECTED * was if was else pixels
         for mark, positive in marks:
             wrong = (prior <= 0.5) if positive else (prior > 0.5)
             if 2 * int((mark & wrong).sum()) > int(mark.sum()):
                 others = [other for other, other_positive in marks if other_positive != positive]
                 against = np.any([np.zeros_like(mark), *others], axis=0) & ~mark
-                region = grown(self._scaled, mark, against, wrong & self._shown, typical)
+                region = grown(self._scaled, mark, against, wrong & self._shown, pixels)
                 soft = np.clip(0.5 + _signed_distance(region) / SOFT, 0, 1)
                 prior = np.maximum(prior, soft) if positive else np.minimum(prior, 1 - soft)
                 new |= soft > 0
@@ -135,9 +150,10 @@ class Drawing:
         """What is expected of an area's pixels, and which pixels it holds."""
         if isinstance(prompt, Lasso):
             taken = Encoding()([prompt], self._window)[..., 1:3].max(axis=-1) > 0
-            # A lasso is drawn a little outside of the object.
+            # A lasso is drawn a little outside of the object: some voxels, some pixels.
+            soft = max(SOFT, GAP / min(self._window.step))
             depth = np.asarray(ndimage.distance_transform_edt(np.pad(taken, 1)))[1:-1, 1:-1]
-            return np.clip(depth / SOFT, 0, 1), taken
+            return np.clip(depth / soft, 0, 1), taken
         points = self._window.moved(prompt.points)
         low, high = points.min(axis=0) - 0.5, points.max(axis=0) + 0.5
         at = np.arange(self._window.size)

@@ -32,6 +32,7 @@ from invseg_jax.interactive.run_lengths import run_lengths
 from invseg_jax.interactive.session_image import Image, SessionImage
 from invseg_jax.interactive.session_log import read_log
 from invseg_jax.interactive.session_memory import SessionMemory
+from invseg_jax.interactive.slice_state import unpack
 
 __all__ = ["Cancelled", "Session"]
 
@@ -285,6 +286,11 @@ class Session(SessionMemory):
                 session._read(action, None if anew else made)
             except UserError as error:
                 raise UserError(f"{path}: line {number}: {error}") from error
+        try:
+            for one in session._state.slices.values():
+                unpack(one.values, session.volume.shape)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         if log.torn:
             say(f"{path}: the last line is not whole and was dropped: one action is lost")
         if not anew:
