@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -59,12 +61,24 @@ def serve(
         )
         say(f"annotate: {address}")
         say(f"label map: {desk.label_file} (Ctrl-C ends; every action is kept in {desk.log_file})")
-        if browser:
+        if browser and not _has_screen():
+            say(
+                f"no screen here: on your own machine run ssh -N -L {port}:{HOST}:{port} THIS-HOST, "
+                "then open the address there"
+            )
+        elif browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             desk.close()
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open a window; without one, some open in the terminal itself."""
+    if sys.platform != "linux" or "BROWSER" in os.environ:
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _listen(port: int) -> socket.socket:

@@ -169,7 +169,11 @@ def test_what_a_user_can_get_wrong_is_one_line(tmp_path: Path) -> None:
             assert said in done.stderr, (arguments, done.stderr)
             assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     help_text = run(tmp_path, "--help").stdout
-    assert "--image scan.nii.gz" in help_text and "--nobrowser" in help_text
+    assert (
+        "--image scan.nii.gz" in help_text
+        and "--data FOLDER" in help_text
+        and "--nobrowser" in help_text
+    )
 
 
 def test_cases_are_found_and_label_maps_are_not(tmp_path: Path) -> None:
@@ -218,3 +222,23 @@ def test_a_viewer_that_cannot_be_fetched_is_one_line(
         viewer_file.viewer_file(lambda text: None)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("niivue.umd.js"))
+
+
+@pytest.mark.parametrize("screen", [False, True])
+def test_the_browser_is_opened_where_there_is_a_screen(
+    screen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from invseg_jax.interactive.page import serve
+    from invseg_jax.interactive.page.opening import Settings
+
+    image = write_image(tmp_path / "scan.nii.gz")
+    monkeypatch.setattr(serve, "_has_screen", lambda: screen)
+    monkeypatch.setattr(serve, "viewer_file", lambda say: image)
+    monkeypatch.setattr(serve.uvicorn.Server, "run", lambda self, sockets: None)
+    opened: list[str] = []
+    monkeypatch.setattr(serve.webbrowser, "open", opened.append)
+    said: list[str] = []
+    serve.serve(cases.one_case(image), Settings(), say=said.append)
+    address = next(line for line in said if line.startswith("annotate: "))
+    assert opened == ([address.removeprefix("annotate: ")] if screen else [])
+    assert any("ssh -N -L" in line for line in said) is not screen
