@@ -73,8 +73,9 @@ class Desk:
         return self._board
 
     def close(self) -> None:
-        """Stops carrying and waits for the worker."""
+        """Stops carrying, waits for the worker, and lets others open the session."""
         self._worker.close()
+        self._session.autosave(None)
 
     def cancel(self) -> None:
         """Stops carrying after the slice at hand, for good; what was carried before stays."""

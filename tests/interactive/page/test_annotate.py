@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invseg_jax import annotate, command
 from invseg_jax.errors import UserError
 from invseg_jax.interactive.page import cases, viewer_file
-from tests.interactive.page.case import BOX, SHAPE, write_image
+from tests.interactive.page.case import BOX, SHAPE, Page, write_image
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -125,31 +126,37 @@ def test_ctrl_c_ends_it_and_a_second_server_is_told(tmp_path: Path) -> None:
     image = write_image(tmp_path / "scan.nii.gz")
     with server(tmp_path, "--image", str(image)) as one:
         one.do("confirm", index=0, label=1)
-        done = run(tmp_path, "--image", str(image))
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        with pytest.raises(UserError, match="another session"):
+            Page(image)
         one.process.send_signal(signal.SIGINT)
         assert one.process.wait(30) in (0, 130)
-    with server(tmp_path, "--image", str(image), "--anew") as new:
-        assert new.state()["labels"][0]["confirmed"] == []
+    again = Page(image)
+    assert again.state()["labels"][0]["confirmed"] == [0]
+    again.desk.close()
+    del again
+    new = Page(image, anew=True)
+    assert new.state()["labels"][0]["confirmed"] == []
+    new.desk.close()
     assert len(list(tmp_path.glob("scan_label.session.jsonl.*.old"))) == 1
 
 
-def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "invseg_jax.annotate", "--nobrowser", *arguments],
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def ended(*arguments: str) -> object:
+    """The exit status of the command, run in this process."""
+    for name in annotate.FLAGS:
+        annotate.FLAGS[name].unparse()  # what a run before was given
+    with pytest.raises(SystemExit) as caught:
+        command.run(annotate.main, annotate.FLAGS, annotate.__doc__, ["annotate", *arguments])
+    return caught.value.code
 
 
-def test_what_a_user_can_get_wrong_is_one_line(tmp_path: Path) -> None:
+def test_what_a_user_can_get_wrong_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = str(write_image(tmp_path / "scan.nii.gz"))
     (tmp_path / "broken.nii.gz").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INVSEG_CACHE", environment(tmp_path)["INVSEG_CACHE"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, said in (
@@ -160,20 +167,19 @@ def test_what_a_user_can_get_wrong_is_one_line(tmp_path: Path) -> None:
             (("--image", image, "--label", image), "replace the image"),
             (("--image", image, "--label", "x.mha"), ".nii.gz"),
             (("--image", image, "--names", "a,a"), "--names"),
+            (("--image", image, "--axis", "3"), "axis"),
             (("--data", "empty"), "holds no image"),
+            (("--data", ".", "--label", "x.nii.gz"), "--label is for one --image"),
             (("--image", image, "--port", port), f"port {port}"),
             (("--image", image, "--workdir", "none"), "workdir"),
         ):
-            done = run(tmp_path, *arguments)
-            assert done.returncode == 2, (arguments, done.stderr)
-            assert said in done.stderr, (arguments, done.stderr)
-            assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    help_text = run(tmp_path, "--help").stdout
-    assert (
-        "--image scan.nii.gz" in help_text
-        and "--data FOLDER" in help_text
-        and "--nobrowser" in help_text
-    )
+            assert ended("--nobrowser", *arguments) == 2, arguments
+            error = capsys.readouterr().err
+            assert said in error, (arguments, error)
+            assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert ended("--help") == 0
+    help_text = capsys.readouterr().out
+    assert "--image scan.nii.gz" in help_text and "--data FOLDER" in help_text
 
 
 def test_cases_are_found_and_label_maps_are_not(tmp_path: Path) -> None:
