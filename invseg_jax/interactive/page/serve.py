@@ -63,8 +63,8 @@ def serve(
         say(f"label map: {desk.label_file} (Ctrl-C ends; every action is kept in {desk.log_file})")
         if browser and not _has_screen():
             say(
-                f"no screen here: run ssh -N -L {port}:{HOST}:{port} HOST on your own machine, with "
-                "the name of this one, and open the address there"
+                "no screen here: run this on your own machine, with the name of this one, and open "
+                f"the address there: ssh -N -L {port}:{HOST}:{port} NAME"
             )
         elif browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

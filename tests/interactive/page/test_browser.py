@@ -125,8 +125,8 @@ def test_a_person_segments_corrects_undoes_redoes_and_saves(
         one.rest()
         browser.wait("document.getElementById('work-bar').hidden")
         browser.wait("!document.getElementById('next').disabled")
-        red = colour(browser, 10, 12)
-        assert red[0] > red[2] + 30
+        blue = colour(browser, 10, 12)
+        assert blue[2] > blue[0] + 30
         # The suggested slice, corrected with a scribble.
         browser.key("n")
         suggested = one.state()["labels"][0]["suggested"] + 1

@@ -59,7 +59,7 @@ export class Context {
       crosshairColor: [1, 0.7, 0.33, 0.8],
       crosshairWidth: 0.6,
       crosshairWidthUnit: "percent",
-      fontColor: [0.73, 0.77, 0.82, 1],
+      fontColor: [1, 0.7, 0.33, 1],
       fontMinPx: 13,
       fontSizeScaling: 0.35,
       isRadiologicalConvention: true,

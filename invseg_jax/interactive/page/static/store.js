@@ -4,9 +4,10 @@
 
 import { Volume } from "./volume.js";
 
+// Of the labels. Green and red are left to what is positive and negative.
 export const COLOURS = [
-  "#ff5d5d", "#4ea1ff", "#3ddc97", "#ffb454", "#c58bff", "#35d6e6", "#f58ad0", "#b8d94a",
-  "#ff8a5c", "#7c9cff", "#2fc3a5", "#e6d34a",
+  "#4ea1ff", "#ffd84a", "#c58bff", "#35d6e6", "#f58ad0", "#ff9f45", "#8fb8ff", "#d8c27a",
+  "#a48cf0", "#2fc3c3", "#e0a0ff", "#ffc48a",
 ];
 export const SOFT_TISSUE = [-160, 240];
 const BUSY_MS = 120, IDLE_MS = 1500;
