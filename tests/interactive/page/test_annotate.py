@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class Server:
 
     def rest(self) -> dict:
         while (state := self.state())["job"] is not None:
-            pass
+            time.sleep(0.05)
         return state
 
     def do(self, action: str, **values: object) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,26 +55,31 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Chrom
 
 
 @contextmanager
-def opened(browser: chromium.Chromium, tmp_path: Path, *arguments: str) -> Iterator[Server]:
-    """A server whose page is shown, with NiiVue where npm can fetch it."""
+def opened(
+    browser: chromium.Chromium, tmp_path: Path, *arguments: str, viewer: Path | None = None
+) -> Iterator[Server]:
+    """A server whose page is shown; with NiiVue, which takes seconds without a graphics card."""
     browser.complaints.clear()
-    folder = Path(environment(tmp_path)["INVSEG_CACHE"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("INVSEG_CACHE")  # the user's own cache: it is fetched once
-        try:
-            viewer = viewer_file.viewer_file()
-        except UserError:
-            viewer = None
+    (folder,) = Path(environment(tmp_path)["INVSEG_CACHE"]).iterdir()
     if viewer is not None:
-        shutil.copy(viewer, next(folder.iterdir()) / "niivue.umd.js")
+        shutil.copy(viewer, folder / "niivue.umd.js")
     with server(tmp_path, *arguments) as one:
         browser.open(f"{one.root}/#token={one.token}")
         browser.wait("document.getElementById('slice')?.dataset.drawn")
         if viewer is not None:
             browser.wait("document.getElementById('context').dataset.drawn")
-        else:
-            browser.complaints.clear()
         yield one
+
+
+@pytest.fixture
+def niivue() -> Path | None:
+    """The file of NiiVue, from the user's own cache; None where npm cannot fetch it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("INVSEG_CACHE")
+        try:
+            return viewer_file.viewer_file()
+        except UserError:
+            return None
 
 
 def screen(browser: chromium.Chromium, row: float, column: float) -> tuple[float, float]:
@@ -110,11 +116,11 @@ def colour(browser: chromium.Chromium, row: float, column: float) -> np.ndarray:
 
 @pytest.mark.browser
 def test_a_person_segments_corrects_undoes_redoes_and_saves(
-    browser: chromium.Chromium, tmp_path: Path
+    browser: chromium.Chromium, niivue: Path | None, tmp_path: Path
 ) -> None:
     image = write_image(tmp_path / "scan.nii.gz")
-    browser.resize(1400, 900)
-    with opened(browser, tmp_path, "--image", str(image)) as one:
+    browser.resize(800, 600)
+    with opened(browser, tmp_path, "--image", str(image), viewer=niivue) as one:
         assert "Slice 5 / 9 · axial" in text(browser, "corner-top")
         assert browser.run("location.hash") == ""
         grey = colour(browser, 10, 12)
@@ -156,7 +162,8 @@ def test_a_person_segments_corrects_undoes_redoes_and_saves(
     assert saved.any() and np.array_equal(saved, session.label_map())
     assert np.array_equal(affine, read(image)[1])
     # The browser finds that this test reads pixels; nothing else is wrong, the policy included.
-    assert [one for one in browser.complaints if "willReadFrequently" not in one] == []
+    known = ("willReadFrequently", "NiiVue is not there")
+    assert [one for one in browser.complaints if not any(part in one for part in known)] == []
 
 
 @pytest.mark.browser
@@ -164,7 +171,7 @@ def test_every_tool_by_its_key_and_nothing_overlaps(
     browser: chromium.Chromium, tmp_path: Path
 ) -> None:
     image = write_image(tmp_path / "scan.nii.gz")
-    browser.resize(1400, 900)
+    browser.resize(800, 600)
     with opened(browser, tmp_path, "--image", str(image), "--names", "one,two") as one:
         kinds = []
         for key, points in (
@@ -215,14 +222,14 @@ def test_the_next_image_saves_this_one_and_quick_clicks_are_all_kept(
     folder.mkdir()
     for name in ("a", "b"):
         write_image(folder / f"{name}.nii.gz", seed=ord(name))
-    browser.resize(1000, 800)
+    browser.resize(800, 600)
     with opened(browser, tmp_path, "--data", str(folder)) as one:
         browser.key("p")
         for column in (10, 12, 14):  # faster than they are answered
             browser.drag([screen(browser, 10, column)])
         browser.wait("document.getElementById('undo').disabled === false")
         while len(one.rest()["labels"][0]["prompts"].get("4", [])) < 3:
-            pass
+            time.sleep(0.05)
         browser.run("document.getElementById('next-case').click()")
         browser.wait("document.getElementById('case-name').textContent === 'b'")
         browser.wait("document.getElementById('undo').disabled")

@@ -53,6 +53,7 @@ export class Context {
   }
 
   async _start() {
+    if (!window.niivue) throw new Error("NiiVue is not there");
     const { Niivue } = window.niivue;
     this.viewer = new Niivue({
       backColor: [0, 0, 0, 1],
