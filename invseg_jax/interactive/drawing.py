@@ -113,10 +113,10 @@ class Drawing:
             window: that one.
             shape: of the slice, (rows, columns).
         """
-        shown = window.paste(np.ones_like(outline.prior), shape) > 0
-        whole = np.where(shown, window.paste(outline.prior, shape), 0)
-        prior = self._window.cut(whole).astype(float)
-        new = self._window.cut(window.paste(outline.new, shape)) > 0.5
+        prior = self._window.cut(window.paste(outline.prior, shape)).astype(float)
+        new = np.ones(prior.shape, bool)
+        if not outline.new.all():  # to paste a window takes most of the time of a large slice
+            new = self._window.cut(window.paste(outline.new, shape)) > 0.5
         return Outline(prior, new, self._seeds(outline.alone), outline.alone)
 
     def _seeds(self, alone: bool) -> np.ndarray:

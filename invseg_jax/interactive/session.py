@@ -24,7 +24,6 @@ import numpy as np
 from invseg_jax.errors import UserError
 from invseg_jax.files.json_values import JsonObject
 from invseg_jax.interactive.actions import Cancelled, Progress, checked_name, whole
-from invseg_jax.interactive.classical import Classical
 from invseg_jax.interactive.history import Made
 from invseg_jax.interactive.method import Method
 from invseg_jax.interactive.prompts import Prompt
@@ -68,7 +67,8 @@ class Session(SessionMemory):
             say: told what a user should know of the image's header, one line at a time.
 
         Raises:
-            UserError: the image cannot be read or has no such axis, or a name of a label is wrong.
+            UserError: the image cannot be read or has no such axis, a name of a label is wrong, or
+                scikit-image is missing, which `Classical` needs.
         """
         names: tuple[str, ...] = ()
         for name in (labels,) if isinstance(labels, str) else labels:
@@ -76,7 +76,7 @@ class Session(SessionMemory):
         if not names:
             raise UserError("a session needs at least one label; give labels")
         opened = SessionImage.open(image, axis)
-        super().__init__(opened, Classical() if method is None else method, names)
+        super().__init__(opened, _without_network() if method is None else method, names)
         for note in opened.notes:
             say(note)
 
@@ -304,3 +304,15 @@ class Session(SessionMemory):
             raise UserError(f"there is nothing to {name}")
         if name not in ("undo", "redo"):
             self._do(action, made)
+
+
+def _without_network() -> Method:
+    """The classical method, which needs an extra of the package."""
+    try:
+        from invseg_jax.interactive.classical import Classical
+    except ImportError as error:
+        raise UserError(
+            "to segment without a network, scikit-image is needed: pip install "
+            '"invseg_jax[annotate]"'
+        ) from error
+    return Classical()

@@ -199,7 +199,10 @@ def middle_slices(folder: Path):
     ],
 )
 def test_tumours_from_one_prompt_and_two_clicks(kind, first, third, sarcoma: Path):
-    """Mean Dice of all 37 subjects: see the reference page."""
+    """Of all 37 subjects the mean Dice of the first and third round is 0.895 and 0.913 from extreme
+    points, 0.894 and 0.915 from a box, 0.964 and 0.950 from a lasso, 0.718 and 0.819 from a
+    scribble, 0.784 and 0.844 from a click.
+    """
     curves = []
     for n, (volume, truth) in enumerate(middle_slices(sarcoma)):
         rng, mask, curve = np.random.default_rng(n), None, []

@@ -1,5 +1,7 @@
 """A session against what a person expects of it."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -302,3 +304,10 @@ def test_suggestions_end_when_all_slices_are_confirmed():
         session.confirm(index)
         seen.append(index)
     assert sorted([*seen, 4]) == list(range(9))
+
+
+def test_without_scikit_image_a_method_must_be_given(monkeypatch):
+    monkeypatch.setitem(sys.modules, "invseg_jax.interactive.classical", None)
+    with pytest.raises(UserError, match="invseg_jax.annotate."):
+        Session(noise())
+    assert Session(noise(), Toy()).method == "toy"
