@@ -66,6 +66,9 @@ def opened(
     with server(tmp_path, *arguments) as one:
         browser.open(f"{one.root}/#token={one.token}")
         browser.wait("document.getElementById('slice')?.dataset.drawn")
+        size = "(({width, height, clientWidth, clientHeight}) => width === clientWidth && "
+        size += "height === clientHeight)(document.getElementById('slice'))"
+        browser.wait(size)
         if viewer is not None:
             browser.wait("document.getElementById('context').dataset.drawn")
         yield one
@@ -84,18 +87,14 @@ def niivue() -> Path | None:
 
 def screen(browser: chromium.Chromium, row: float, column: float) -> tuple[float, float]:
     """Where a voxel of the shown slice is on the screen."""
-    found = browser.run("document.getElementById('slice').dataset.matrix")
-    a, b, c, d, e, f = map(float, str(found).split())
-    x, y = column + 0.5, row + 0.5
-    left, top = map(
-        float,
-        str(
-            browser.run(
-                "(() => { const box = document.getElementById('slice').getBoundingClientRect();"
-                "return `${box.left} ${box.top}`; })()"
-            )
-        ).split(),
+    # Two frames later, so that the slice is drawn in the size that it has now.
+    found = browser.run(
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {"
+        "const canvas = document.getElementById('slice'), box = canvas.getBoundingClientRect();"
+        "done(`${canvas.dataset.matrix} ${box.left} ${box.top}`); })))"
     )
+    a, b, c, d, e, f, left, top = map(float, str(found).split())
+    x, y = column + 0.5, row + 0.5
     return left + a * x + c * y + e, top + b * x + d * y + f
 
 
@@ -228,7 +227,9 @@ def test_the_next_image_saves_this_one_and_quick_clicks_are_all_kept(
         for column in (10, 12, 14):  # faster than they are answered
             browser.drag([screen(browser, 10, column)])
         browser.wait("document.getElementById('undo').disabled === false")
+        end = time.monotonic() + 30
         while len(one.rest()["labels"][0]["prompts"].get("4", [])) < 3:
+            assert time.monotonic() < end, str(one.state())
             time.sleep(0.05)
         browser.run("document.getElementById('next-case').click()")
         browser.wait("document.getElementById('case-name').textContent === 'b'")
