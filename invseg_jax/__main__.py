@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "trains a network, or goes on with a training",
     "evaluate": "scores a trained network, with a report",
     "predict": "segments images",
+    "annotate": "marks objects in an image, on a page in the browser",
     "check_data": "finds every fault of a data set",
     "plan": "tells what a training step takes of memory, and what fits",
     "compare": "trains configurations side by side and writes a table",

@@ -10,6 +10,7 @@ Makes .venv at the repository root if needed. Without arguments of pytest: ruff 
 --check, pyright and the site (launch/docs.sh), then all quick tests, in as many processes as there are
 cores, at most 4. With some: pytest alone, with those.
   --all    the slow and the tpu_backend tests as well
+The page is tested in Chromium. Where there is none, root installs it with apt-get; others skip that.
 
 Examples:
   bash launch/test.sh
@@ -41,11 +42,29 @@ check_types() {
     PYRIGHT_PYTHON_IGNORE_WARNINGS=1 "$python" -m pyright
 }
 
+install_browser() {
+    local name
+    if [[ -n ${INVSEG_BROWSER_SOUGHT:-} ]]; then return; fi
+    export INVSEG_BROWSER_SOUGHT=1 # a test runs this script again
+    for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
+        if type -P "$name" >/dev/null; then return; fi
+    done
+    if ((EUID == 0)) && type -P apt-get >/dev/null; then
+        printf 'browser: installing chromium with apt-get\n'
+        if apt-get update -qq &>/dev/null &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium &>/dev/null; then
+            return
+        fi
+    fi
+    printf 'browser: the tests of the page in a browser are SKIPPED, install chromium for them\n'
+}
+
 if ((${#arguments[@]} == 0)); then
     "$python" -m ruff check
     "$python" -m ruff format --check
     check_types
     bash launch/docs.sh
+    install_browser
     # A file's tests stay together: they share programs.
     marks+=(--numprocesses auto --maxprocesses 4 --dist loadfile)
 fi

@@ -114,10 +114,13 @@ def test_quickstart_names_the_flag_without_a_value(checkout: Path) -> None:
     assert done.stderr.startswith("error: --workdir needs a value")
 
 
-def test_arguments_of_the_test_script_go_to_pytest(checkout: Path) -> None:
+def test_arguments_of_the_test_script_go_to_pytest(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = checkout / "launch" / "test.sh"
     some = run_script(script, "tests/a b.py", "-x").stdout
     assert some == "<-m><pytest><-m><not slow and not tpu_backend><tests/a b.py><-x>\n"
+    monkeypatch.setenv("INVSEG_BROWSER_SOUGHT", "1")  # nothing is installed
     everything = run_script(script, "--all").stdout.splitlines()
     assert everything[:2] == ["<-m><ruff><check>", "<-m><ruff><format><--check>"]
     together = "<--numprocesses><auto><--maxprocesses><4><--dist><loadfile>"

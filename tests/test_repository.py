@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
 }
 ROOMS["benchmarks"] = set(ROOMS)
 COMMANDS = {
-    *("train", "evaluate", "predict", "check_data", "plan", "compare", "benchmark"),
+    *("train", "evaluate", "predict", "annotate", "check_data", "plan", "compare", "benchmark"),
     *("command", "__main__"),
 }
 # What the rooms that run on a bare GPU machine may import besides the standard library.

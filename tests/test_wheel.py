@@ -27,6 +27,9 @@ def test_a_wheel_that_is_installed_elsewhere_trains_the_quickstart(
     source, site = tmp_path / "source", tmp_path / "site"
     ignored = shutil.ignore_patterns(".venv*", ".git", "_build", "__pycache__", "*.egg-info")
     shutil.copytree(repository, source, symlinks=True, ignore=ignored)
+    # What npm would fetch; where it lies there already, nothing is fetched.
+    viewer = Path("invseg_jax", "interactive", "page", "static", "niivue.umd.js")
+    (source / viewer).write_text("// NiiVue", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run([*pip, *build, str(source)], check=True, capture_output=True)
@@ -34,6 +37,11 @@ def test_a_wheel_that_is_installed_elsewhere_trains_the_quickstart(
     install = ["install", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run([*pip, *install], check=True, capture_output=True)
     assert (site / "invseg_jax" / "py.typed").exists()
+    assert (site / viewer).read_text(encoding="utf-8") == "// NiiVue"
+    assert {(site / viewer).with_name(name).is_file() for name in ("index.html", "main.js")} == {
+        True
+    }
+    assert (site / viewer).parent.with_name("package-lock.json").is_file()
     shutil.rmtree(source)
 
     def run(*arguments: str) -> str:
@@ -50,5 +58,6 @@ def test_a_wheel_that_is_installed_elsewhere_trains_the_quickstart(
 
     assert "done: 2 steps" in run("train", "--config=iseg:quick", "--workdir=RUN", *QUICK)
     assert "report: " in run("evaluate", "--workdir=RUN")
+    assert "--image scan.nii.gz" in run("annotate", "--help")
     (command,) = (site / "bin").glob("invseg")
     assert command.read_text().startswith("#!")
