@@ -69,8 +69,8 @@ def get_config(variant: str = "cpu") -> Experiment:
         eval_every=400,
         data=replace(DATA[variant], batch=4),
         optimiser=OptimiserSettings(warmup=100, average=0.998),
-        # Clips of 4 slices need little memory; "plain" takes two thirds of the time on CPUs.
-        interactive=InteractiveSettings(memory="plain"),
+        # Clips of 6 slices need little memory; "plain" takes two thirds of the time on CPUs.
+        interactive=InteractiveSettings(memory="plain", asked=6),
     )
     if variant == "cpu":
         return experiment

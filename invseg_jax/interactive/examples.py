@@ -123,7 +123,9 @@ def clip_example(stack: Stack, shapes: Shapes, rng: np.random.Generator) -> dict
     before = cut[start].astype(np.float32)
     if first != start:
         truth = shown.mask(stack.label[inside[0]] == kind)
-        before = _soft(worn(truth, rng, rng.uniform(0.02, 0.25)), rng)
+        # Half of the time far off: a mask that has drifted must find its way back to the image.
+        amount = rng.uniform(0.02, 0.25) if rng.random() < 0.5 else rng.uniform(0.2, 0.7)
+        before = _soft(worn(truth, rng, amount), rng)
     kept = np.zeros((shapes.known, shapes.window, shapes.window, channels.KEPT), np.float32)
     kept_z = np.zeros(shapes.known, np.float32)
     for place, z in enumerate(known):
