@@ -102,14 +102,8 @@ def main(values: flags.FlagValues) -> None:
         command.enable_compilation_cache(values)
         workdir = Path(values.workdir)
         command.prepare_devices([workdir])
-        try:
-            from invseg_jax.interactive.trained import (  # pyright: ignore[reportMissingImports]
-                load_method,
-            )
-        except ModuleNotFoundError as error:
-            raise UserError(
-                "this version cannot annotate with a trained run yet; leave --workdir out"
-            ) from error
+        from invseg_jax.interactive.trained import load_method
+
         method = load_method(workdir)
     settings = Settings(method, values.axis, names, values.anew)
     serve(found, settings, port=values.port, browser=values.browser, say=command.say)
