@@ -37,24 +37,28 @@ class Settings:
         window: pixels along each side.
         couplings: at each level.
         lengths: slices in a clip.
+        channels: at each level.
     """
 
     window: int
     couplings: int
     lengths: Sequence[int]
+    channels: tuple[int, ...] = InteractiveSettings.channels
 
 
 def defaults(quick: bool) -> Settings:
     """The sizes where no option says otherwise."""
-    return Settings(32, 2, (1, 3)) if quick else Settings(128, 4, (3, 6, 12, 24))
+    if quick:
+        return Settings(16, 2, (1, 4), (4, 8))
+    return Settings(128, 4, (3, 6, 12, 24))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the table's own options."""
-    parser.add_argument("--window", type=at_least_one, help="pixels along a side [128; --quick 32]")
+    parser.add_argument("--window", type=at_least_one, help="pixels along a side [128; --quick 16]")
     parser.add_argument("--couplings", type=at_least_one, help="at each level [4; --quick 2]")
     parser.add_argument(
-        "--lengths", type=at_least_one, nargs="+", help="slices [3 6 12 24; --quick 1 3]"
+        "--lengths", type=at_least_one, nargs="+", help="slices [3 6 12 24; --quick 1 4]"
     )
 
 
@@ -66,6 +70,7 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
             options.window or usual.window,
             options.couplings or usual.couplings,
             tuple(options.lengths or usual.lengths),
+            usual.channels,
         )
     )
 
@@ -98,6 +103,8 @@ def bytes_of_step(settings: Settings, length: int, way: Memory) -> int:
         InteractiveSettings(),
         window=settings.window,
         couplings=settings.couplings,
+        channels=settings.channels,
+        level=min(InteractiveSettings.level, len(settings.channels) - 1),
         asked=length,
         slices=1,
         memory=way,

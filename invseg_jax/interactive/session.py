@@ -60,8 +60,8 @@ class Session(SessionMemory):
         """Opens an image.
 
         Args:
-            image: a NIfTI or Analyze file, an image of nibabel, a `method.Volume`, or a `SessionImage`,
-                which several sessions can share.
+            image: a NIfTI or Analyze file, an image of nibabel, a `method.Volume`, or a
+                `SessionImage`, which several sessions can share.
             method: makes masks from prompts: the folder of an interactive run, or a `Method`; None:
                 `Classical()`, which needs no network.
             axis: of the file, which counts the slices; None: the one with the largest spacing, the
