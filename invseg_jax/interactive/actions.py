@@ -25,7 +25,7 @@ from invseg_jax.data.volumes.nifti import MAX_LABEL
 from invseg_jax.errors import UserError
 from invseg_jax.files.json_values import JsonObject
 from invseg_jax.interactive.history import Made, Step
-from invseg_jax.interactive.method import Method, Volume
+from invseg_jax.interactive.method import Method, SliceVolume
 from invseg_jax.interactive.prompts import Prompt, Scribble, from_json
 from invseg_jax.interactive.run_lengths import mask_of
 from invseg_jax.interactive.slice_state import (
@@ -54,7 +54,7 @@ class Actions:
         method: makes masks from prompts.
     """
 
-    volume: Volume
+    volume: SliceVolume
     method: Method
 
     def step(

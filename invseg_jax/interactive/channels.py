@@ -19,10 +19,12 @@ from invseg_jax.interactive import encoding
 from invseg_jax.interactive.stack import NEIGHBOURS
 
 INTERACTION = len(NEIGHBOURS) + len(encoding.CHANNELS)
+# The channels at the end that say where each pixel lies: its row and its column.
+PLACES = 2
 # Without the mask of the slice before, which is put behind the image.
-ASKING = len(NEIGHBOURS) + 5
+ASKING = len(NEIGHBOURS) + 3 + PLACES
 QUERY = ASKING + 1
-KEPT = len(NEIGHBOURS) + 4
+KEPT = len(NEIGHBOURS) + 2 + PLACES
 # Distances are cut off at this share of the window's side.
 _REACH = 0.1
 

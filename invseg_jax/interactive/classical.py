@@ -16,7 +16,7 @@ import numpy as np
 
 from invseg_jax.interactive.drawing import Drawing
 from invseg_jax.interactive.interpolation import interpolate
-from invseg_jax.interactive.method import Carried, Volume
+from invseg_jax.interactive.method import Carried, SliceVolume
 from invseg_jax.interactive.prompts import Box, Click, Prompt, Scribble
 from invseg_jax.interactive.random_walker import random_walk
 from invseg_jax.interactive.window import Window
@@ -51,7 +51,7 @@ class Classical:
         return "without a network"
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         """Segments one object in one slice.
 
@@ -104,7 +104,7 @@ class Classical:
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
@@ -129,7 +129,7 @@ class Classical:
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,

@@ -28,7 +28,7 @@ from invseg_jax.files.json_values import JsonObject
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.interactive.click_protocol import ClickScores, play_clicks
 from invseg_jax.interactive.figures import draw_quality, draw_rounds
-from invseg_jax.interactive.method import Method, Volume
+from invseg_jax.interactive.method import Method, SliceVolume
 from invseg_jax.interactive.rounds import CHOICES, KINDS, ROUNDS, Annotation, Choice, play
 from invseg_jax.interactive.rounds_table import RoundScore, csv_text, means, table
 from invseg_jax.interactive.scores import Calibration, dice, surface_dice
@@ -53,7 +53,7 @@ class Object:
 
     case: str
     name: str
-    volume: Volume
+    volume: SliceVolume
     truth: np.ndarray
 
 
@@ -128,7 +128,7 @@ def objects_of(dataset: Dataset, case: Case) -> list[Object]:
     rows, columns = (length for i, length in enumerate(spacing) if i != axis)
     image = np.ascontiguousarray(np.moveaxis(loaded.image[..., 0], axis, 0))
     label = np.moveaxis(loaded.label, axis, 0)
-    volume = Volume(image, (spacing[axis], rows, columns))
+    volume = SliceVolume(image, (spacing[axis], rows, columns))
     found = [
         Object(case.id, name, volume, label == index)
         for index, name in enumerate(dataset.classes)

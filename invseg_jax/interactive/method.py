@@ -19,7 +19,7 @@ from invseg_jax.interactive.prompts import Prompt
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class SliceVolume:
     """An image as a method sees it: a stack of slices.
 
     Attributes:
@@ -65,7 +65,7 @@ class Method(Protocol):
         ...
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         """Segments one object in one slice.
 
@@ -82,7 +82,7 @@ class Method(Protocol):
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
@@ -102,7 +102,7 @@ class Method(Protocol):
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,

@@ -139,7 +139,7 @@ def with_mask(asking: Array, mask: Array) -> Array:
 
 def as_kept(asking: Array, mask: Array) -> Array:
     """The same slice, as the memory keeps it: nobody has confirmed its mask. KEPT channels."""
-    image, places = asking[..., :_IMAGE], asking[..., -2:]
+    image, places = asking[..., :_IMAGE], asking[..., -channels.PLACES :]
     mask = mask[..., None]
     return jnp.concatenate((image, mask, jnp.zeros_like(mask), places), axis=-1)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from invseg_jax.interactive.hand import Hand
 from invseg_jax.interactive.interpolation import interpolate
-from invseg_jax.interactive.method import Method, Volume
+from invseg_jax.interactive.method import Method, SliceVolume
 from invseg_jax.interactive.prompts import Prompt
 
 Choice = Literal["predicted", "oracle", "random", "even"]
@@ -45,7 +45,7 @@ class Annotation:
         seconds: that the last round took the method.
     """
 
-    volume: Volume
+    volume: SliceVolume
     truth: np.ndarray
     confirmed: dict[int, np.ndarray] = field(default_factory=dict)
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -53,7 +53,7 @@ class Annotation:
     seconds: float = 0.0
 
     @classmethod
-    def begin(cls, volume: Volume, truth: np.ndarray) -> Annotation:
+    def begin(cls, volume: SliceVolume, truth: np.ndarray) -> Annotation:
         """Nothing is marked yet."""
         return cls(
             volume,

@@ -45,12 +45,8 @@ def surface_dice(
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    return (
-        mask
-        & ~np.asarray(ndimage.binary_erosion(np.pad(mask, 1)))[
-            tuple(slice(1, -1) for _ in mask.shape)
-        ]
-    )
+    inner = np.asarray(ndimage.binary_erosion(np.pad(mask, 1)), bool)
+    return mask & ~inner[tuple(slice(1, -1) for _ in mask.shape)]
 
 
 @dataclass(frozen=True, eq=False)

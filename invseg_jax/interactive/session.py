@@ -60,7 +60,7 @@ class Session(SessionMemory):
         """Opens an image.
 
         Args:
-            image: a NIfTI or Analyze file, an image of nibabel, a `method.Volume`, or a
+            image: a NIfTI or Analyze file, an image of nibabel, a `method.SliceVolume`, or a
                 `SessionImage`, which several sessions can share.
             method: makes masks from prompts: the folder of an interactive run, or a `Method`; None:
                 `Classical()`, which needs no network.

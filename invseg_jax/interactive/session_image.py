@@ -17,7 +17,7 @@ from invseg_jax.data.volumes.nifti import Volume as FileVolume
 from invseg_jax.data.volumes.nifti import read_volume, volume_limit, write_label_map
 from invseg_jax.data.volumes.placement import Placement
 from invseg_jax.errors import UserError
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 
 # Spacings that differ by less are equal: headers round them.
 _EQUAL = 1e-3
@@ -35,7 +35,7 @@ class SessionImage:
         notes: what a user should know about the header, a line each.
     """
 
-    volume: Volume
+    volume: SliceVolume
     axis: int
     grid: Grid
     placement: Placement
@@ -59,7 +59,7 @@ class SessionImage:
             if axis not in (None, image.axis):
                 raise UserError(f"the image was opened along axis {image.axis}, not {axis}")
             return image
-        if isinstance(image, Volume):
+        if isinstance(image, SliceVolume):
             if axis not in (None, 0):
                 raise UserError(f"the slices of a stack lie along axis 0, not {axis}")
             affine = np.diag([*image.spacing, 1.0])
@@ -86,7 +86,7 @@ class SessionImage:
         if bad := int(voxels.size - np.isfinite(voxels).sum()):
             raise UserError(f"{name}: {bad} voxels are NaN or infinite; mend the image")
         lengths = [stored.spacing[axis], *np.delete(stored.spacing, axis).tolist()]
-        volume = Volume(voxels, (lengths[0], lengths[1], lengths[2]))
+        volume = SliceVolume(voxels, (lengths[0], lengths[1], lengths[2]))
         return cls(volume, axis, Grid.of(stored), stored.placement, stored.notes)
 
     @cached_property
@@ -147,7 +147,7 @@ class SessionImage:
 
 
 # What a session can be opened with. An opened image can be shared by several sessions.
-Image = str | Path | SpatialImage | Volume | SessionImage
+Image = str | Path | SpatialImage | SliceVolume | SessionImage
 
 
 def _of_nibabel(image: SpatialImage) -> FileVolume:

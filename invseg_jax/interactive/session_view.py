@@ -6,7 +6,7 @@ import numpy as np
 
 from invseg_jax.interactive.actions import Actions, stale
 from invseg_jax.interactive.history import History
-from invseg_jax.interactive.method import Method, Volume
+from invseg_jax.interactive.method import Method, SliceVolume
 from invseg_jax.interactive.prompts import Prompt
 from invseg_jax.interactive.session_image import SessionImage
 from invseg_jax.interactive.slice_state import HALF, State, unpack
@@ -34,7 +34,7 @@ class SessionView:
         self._history = History()
 
     @property
-    def volume(self) -> Volume:
+    def volume(self) -> SliceVolume:
         """The image, slices first."""
         return self._image.volume
 

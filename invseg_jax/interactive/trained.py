@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,56 +17,23 @@ from invseg_jax.data.prepare.normalise import normalise
 from invseg_jax.errors import UserError, UserNotice
 from invseg_jax.inference.trained_run import SegmentationRun
 from invseg_jax.interactive import channels
-from invseg_jax.interactive.chains import Chain, chains
+from invseg_jax.interactive.chains import chains
 from invseg_jax.interactive.encoding import Encoding
-from invseg_jax.interactive.interpolation import Interpolation
-from invseg_jax.interactive.method import Carried, Volume
-from invseg_jax.interactive.objective import (
-    InteractiveObjective,
-    as_kept,
-    build_networks,
-    with_mask,
-)
-from invseg_jax.interactive.prompts import Box, Prompt
+from invseg_jax.interactive.method import Carried, SliceVolume
+from invseg_jax.interactive.mirrors import mean_of, mirrored
+from invseg_jax.interactive.objective import InteractiveObjective, build_networks
+from invseg_jax.interactive.prompts import Prompt
 from invseg_jax.interactive.stack import neighbours
+from invseg_jax.interactive.walk import GROWTH, MOST_GROWTHS, Walk, touches
 from invseg_jax.interactive.window import Window
-from invseg_jax.models.memory import Memory
 from invseg_jax.reversible.layer import Array
 from invseg_jax.runs.checkpoints import Checkpoints
 from invseg_jax.training.task import Parameters
 
-# A window is grown by this where the mask reaches its border, at most so often.
-_GROWTH, _GROWN = 1.5, 3
-# Beyond the last confirmed slice, so many empty slices in a row end the object.
-_EMPTY = 3
-# What is added around the known masks, as a share of the longer side of their box.
-_MARGIN = 0.5
-
 
 @partial(jax.jit, static_argnums=0)
 def _segmented(graph: nnx.GraphDef, weights: nnx.State, x: Array) -> Array:
-    return jax.nn.sigmoid(nnx.merge(graph, weights)(x[None]).logits[0])
-
-
-@partial(jax.jit, static_argnums=0)
-def _kept(graph: nnx.GraphDef, weights: nnx.State, x: Array, z: Array) -> Memory:
-    return nnx.merge(graph, weights).keep(x[None, None], z[None, None], jnp.ones((1, 1), bool))
-
-
-@partial(jax.jit, static_argnums=0)
-def _carried(
-    graph: nnx.GraphDef,
-    weights: nnx.State,
-    before: tuple[Array, Array, Array],
-    now: tuple[Array, Array],
-    known: Memory,
-) -> tuple[Array, Array]:
-    """The slice before, its mask and place, and a slice that asks -> probabilities and quality."""
-    network = nnx.merge(graph, weights)
-    asked, mask, z = before
-    last = network.keep(as_kept(asked, mask)[None, None], z[None, None], jnp.ones((1, 1), bool))
-    found = network(with_mask(now[0], mask)[None], now[1][None], known.with_slice(last))
-    return jax.nn.sigmoid(found.logits[0]), jax.nn.sigmoid(found.quality[0])
+    return mean_of(jax.nn.sigmoid(nnx.merge(graph, weights)(mirrored(x)).logits))
 
 
 @dataclass(eq=False)
@@ -92,7 +59,7 @@ class NetworkMethod:
         return cls("training", objective, parameters)
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         """See `Method.segment`.
 
@@ -103,26 +70,35 @@ class NetworkMethod:
         bare = None if mask is None else mask > 0.5
         sight = Window.on(prompts, bare, volume.spacing[1:], size)
         grows = not any(prompt.encloses for prompt in prompts)
-        for _ in range(_GROWN + 1):
+        for _ in range(MOST_GROWTHS + 1):
             drawn = Encoding()(prompts, sight, mask)
             x = channels.interaction([sight.cut(plane) for plane in image], drawn)
             found = np.asarray(_segmented(*self._network("interaction"), jnp.asarray(x)))
             if not (grows and touches(found)):
                 break
-            sight = sight.grown(_GROWTH)
+            sight = sight.grown(GROWTH)
         return sight.paste(found, volume.shape)
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
     ) -> Iterator[Carried]:
         """See `Method.carry`; the order is that of `chains`."""
-        left = set(slices)
+        left, settings = set(slices), self.objective.settings
+        seen = replace(volume, image=self._image(volume))
         for chain in chains(confirmed, slices):
-            for carried in _Walk(self, volume, confirmed, chain).slices():
+            walk = Walk(
+                self._network("memory"),
+                seen,
+                confirmed,
+                chain,
+                size=settings.window,
+                places=settings.confirmed,
+            )
+            for carried in walk.slices():
                 if carried.index in left:
                     left.remove(carried.index)
                     yield carried
@@ -131,7 +107,7 @@ class NetworkMethod:
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,
@@ -142,7 +118,7 @@ class NetworkMethod:
         best = int(np.argmax(wrong))
         return best if wrong[best] > 0 else None
 
-    def _image(self, volume: Volume) -> np.ndarray:
+    def _image(self, volume: SliceVolume) -> np.ndarray:
         """The normalised image, made once for a volume."""
         if self.prepare is None:
             return volume.image
@@ -166,117 +142,6 @@ def expected_errors(probabilities: np.ndarray, quality: np.ndarray) -> np.ndarra
     """
     area = probabilities.sum(axis=(1, 2), dtype=np.float64)
     return 2 * area * (1 - np.nan_to_num(quality, nan=1.0))
-
-
-def touches(mask: np.ndarray) -> bool:
-    """Whether a mask (probabilities of a window) reaches the window's border."""
-    border = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    return any(float(side.max()) > 0.5 for side in border)
-
-
-class _Walk:
-    """One chain, gone through slice by slice."""
-
-    def __init__(
-        self,
-        method: NetworkMethod,
-        volume: Volume,
-        confirmed: Mapping[int, np.ndarray],
-        chain: Chain,
-    ):
-        self.method, self.volume, self.confirmed, self.chain = method, volume, confirmed, chain
-        self.image = method._image(volume)
-        self._look(self._around())
-
-    def slices(self) -> Iterator[Carried]:
-        """The chain's slices, one at a time."""
-        chain, empty = self.chain, 0
-        before = chain.start
-        mask = self._cut(self.confirmed[before].astype(np.float32))
-        for index in chain.slices:
-            if chain.ends and empty == _EMPTY:
-                yield Carried(index, np.zeros(self.volume.shape, np.float32), 1.0)
-                continue
-            found, quality = self._step(before, mask, index)
-            for _ in range(_GROWN):
-                if not touches(found):
-                    break
-                mask = self._regrown(mask)
-                found, quality = self._step(before, mask, index)
-            pasted = self.sight.paste(found, self.volume.shape)
-            empty = 0 if (pasted > 0.5).any() else empty + 1
-            yield Carried(index, pasted, float(quality))
-            before, mask = index, found
-
-    def _step(self, before: int, mask: np.ndarray, index: int) -> tuple[np.ndarray, float]:
-        found, quality = _carried(
-            *self.method._network("memory"),
-            (jnp.asarray(self._asking(before)), jnp.asarray(mask), self._z(before)),
-            (jnp.asarray(self._asking(index)), self._z(index)),
-            self._memory(index),
-        )
-        return np.asarray(found), float(quality)
-
-    def _around(self) -> Window:
-        """The window around all confirmed masks."""
-        union = np.logical_or.reduce(list(self.confirmed.values()))
-        inside = np.argwhere(union).astype(float)
-        low, high = inside.min(axis=0), inside.max(axis=0)
-        box = Box(((float(low[0]), float(low[1])), (float(high[0]), float(high[1]))))
-        size = self.method.objective.settings.window
-        return Window.around([box], self.volume.spacing[1:], size, margin=_MARGIN)
-
-    def _look(self, sight: Window) -> None:
-        """Takes a window, and what is measured in it."""
-        self.sight = sight
-        self.pixel = sight.step[0] * self.volume.spacing[1]
-        self.masks = {z: self._cut(m.astype(np.float32)) > 0.5 for z, m in self.confirmed.items()}
-        depth = self.volume.spacing[0]
-        self.between = Interpolation(self.masks, (depth, self.pixel, self.pixel))
-        self.known: dict[int, Memory] = {}
-        self.asked: dict[int, np.ndarray] = {}
-
-    def _regrown(self, mask: np.ndarray) -> np.ndarray:
-        """Takes a larger window; the mask of the slice before, in the new window."""
-        pasted = self.sight.paste(mask, self.volume.shape)
-        self._look(self.sight.grown(_GROWTH))
-        return self._cut(pasted)
-
-    def _cut(self, plane: np.ndarray) -> np.ndarray:
-        return self.sight.cut(plane)
-
-    def _picture(self, index: int) -> list[np.ndarray]:
-        return [self._cut(p) for p in neighbours(self.image, index, self.chain.direction)]
-
-    def _z(self, index: int) -> Array:
-        side = self.pixel * self.sight.size
-        return jnp.float32(index * self.volume.spacing[0] / side)
-
-    def _asking(self, index: int) -> np.ndarray:
-        if index not in self.asked:
-            depth, far = self.volume.spacing[0], self.chain.far
-            self.asked = {z: x for z, x in self.asked.items() if abs(z - index) <= 1}
-            self.asked[index] = channels.asking(
-                self._picture(index),
-                self.between.field(index),
-                self.pixel,
-                abs(index - self.chain.start) * depth,
-                None if far is None else abs(far - index) * depth,
-            )
-        return self.asked[index]
-
-    def _memory(self, index: int) -> Memory:
-        """The confirmed slices nearest to a slice; places that stay free are not valid."""
-        places = self.method.objective.settings.confirmed
-        nearest = sorted(self.confirmed, key=lambda z: (abs(z - index), z))[:places]
-        for z in nearest:
-            if z not in self.known:
-                x = channels.kept(self._picture(z), self.masks[z].astype(np.float32), True)
-                self.known[z] = _kept(*self.method._network("memory"), jnp.asarray(x), self._z(z))
-        parts = [self.known[z] for z in nearest]
-        free = parts[0]._replace(valid=jnp.zeros((1, 1), bool))
-        parts += [free] * (places - len(parts))
-        return Memory(*(jnp.concatenate(each, 1) for each in zip(*parts, strict=True)))
 
 
 def load_method(workdir: Path) -> NetworkMethod:

@@ -13,7 +13,7 @@ def ellipsoid(
     """A bool array with an ellipsoid, lengths in voxels."""
     places = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     parts = zip(places, centre, radii, strict=True)
-    return sum(((x - c) / r) ** 2 for x, c, r in parts) < 1
+    return np.sum([((x - c) / r) ** 2 for x, c, r in parts], axis=0) < 1
 
 
 def stack(noise: float = 0.1, spacing: tuple[float, float, float] = (3.0, 1.0, 1.0)) -> Stack:

@@ -8,7 +8,7 @@ import pytest
 from invseg_jax.data.volumes.nifti import read_volume
 from invseg_jax.interactive.classical import Classical, middle_of_gap
 from invseg_jax.interactive.hand import Hand, next_click
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Box, Click, ExtremePoints, Lasso, Prompt, Scribble
 
 KINDS = ("extreme_points", "box", "lasso", "scribble", "click")
@@ -23,9 +23,9 @@ def disc(radius: float, centre=(60.0, 50.0), shape=(120, 110)) -> np.ndarray:
     return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
 
 
-def stack(truth: np.ndarray, contrast: float = 60, noise: float = 15) -> Volume:
+def stack(truth: np.ndarray, contrast: float = 60, noise: float = 15) -> SliceVolume:
     values = 200 + contrast * truth + np.random.default_rng(0).normal(0, noise, truth.shape)
-    return Volume(values[None].astype(np.float32), (4.0, 1.0, 1.0))
+    return SliceVolume(values[None].astype(np.float32), (4.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +45,7 @@ def test_wide_voxels_and_a_large_slice(kind):
     rows, columns = np.mgrid[:512, :512]
     truth = ((rows - 300) / 40) ** 2 + ((columns - 200) / 80) ** 2 <= 1  # 40 x 40 mm
     values = 5.0 * truth + np.random.default_rng(0).normal(0, 1, truth.shape)
-    volume = Volume(values[None].astype(np.float32), (4.0, 1.0, 0.5))
+    volume = SliceVolume(values[None].astype(np.float32), (4.0, 1.0, 0.5))
     prompt = getattr(Hand(noise=0), kind)(truth, np.random.default_rng(0))
     found = Classical().segment(volume, 0, [prompt], None) > 0.5
     assert dice(found, truth) > 0.85
@@ -53,7 +53,7 @@ def test_wide_voxels_and_a_large_slice(kind):
 
 def test_a_scale_of_its_own_for_small_animals():
     truth = disc(25)
-    volume = Volume(stack(truth).image, (0.1, 0.05, 0.05))
+    volume = SliceVolume(stack(truth).image, (0.1, 0.05, 0.05))
     found = Classical().segment(volume, 0, [Click(((60, 50),))], None)
     assert dice(found > 0.5, truth) > 0.85
 
@@ -131,7 +131,7 @@ def test_the_same_arguments_give_the_same_bits():
 
 @pytest.mark.parametrize("value", [0.0, -1000.0, 3e38])
 def test_an_image_without_contrast(value):
-    volume = Volume(np.full((1, 30, 40), value, np.float32), (1.0, 1.0, 1.0))
+    volume = SliceVolume(np.full((1, 30, 40), value, np.float32), (1.0, 1.0, 1.0))
     for prompt in (Box(((5, 5), (20, 20))), Click(((5, 5),)), Scribble(((5, 5), (9, 30)))):
         found = Classical().segment(volume, 0, [prompt], None)
         assert np.isfinite(found).all() and (found > 0.5).any()
@@ -150,7 +150,7 @@ def test_prompts_that_reach_over_the_border():
 
 
 def test_carrying_interpolates():
-    volume = Volume(np.zeros((9, 120, 110), np.float32), (2.0, 1.0, 1.0))
+    volume = SliceVolume(np.zeros((9, 120, 110), np.float32), (2.0, 1.0, 1.0))
     confirmed = {2: disc(10), 6: disc(20)}
     carried = list(Classical().carry(volume, confirmed, (4, 3, 8), volume.image))
     assert [one.index for one in carried] == [4, 3, 8]
@@ -185,7 +185,7 @@ def middle_slices(folder: Path):
         z = int(holding[len(holding) // 2])
         rows, columns, depth = labels.spacing
         voxels = image.channels[:, :, z, 0].astype(np.float32)
-        yield Volume(voxels[None], (depth, rows, columns)), masks[z]
+        yield SliceVolume(voxels[None], (depth, rows, columns)), masks[z]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import invseg_jax as iv
 from invseg_jax.errors import UserError
 from invseg_jax.experiment import Experiment, read_experiment
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Box, Click
 from invseg_jax.interactive.rounds import CHOICES, KINDS, ROUNDS
 from invseg_jax.interactive.tasks import evaluate_run
@@ -27,6 +27,8 @@ SMALL = {
     "save_every": 2,
     "eval_every": 2,
     "optimiser.warmup": 1,
+    "optimiser.average": 0.9,  # one program for all variants
+    "interactive.memory": "plain",
     "data.batch": 1,
     "data.folds": 3,
     "interactive.window": 16,
@@ -181,7 +183,7 @@ def test_a_session_with_a_run_gives_the_same_bits_each_time(run, data):
 def test_carrying_does_not_depend_on_the_slices_that_are_asked_for(run):
     method = load_method(run)
     image, label = case(3)
-    volume = Volume(np.ascontiguousarray(np.moveaxis(image, 2, 0)), (3.0, 1.0, 1.0))
+    volume = SliceVolume(np.ascontiguousarray(np.moveaxis(image, 2, 0)), (3.0, 1.0, 1.0))
     confirmed = {4: np.moveaxis(label, 2, 0)[4] > 0}
     blank = np.zeros(volume.image.shape, np.float32)
 
@@ -195,7 +197,7 @@ def test_carrying_does_not_depend_on_the_slices_that_are_asked_for(run):
 
 def test_nothing_is_carried_from_empty_slices(run):
     method = load_method(run)
-    volume = Volume(np.zeros((5, 20, 20), np.float32), (1.0, 1.0, 1.0))
+    volume = SliceVolume(np.zeros((5, 20, 20), np.float32), (1.0, 1.0, 1.0))
     confirmed = {2: np.zeros((20, 20), bool)}
     found = list(method.carry(volume, confirmed, [0, 1, 3, 4], volume.image))
     assert [c.index for c in found] == [0, 1, 3, 4]

@@ -8,14 +8,14 @@ import pytest
 
 from invseg_jax.interactive.click_protocol import CLICKS, play_clicks
 from invseg_jax.interactive.interpolation import interpolate
-from invseg_jax.interactive.method import Carried, Volume
+from invseg_jax.interactive.method import Carried, SliceVolume
 from invseg_jax.interactive.prompts import Prompt
 from invseg_jax.interactive.rounds import CHOICES, KINDS, Annotation, play, reached
 from invseg_jax.interactive.scores import dice
 from tests.interactive.stacks import ellipsoid
 
 TRUTH = ellipsoid()
-VOLUME = Volume(TRUTH.astype(np.float32), (3.0, 1.0, 1.0))
+VOLUME = SliceVolume(TRUTH.astype(np.float32), (3.0, 1.0, 1.0))
 
 
 @dataclass
@@ -26,14 +26,14 @@ class Perfect:
     asked: list[tuple[int, tuple[Prompt, ...], bool]] = field(default_factory=list)
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         self.asked.append((index, tuple(prompts), mask is not None))
         return volume.image[index]
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
@@ -44,7 +44,7 @@ class Perfect:
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,
@@ -108,7 +108,7 @@ def test_a_slice_reaches_to_the_next_confirmed_ones(confirmed, index, expected):
 
 
 def test_a_volume_of_which_every_slice_is_confirmed_stays():
-    small = Volume(np.ones((2, 5, 5), np.float32), (1.0, 1.0, 1.0))
+    small = SliceVolume(np.ones((2, 5, 5), np.float32), (1.0, 1.0, 1.0))
     truth = np.ones((2, 5, 5), bool)
     course = list(play(Annotation.begin(small, truth), Perfect(), "box", "predicted", 0))
     assert len(course) == 6 and len(course[-1].confirmed) == 2

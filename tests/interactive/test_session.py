@@ -8,7 +8,7 @@ import pytest
 import invseg_jax as iv
 from invseg_jax.errors import UserError
 from invseg_jax.interactive.hand import Hand, next_click
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Box, Click, ExtremePoints, Lasso, Scribble
 from invseg_jax.interactive.session import Cancelled, Session
 from tests.interactive.toy_method import Toy, click, disc, noise
@@ -20,12 +20,12 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
-def ellipsoid() -> tuple[Volume, np.ndarray]:
+def ellipsoid() -> tuple[SliceVolume, np.ndarray]:
     """A bright ellipsoid in noise, and where it is; voxels of 3 x 1 x 1 mm."""
     z, row, column = np.mgrid[:24, :72, :64]
     truth = ((z - 12) / 9) ** 2 + ((row - 36) / 24) ** 2 + ((column - 30) / 18) ** 2 <= 1
     noisy = 100 * truth + np.random.default_rng(0).normal(0, 15, truth.shape)
-    return Volume(noisy.astype(np.float32), (3.0, 1.0, 1.0)), truth
+    return SliceVolume(noisy.astype(np.float32), (3.0, 1.0, 1.0)), truth
 
 
 @pytest.mark.parametrize("kind", ["extreme_points", "box", "lasso", "scribble", "click"])
@@ -237,7 +237,7 @@ def test_more_than_255_labels_need_two_bytes():
     ids=lambda prompt: f"{prompt.kind} {prompt.positive}",
 )
 def test_one_slice_and_slices_of_one_voxel(shape, prompt):
-    session = Session(Volume(np.ones(shape, np.float32), (1.0, 2.0, 0.5)))
+    session = Session(SliceVolume(np.ones(shape, np.float32), (1.0, 2.0, 0.5)))
     session.prompt(prompt, 0)
     session.prompt(Click(((0, 0),)), 0)
     found = session.label_map()

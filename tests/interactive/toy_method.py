@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from invseg_jax.interactive.method import Carried, Volume
+from invseg_jax.interactive.method import Carried, SliceVolume
 from invseg_jax.interactive.prompts import Click, Prompt
 
 RADIUS = 3.0
@@ -21,7 +21,7 @@ class Toy:
         self.carried: list[tuple[int, ...]] = []
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         found = np.zeros(volume.shape, np.float32) if mask is None else mask.copy()
         for prompt in prompts:
@@ -31,7 +31,7 @@ class Toy:
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
@@ -44,7 +44,7 @@ class Toy:
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,
@@ -63,6 +63,6 @@ def click(row: float, column: float, positive: bool = True) -> Click:
     return Click(((row, column),), positive)
 
 
-def noise(shape: tuple[int, int, int] = (9, 16, 14), seed: int = 0) -> Volume:
+def noise(shape: tuple[int, int, int] = (9, 16, 14), seed: int = 0) -> SliceVolume:
     values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    return Volume(values, (3.0, 1.0, 1.0))
+    return SliceVolume(values, (3.0, 1.0, 1.0))

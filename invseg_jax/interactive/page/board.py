@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invseg_jax.files.json_values import JsonObject, as_json_values
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.page.cases import Case
 from invseg_jax.interactive.session import Session
 
@@ -76,7 +76,7 @@ class Board:
     epoch: str
     version: int
     case: int
-    volume: Volume
+    volume: SliceVolume
     codes: tuple[str, ...]
     window: tuple[float, ...]
     layers: tuple[Layer, ...]

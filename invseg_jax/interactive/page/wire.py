@@ -17,7 +17,7 @@ import numpy as np
 
 from invseg_jax.errors import UserError
 from invseg_jax.files.json_values import JsonObject
-from invseg_jax.interactive.method import Volume
+from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Prompt, Scribble, from_json
 
 MOST_POINTS = 10_000
@@ -133,7 +133,7 @@ class Fields:
         return prompt
 
 
-def volume_file(volume: Volume, affine: np.ndarray) -> bytes:
+def volume_file(volume: SliceVolume, affine: np.ndarray) -> bytes:
     """The image as an uncompressed NIfTI file of int16, for the viewer.
 
     Whole numbers that fit are kept as they are. Others are rounded to 65,536 levels between the

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from starlette.testclient import TestClient
 
-from invseg_jax.interactive.method import Carried, Volume
+from invseg_jax.interactive.method import Carried, SliceVolume
 from invseg_jax.interactive.page.cases import folder_cases, one_case
 from invseg_jax.interactive.page.desk import Desk
 from invseg_jax.interactive.page.guard import TOKEN
@@ -51,7 +51,7 @@ class Held:
         self.carrying = threading.Event()
 
     def segment(
-        self, volume: Volume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
+        self, volume: SliceVolume, index: int, prompts: Sequence[Prompt], mask: np.ndarray | None
     ) -> np.ndarray:
         self.begun.set()
         assert self.segment_go.wait(30)
@@ -64,7 +64,7 @@ class Held:
 
     def carry(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         slices: Sequence[int],
         probabilities: np.ndarray,
@@ -80,7 +80,7 @@ class Held:
 
     def suggest(
         self,
-        volume: Volume,
+        volume: SliceVolume,
         confirmed: Mapping[int, np.ndarray],
         probabilities: np.ndarray,
         quality: np.ndarray,
