@@ -21,12 +21,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from invseg_jax import models, reversible
     from invseg_jax.errors import SomeFailed, UserError, UserNotice
-    from invseg_jax.evaluation.face import evaluate
     from invseg_jax.experiment import Experiment, read_experiment
     from invseg_jax.inference.segmenter import Segmenter
     from invseg_jax.inference.segmenter import load_segmenter as load
+    from invseg_jax.interactive.face import evaluate, train
     from invseg_jax.interactive.session import Session
-    from invseg_jax.segmentation.training import train
     from invseg_jax.training import losses
 
 # Where each public name lives: a module, and the name in it; None for the module itself.
@@ -37,13 +36,13 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "SomeFailed": ("errors", "SomeFailed"),
     "UserError": ("errors", "UserError"),
     "UserNotice": ("errors", "UserNotice"),
-    "evaluate": ("evaluation.face", "evaluate"),
+    "evaluate": ("interactive.face", "evaluate"),
     "load": ("inference.segmenter", "load_segmenter"),
     "losses": ("training.losses", None),
     "models": ("models", None),
     "read_experiment": ("experiment", "read_experiment"),
     "reversible": ("reversible", None),
-    "train": ("segmentation.training", "train"),
+    "train": ("interactive.face", "train"),
 }
 
 __all__ = [

@@ -21,6 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from invseg_jax import command
+from invseg_jax.errors import UserError
 from invseg_jax.memory_plan.choice import AXES
 
 FLAGS = command.new_flags()
@@ -61,6 +62,11 @@ command.define_compilation_cache(FLAGS)
 def main(values: flags.FlagValues) -> None:
     """Runs the command line's plan."""
     experiment = command.read_config(values)
+    if experiment.task != "segmentation":
+        raise UserError(
+            f"plan measures the task segmentation, not {experiment.task}; for the latter see "
+            "python -m invseg_jax.benchmark clips"
+        )
     from invseg_jax.files.byte_size import parse_size
     from invseg_jax.memory_plan.plan import plan, read_images
 

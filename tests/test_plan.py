@@ -203,6 +203,7 @@ def test_a_plan_that_cannot_be_written_is_an_error_of_the_user(
         (("--config", "configs/brats.py", "--topology", "2x2"), "--topology is for a TPU"),
         (("--config", "configs/brats.py", "--vary", "patch,height"), "--vary height"),
         (("--config", "configs/brats.py", "--config.data.pach=3"), "pach"),
+        (("--config", "configs/interactive.py"), "not interactive"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(repository: Path, arguments, said: str):

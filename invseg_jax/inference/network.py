@@ -210,6 +210,11 @@ def load_network(
     """
     run = SegmentationRun(workdir)
     experiment, data = run.read_config(), run.read_data()
+    if experiment.task != "segmentation":
+        raise UserError(
+            f"{workdir} holds a run of the task {experiment.task}, which marks objects with a "
+            "person's help: python -m invseg_jax.annotate, or invseg_jax.Session"
+        )
     refuse_unlearned(workdir, experiment.augment, experiment.inference, mirror)
     if mirror is not None:
         experiment = experiment.changed({"inference.mirror": mirror})

@@ -1,21 +1,24 @@
 """What follows from the task that an experiment names: its training, and its evaluation."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invseg_jax.errors import UserError
 from invseg_jax.evaluation.scoring import evaluate
 from invseg_jax.experiment import Experiment
 from invseg_jax.files.json_values import JsonObject
 from invseg_jax.inference.trained_run import SegmentationRun
-from invseg_jax.interactive.evaluating import evaluate_rounds
-from invseg_jax.interactive.task import InteractiveTask
 from invseg_jax.segmentation.task import SegmentationTask
+
+if TYPE_CHECKING:
+    from invseg_jax.interactive.task import InteractiveTask
 
 
 def open_task(
     experiment: Experiment, root: str | None, say: Callable[[str], None], *, known_by: str
-) -> SegmentationTask | InteractiveTask:
+) -> "SegmentationTask | InteractiveTask":
     """Checks the settings, then opens, checks and prepares the data.
 
     Args:
@@ -27,8 +30,29 @@ def open_task(
     Raises:
         UserError: a fault of the settings or of the data.
     """
-    kind = InteractiveTask if experiment.task == "interactive" else SegmentationTask
-    return kind.open(experiment, root, say, known_by=known_by)
+    if experiment.task == "segmentation":
+        return SegmentationTask.open(experiment, root, say, known_by=known_by)
+    with _extra_named():
+        from invseg_jax.interactive.task import InteractiveTask
+    return InteractiveTask.open(experiment, root, say, known_by=known_by)
+
+
+@contextlib.contextmanager
+def _extra_named() -> Iterator[None]:
+    """Interactive segmentation needs packages that segmentation does not.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("invseg_jax"):
+            raise
+        raise UserError(
+            f"{error.name} is not installed; interactive segmentation needs it: "
+            'python -m pip install "invseg_jax[annotate]"'
+        ) from error
 
 
 def evaluate_run(
@@ -52,4 +76,6 @@ def evaluate_run(
         )
     if mirror is not None:
         raise UserError("--mirror: a run of interactive segmentation makes no mirror images")
+    with _extra_named():
+        from invseg_jax.interactive.evaluating import evaluate_rounds
     return evaluate_rounds(workdir, output, root=root, split=split, max_bytes=max_bytes, say=say)

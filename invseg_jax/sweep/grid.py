@@ -193,8 +193,16 @@ def _row(
         value=value,
         file=file,
         changes=tuple(changes),
-        experiment=load(file, changes),
+        experiment=_of_segmentation(file, load(file, changes)),
     )
+
+
+def _of_segmentation(file: str, experiment: Experiment) -> Experiment:
+    if experiment.task != "segmentation":
+        raise UserError(
+            f"{file} is of the task {experiment.task}, and compare puts segmentations side by side"
+        )
+    return experiment
 
 
 def _refuse_no_fold(row: Row) -> None:

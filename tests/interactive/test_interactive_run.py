@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from invseg_jax.experiment import Experiment, read_experiment
 from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Box, Click
 from invseg_jax.interactive.rounds import CHOICES, KINDS, ROUNDS
-from invseg_jax.interactive.tasks import evaluate_run
+from invseg_jax.interactive.tasks import evaluate_run, open_task
 from invseg_jax.interactive.trained import load_method
 from tests.interactive.stacks import ellipsoid
 from tests.trained import train
@@ -212,3 +213,25 @@ def test_a_folder_of_another_task_is_refused(trained_run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no trained run"):
         load_method(tmp_path)
+
+
+def test_segmenting_with_an_interactive_run_is_refused(run):
+    with pytest.raises(UserError, match=r"invseg_jax\.annotate"):
+        iv.load(run)
+
+
+def test_the_calls_of_the_package_take_either_task(repository, data, run, tmp_path):
+    trained = iv.train(small(repository, "cpu"), tmp_path / "run", data, say=lambda _: None)
+    summary = iv.evaluate(trained, output=tmp_path / "eval", say=lambda _: None)
+    assert summary["rounds"].keys() == set(KINDS)
+
+
+def test_a_missing_package_is_named(repository, data, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("invseg_jax.interactive.")]:
+        if name != "invseg_jax.interactive.tasks":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    for name in [name for name in sys.modules if name.startswith("skimage.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"invseg_jax\[annotate\]"):
+        open_task(small(repository, "cpu"), str(data), print, known_by="voxels")
