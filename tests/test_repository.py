@@ -61,7 +61,15 @@ FOREIGN = {
     "benchmark": frozenset[str](),
 }
 # These benchmarks look at data and training as well, and need all that the package needs.
-OF_TRAININGS = {"pipeline", "cohort", "host_augmentation", "training_loop", "damage", "clips"}
+OF_TRAININGS = {
+    "pipeline",
+    "cohort",
+    "host_augmentation",
+    "training_loop",
+    "damage",
+    "clips",
+    "session",
+}
 
 # In pieces, so that this file does not name what it looks for.
 REGISTRY_HOSTS = re.compile(
