@@ -26,8 +26,6 @@ from invseg_jax.files.printable import escape_unencodable, printable
 BENCHMARKS = {
     "memory": "bytes of one gradient as the depth grows: plain, remat, reversible; then slabs",
     "slabs": "bytes and time of a coupling evaluated in 1 to 8 pieces",
-    "clips": "bytes of a training step of the memory network, as the clip of slices grows",
-    "session": "seconds and memory of interactive segmentation on 512 x 512 x 100 voxels",
     "speed": "time of one gradient: plain, remat, reversible, fixed-point",
     "drift": "error of the reconstructed input and of the gradient, to 256 couplings",
     "conv": "3x3x3 convolution and its gradients beside the compiler's own and PyTorch's",
@@ -36,6 +34,8 @@ BENCHMARKS = {
     "peers": "the same network in iunets and memcnn: peak memory and time",
     "damage": "bits flipped, files cut or edited: what is found, and what is silently wrong",
     "volume": "whole brain volumes at full width: peak memory and time, PyTorch beside it",
+    "clips": "bytes of a training step of the memory network, as the clip of slices grows",
+    "session": "seconds and memory of interactive segmentation on 512 x 512 x 100 voxels",
 }
 # Where that is not a file of the name in `benchmarks`.
 MODULES = {

@@ -10,7 +10,8 @@ from absl import flags
 from invseg_jax import command
 from invseg_jax.devices import compilation_cache
 from invseg_jax.errors import SomeFailed, UserError, UserNotice
-from invseg_jax.evaluation import prediction, scoring
+from invseg_jax.evaluation import prediction
+from invseg_jax.interactive import tasks
 from invseg_jax.segmentation.task import SegmentationTask
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -287,7 +288,7 @@ def test_the_commands_that_compile_keep_their_programs(
     # The first thing that each does with its settings.
     places: dict[str, tuple[Any, str]] = {
         "train": (SegmentationTask, "open"),
-        "evaluate": (scoring, "evaluate"),
+        "evaluate": (tasks, "evaluate_run"),
         "predict": (prediction, "predict"),
     }
     monkeypatch.setattr(*places[name], do)

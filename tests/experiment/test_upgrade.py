@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from invseg_jax.errors import UserError
-from invseg_jax.experiment import Experiment, read_experiment
+from invseg_jax.experiment import Experiment, InteractiveSettings, read_experiment
 from invseg_jax.experiment.upgrade import FORMAT, upgraded
+from invseg_jax.files.json_values import as_json_values
 from invseg_jax.inference.trained_run import DataDescription, SegmentationRun
 from invseg_jax.runs.run_files import experiment_of
 
@@ -129,10 +130,13 @@ def test_what_a_file_of_format_2_lost_is_named_and_never_made_up(run: Segmentati
 def test_the_given_values_are_left_alone_and_nonsense_stays_for_the_check():
     values = {"steps": "many", "optimiser": {"warmup": 9}, "augment": 3, "data": []}
     copy = json.loads(json.dumps(values))
-    assert upgraded(values, 2) == copy and values == copy
+    made = upgraded(values, 2)
+    assert made.pop("task") == "segmentation"
+    assert made.pop("interactive") == as_json_values(InteractiveSettings().values())
+    assert made == copy and values == copy
     late = {"steps": 10, "optimiser": {"warmup": 9}}
     assert upgraded(late, 2)["optimiser"] == {"warmup": 5}
     assert upgraded(late, FORMAT)["optimiser"] == {"warmup": 9}
     assert upgraded({"augment": {"spacing": [1.0] * 3}}, 2)["augment"] == {"spacing": None}
     spacing = {"augment": {"spacing": [1.0, 1.0, 3.0]}}
-    assert upgraded(spacing, 2) == spacing
+    assert upgraded(spacing, 2)["augment"] == spacing["augment"]

@@ -116,7 +116,9 @@ def test_a_clip_goes_away_from_a_known_slice_and_stops_before_the_next(seed):
     assert clip["kept_valid"][0]
     steps = np.diff(clip["asking_z"])
     here = clip["scored"] > 0
-    assert len({round(float(abs(s)), 6) for s in steps[here]}) <= 1
+    np.testing.assert_allclose(
+        np.abs(steps[here]), np.abs(steps[here][:1]).max(initial=0), atol=1e-5
+    )
     assert (clip["truth"].sum((1, 2)) >= 0).all()
     near = clip["asking"][:, 0, 0, 4]
     assert (np.diff(near[1:][here]) <= 0).all()  # farther from where it began, slice by slice

@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 def test_what_is_written_is_read(file: Path):
     stored = signed_json.read(file)
     values = stored.values
-    assert values == VALUES and stored.complete and stored.form == 3
+    assert values == VALUES and stored.complete and stored.form == 4
     assert list(values) == list(VALUES)
     first, second = file.read_text().splitlines()[1:3]
     assert first == ' "format": 4,' and second.startswith(' "digest": "crc32:')
