@@ -17,7 +17,7 @@ from invseg_jax.interactive.method import SliceVolume
 from invseg_jax.interactive.prompts import Box, Click
 from invseg_jax.interactive.rounds import CHOICES, KINDS, ROUNDS
 from invseg_jax.interactive.tasks import evaluate_run, open_task
-from invseg_jax.interactive.trained import load_method
+from invseg_jax.interactive.trained import expected_errors, load_method
 from tests.interactive.stacks import ellipsoid
 from tests.trained import train
 
@@ -235,3 +235,15 @@ def test_a_missing_package_is_named(repository, data, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"invseg_jax\[annotate\]"):
         open_task(small(repository, "cpu"), str(data), print, known_by="voxels")
+
+
+def test_the_slice_with_most_expected_errors_around_it_is_the_middle_of_the_bad_ones():
+    probabilities = np.zeros((12, 4, 4), np.float32)
+    probabilities[2:10] = 1
+    quality = np.full(12, 0.9)
+    quality[5:8] = 0.4
+    assert np.argmax(expected_errors(probabilities, quality)) == 6
+    # A mask that is much too small counts as half of the largest one.
+    probabilities[5:8] = 0
+    assert np.argmax(expected_errors(probabilities, quality)) == 6
+    assert not expected_errors(probabilities, np.full(12, np.nan)).any()
