@@ -16,6 +16,9 @@ network carries it into the others, and a quality head says which slice to corre
     kits19        KiTS19, kidney and tumour on CT: ROOT holds case_00000/imaging.nii.gz and
                   case_00000/segmentation.nii.gz, ...; not run: needs the data
 
+2400 steps of `cpu` take some 70 minutes on 2 CPU cores (0.58 steps a second). After 1 and 6 marked
+slices it reached a mean Dice of 0.75 and 0.88; docs/measurements/interactive.md has all figures.
+
 The last three are the data of the paper. The paper's interaction network sees one object at a time;
 so do these: each class is an object of its own.
 """

@@ -273,7 +273,7 @@ def whole(number: object) -> int:
     """A whole number of Python, from one of Python or NumPy.
 
     Raises:
-        UserError: it is none.
+        UserError: the value is not a whole number.
     """
     try:
         if not isinstance(number, bool | np.bool_):
@@ -308,7 +308,8 @@ def checked_prompt(values: object, shape: tuple[int, int]) -> Prompt:
     """The prompt that a JSON object describes, if it fits a slice.
 
     Raises:
-        UserError: it is none, lies outside of the slice, or reaches far beyond it.
+        UserError: the object describes no prompt, or one that lies outside of the slice or reaches
+            far beyond it.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"a prompt must be an object, not {values!r:.80}")

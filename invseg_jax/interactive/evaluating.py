@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from invseg_jax.data.layouts.case import IGNORED, Case, Dataset
+from invseg_jax.data.layouts.case import Case, Dataset
 from invseg_jax.data.prepare.loaded_case import load_case
 from invseg_jax.data.prepare.shortage import one_line_for_memory
 from invseg_jax.errors import UserError
@@ -116,7 +116,8 @@ def evaluate_rounds(
                 say(f"{number}/{len(chosen.cases)}  {one.case}  {one.name}  {_line(result)}")
     if not played:
         raise UserError(f"{chosen.dataset.root}: no case of the split {split!r} holds an object")
-    return _written(output, played, experiment.to_json(), say)
+    scored = {"split": split, "data": str(chosen.dataset.root)}
+    return _written(output, played, {"scored": scored, "config": experiment.to_json()}, say)
 
 
 def objects_of(dataset: Dataset, case: Case) -> list[Object]:
@@ -132,7 +133,7 @@ def objects_of(dataset: Dataset, case: Case) -> list[Object]:
     found = [
         Object(case.id, name, volume, label == index)
         for index, name in enumerate(dataset.classes)
-        if index not in (0, IGNORED)
+        if index  # 0 is the background
     ]
     return [one for one in found if one.truth.any()]
 
@@ -205,7 +206,7 @@ def _line(result: Played) -> str:
 def _written(
     output: Path,
     played: dict[tuple[str, str], Played],
-    config: dict[str, object],
+    about: dict[str, object],
     say: Callable[[str], None],
 ) -> JsonObject:
     """Writes the files; gives what summary.json holds."""
@@ -238,7 +239,7 @@ def _written(
                 "calibration_error": calibration.error,
                 "slices": len(judged),
             },
-            "config": config,
+            **about,
             "versions": versions(),
         }
     )

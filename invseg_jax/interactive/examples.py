@@ -91,8 +91,8 @@ def clip_example(stack: Stack, shapes: Shapes, rng: np.random.Generator) -> dict
         asking (asked + 1, size, size, ASKING), asking_z (asked + 1,): the slice before the row,
         then the row.
         before (size, size): the mask of the slice before the row, as probabilities.
-        truth (asked, size, size) bool, scored (asked,): the row's masks, and whether the slice
-        is there at all.
+        truth (asked, size, size) bool, scored (asked,): the row's masks, and 1 for slices that
+        count: those in the volume, before the next known slice.
     """
     start, kind = _object_slice(stack, rng)
     there = np.flatnonzero(stack.areas[kind - 1])
@@ -115,6 +115,9 @@ def clip_example(stack: Stack, shapes: Shapes, rng: np.random.Generator) -> dict
     inside = [min(max(z, 0), len(stack.label) - 1) for z in row]
     ahead = [z for z in known if (z - start) * direction > 0]
     far = min(ahead, key=lambda z: abs(z - start)) if ahead else None
+    # In use, no row goes through a slice that a person confirmed.
+    ours = range(start, len(stack.label) * direction if far is None else far, direction)
+    within = zip(row[1:], inside[1:], strict=True)
     tone = _Tone(rng)
 
     def picture(z: int) -> list[np.ndarray]:
@@ -149,7 +152,7 @@ def clip_example(stack: Stack, shapes: Shapes, rng: np.random.Generator) -> dict
         "asking_z": np.array(inside, np.float32) * np.float32(depth / side),
         "before": before,
         "truth": np.stack([shown.mask(stack.label[z] == kind) for z in inside[1:]]),
-        "scored": np.array([z == i for z, i in zip(row[1:], inside[1:], strict=True)], np.float32),
+        "scored": np.array([float(z == i and z in ours) for z, i in within], np.float32),
     }
 
 

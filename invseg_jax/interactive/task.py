@@ -73,6 +73,8 @@ class InteractiveTask:
             UserError: a fault of the settings or of the data.
         """
         dataset = open_source(experiment.data, root, say)
+        if others := dataset.modalities[1:]:
+            say(f"of the modalities, {dataset.modalities[0]} is used; not {', '.join(others)}")
         mesh.make_mesh(experiment.devices, experiment.data.batch)
         objective = InteractiveObjective.build(experiment)
         tell_split(experiment.data, dataset, say)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import nibabel
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from invseg_jax.interactive.prompts import Box, Click
 from invseg_jax.interactive.rounds import CHOICES, KINDS, ROUNDS
 from invseg_jax.interactive.tasks import evaluate_run, open_task
 from invseg_jax.interactive.trained import expected_errors, load_method
+from invseg_jax.training.trainer import Trainer
 from tests.interactive.stacks import ellipsoid
 from tests.trained import train
 
@@ -134,10 +136,19 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are():
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(repository, data, run, tmp_path):
-    experiment = small(repository, "cpu").changed({"save_every": 1})
-    train(experiment.changed({"steps": 1}), tmp_path, str(data))
+    experiment = small(repository, "cpu")
+    task = open_task(experiment, str(data), lambda _: None, known_by="voxels")
+    asked = iter([False, True])
+    stopped = Trainer(experiment, experiment.optimiser, tmp_path, stopping=lambda: next(asked)).fit(
+        task
+    )
+    assert stopped.stopped and stopped.step == 1
+    other = experiment.changed({"interactive.window": 24})
     with pytest.raises(UserError, match="config.interactive.window"):
-        train(experiment.changed({"interactive.window": 24}), tmp_path, str(data))
+        train(other, tmp_path, str(data))
+    train(experiment, tmp_path, str(data))
+    ours, whole = (jax.tree.leaves(load_method(folder).parameters) for folder in (tmp_path, run))
+    assert all(np.array_equal(a, b) for a, b in zip(ours, whole, strict=True))
 
 
 def test_the_scores_of_a_run_are_complete(run, tmp_path):
@@ -151,6 +162,7 @@ def test_the_scores_of_a_run_are_complete(run, tmp_path):
     assert summary["mean"]["dice"].keys() == {"tumour"}
     assert summary["clicks"].keys() >= {"dice_auc", "surface_dice_final"}
     assert 0 <= summary["quality"]["calibration_error"] <= 1
+    assert summary["scored"]["split"] == "val"
     with (tmp_path / "rounds.csv").open() as file:
         rows = list(csv.DictReader(file))
     # One held-out case; predicted counts twice, as itself and interpolated; random has 5 seeds.
