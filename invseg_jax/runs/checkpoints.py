@@ -21,7 +21,7 @@ from invseg_jax.reversible.layer import Params, PyTree
 from invseg_jax.runs import array_digests
 from invseg_jax.runs.array_digests import Description
 from invseg_jax.runs.durable_rename import DurableRename
-from invseg_jax.runs.orbax_noise import quiet
+from invseg_jax.runs.orbax_noise import Noise, quiet
 from invseg_jax.runs.resumable import Resumable
 from invseg_jax.runs.saved_steps import damaged_steps, saved_steps, set_aside
 from invseg_jax.runs.stored_checkpoint import DamagedCheckpoint, StoredCheckpoint, first_line
@@ -67,6 +67,8 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
         # Orbax logs in the background too, until a save has come to its end.
         self._quiet = contextlib.ExitStack()
+        self._noise: Noise | None = None
+        self._failed = False
         if not read_only:
             with self._one_line():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -83,9 +85,15 @@ class Checkpoints:
                 on a full disk says the same.
         """
         try:
-            with self._quiet, self._one_line():
-                if self._manager is not None:
-                    self._manager.close()
+            with self._quiet:
+                try:
+                    with self._one_line():
+                        if self._manager is not None:
+                            self._manager.close()
+                finally:
+                    # After a failure, TensorStore's threads report on for a moment.
+                    if self._failed and self._noise is not None:
+                        self._noise.fade()
         except Exception:
             if exception[0] is None:
                 raise
@@ -253,7 +261,7 @@ class Checkpoints:
     def _opened(self) -> ocp.CheckpointManager:
         """Orbax's manager; what is only read needs none."""
         if self._manager is None:
-            self._quiet.enter_context(quiet())
+            self._noise = self._quiet.enter_context(quiet())
             self._manager = ocp.CheckpointManager(
                 self.folder.absolute(),
                 options=ocp.CheckpointManagerOptions(
@@ -272,6 +280,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
+            self._failed = True
             raise UserError(f"could not save to {self.folder}: {first_line(error)}") from error
 
 

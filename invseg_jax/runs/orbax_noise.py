@@ -38,11 +38,12 @@ class Noise:
         else:
             self.before(unraisable)
 
-    def fade(self, silence: float = 0.05, longest: float = 1.0) -> None:
+    def fade(self, silence: float = 0.15, longest: float = 3.0) -> None:
         """Waits until TensorStore's threads have reported all that follows from a failure.
 
         Args:
-            silence: seconds without a report, after which no more are expected.
+            silence: seconds without a report, after which no more are expected. The threads of a
+                machine that is busy take their time.
             longest: seconds to wait at most.
         """
         begun = self.last = time.monotonic()
